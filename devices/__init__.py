@@ -1,0 +1,1 @@
+"""What runs on a gateway: signals, wire format, sources, delivery."""

@@ -1,0 +1,1 @@
+"""The write path: MQTT to columns, checks, step, commit, acknowledgement."""

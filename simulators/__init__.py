@@ -1,0 +1,1 @@
+"""The independent oracle: a small world with its own physics, and replay of recordings."""

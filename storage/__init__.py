@@ -1,0 +1,1 @@
+"""Parquet on disk behind Delta logs, and the SQL over it."""

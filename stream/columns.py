@@ -1,0 +1,155 @@
+"""The one list of columns: readings as received, emissions per reading, rollups per minute.
+
+Arrow schemas (``storage.schema``), SQL views, the tables in ``stream/README.md`` and panel units derive from it. A column
+that may be unknown is nullable: NaN (float) inside numpy, null in Arrow and SQL. Never 0. An int64 result column that may be
+unknown marks it with ``UNKNOWN`` (the smallest int64) inside numpy.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+DType = Literal["int64", "int32", "int8", "float64", "bool", "code"]
+UNKNOWN: Final = -(2**63)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table.
+
+    ``dtype`` "code" is an int32 index inside numpy and text outside: into ``codes`` where that is given, else into the
+    fleet's list that ``names`` tells ("device", "asset", "route").
+    """
+
+    name: str
+    dtype: DType
+    unit: str
+    doc: str
+    nullable: bool = False
+    codes: tuple[str, ...] = ()
+    names: Literal["", "device", "asset", "route"] = ""
+
+
+CLOCK_SOURCES: Final = ("none", "rtc", "ntp", "gps", "holdover")
+DISTANCE_METHODS: Final = ("none", "odometer", "wheel_speed", "gps_speed")
+ENERGY_METHODS: Final = ("none", "counter_hr", "counter", "counter_gap", "rate", "model", "meter")
+ENERGY_METHOD_CLASS: Final = {  # what a reader of a figure is told
+    "none": "unknown",
+    "counter_hr": "measured",
+    "counter": "measured",
+    "counter_gap": "measured",
+    "rate": "measured",
+    "model": "modelled",
+    "meter": "measured",
+}
+LOAD_STATES: Final = ("unknown", "empty", "empty_with_load_units", "partial", "full")
+ASSET_KINDS: Final = ("vehicle", "warehouse")
+
+
+def _signal(name: str, unit: str, doc: str) -> Column:
+    return Column(name, "float64", unit, doc, nullable=True)
+
+
+SIGNALS: Final = (
+    _signal("lat_deg", "°", "Latitude, WGS 84, north positive."),
+    _signal("lon_deg", "°", "Longitude, WGS 84, east positive."),
+    _signal("alt_m", "m", "GNSS altitude above the ellipsoid or sea level, as the receiver gives it. Never used raw for grade."),
+    _signal("gps_speed_kmh", "km/h", "Speed over ground of the GNSS receiver."),
+    _signal("hdop", "1", "Horizontal dilution of precision."),
+    _signal("speed_kmh", "km/h", "Wheel or tachograph speed (SPN 84, 1624)."),
+    _signal("odometer_m", "m", "Total vehicle distance (SPN 917, 245)."),
+    _signal("engine_speed_rpm", "rpm", "Engine speed (SPN 190)."),
+    _signal("engine_torque_pct", "%", "Actual engine torque of the reference torque (SPN 513)."),
+    _signal("engine_load_pct", "%", "Engine load at current speed (SPN 92)."),
+    _signal("fuel_rate_lph", "L/h", "Engine fuel rate (SPN 183)."),
+    _signal("fuel_total_hr_l", "L", "Total fuel used, high resolution, 1 mL steps (SPN 5054)."),
+    _signal("fuel_total_l", "L", "Total fuel used, 0.5 L steps (SPN 250) or a trip counter."),
+    _signal("fuel_flow_total_l", "L", "Total of an inline flow meter."),
+    _signal("fuel_level_pct", "%", "Tank level (SPN 96)."),
+    _signal("gas_total_kg", "kg", "Total gaseous fuel used (SPN 1040)."),
+    _signal("gross_weight_kg", "kg", "Gross combination weight (SPN 1760) or calibrated axle sum."),
+    _signal("cargo_kg", "kg", "Cargo weight by order or WMS."),
+    _signal("ambient_temp_c", "°C", "Ambient air temperature (SPN 171)."),
+    _signal("baro_kpa", "kPa", "Barometric pressure (SPN 108)."),
+    _signal("switches", "bits", "Bit 0 door, 1 tail-lift, 2 PTO, 3 trailer coupled, 4 ignition, 5 service brake, 6 refrigeration unit running."),
+    _signal("battery_power_kw", "kW", "Traction battery power, discharge positive."),
+    _signal("battery_energy_total_kwh", "kWh", "Net energy taken from the traction battery since new (discharge minus regeneration)."),
+    _signal("battery_soc_pct", "%", "State of charge (SPN 5464)."),
+    _signal("tru_fuel_total_l", "L", "Total fuel used by the refrigeration unit, its own tank."),
+    _signal("adblue_total_l", "L", "Total diesel exhaust fluid used."),
+    _signal("grid_import_kwh", "kWh", "Counter of energy drawn from the grid."),
+    _signal("grid_export_kwh", "kWh", "Counter of energy fed into the grid."),
+    _signal("pv_kwh", "kWh", "Counter of on-site solar generation."),
+    _signal("forklift_kwh", "kWh", "Counter of forklift charging, a part of the site's load."),
+    _signal("gas_kwh_gross", "kWh gross CV", "Counter of natural gas, gross calorific value."),
+    _signal("genset_fuel_total_l", "L", "Counter of generator fuel."),
+    _signal("grid_power_kw", "kW", "Momentary grid power, import positive."),
+    _signal("pallets_in_total", "1", "Counter of pallets received."),
+    _signal("pallets_out_total", "1", "Counter of pallets shipped."),
+    _signal("goods_out_total_kg", "kg", "Counter of goods shipped, the ISO 14083 hub activity."),
+    _signal("pallets_stored", "1", "Pallet positions occupied."),
+    _signal("refrigerant_topup_total_kg", "kg", "Counter of refrigerant topped up."),
+    _signal("indoor_temp_c", "°C", "Temperature in the building or cold room."),
+)
+
+READING: Final = (
+    Column("device", "code", "", "Gateway that took the reading.", names="device"),
+    Column("boot_id", "int64", "", "Random id of the gateway's boot, 1 to 2^63-1."),
+    Column("seq", "int64", "", "Number of the reading within the boot, from 0. (device, boot_id, seq) is its identity."),
+    Column("merged", "int32", "1", "How many original readings this row stands for; 1 unless the gateway's ring was full."),
+    Column("time_ns", "int64", "ns", "When the device took the reading, UTC since 1970."),
+    Column("received_ns", "int64", "ns", "When the server received it, UTC since 1970."),
+    Column("clock_source", "code", "", "What the device's clock rests on.", codes=CLOCK_SOURCES),
+    Column("clock_error_ms", "int32", "ms", "Bound on the device clock's error; -1 = not known."),
+    Column("historical", "bool", "", "Sent from the backlog after an outage."),
+    *SIGNALS,
+)
+
+_KEY = (
+    Column("device", "code", "", "Gateway that took the reading.", names="device"),
+    Column("boot_id", "int64", "", "See readings."),
+    Column("seq", "int64", "", "See readings."),
+    Column("time_ns", "int64", "ns", "When the device took the reading, UTC since 1970."),
+    Column("asset", "code", "", "Vehicle or warehouse the device is fitted to.", names="asset"),
+)
+
+EMISSION: Final = (
+    *_KEY,
+    Column("route", "code", "", "Route of the vehicle at that time.", nullable=True, names="route"),
+    Column("load_state", "code", "", "What the vehicle carried.", codes=LOAD_STATES),
+    Column("dt_us", "int64", "µs", "Time since the device's previous reading; null for the first.", nullable=True),
+    Column("distance_mm", "int64", "mm", "Distance driven since then. Additive.", nullable=True),
+    Column("distance_method", "code", "", "How the distance was obtained.", codes=DISTANCE_METHODS),
+    Column("fuel_nl", "int64", "nL", "Liquid fuel burnt. Additive.", nullable=True),
+    Column("energy_uwh", "int64", "µWh", "Electric energy used: battery side on vehicles, meter on sites. Additive.", nullable=True),
+    Column("energy_method", "code", "", "How fuel or energy was obtained.", codes=ENERGY_METHODS),
+    Column("co2_ttw_ug", "int64", "µg", "Fossil CO2, tank-to-wheel. Additive.", nullable=True),
+    Column("co2e_ttw_ug", "int64", "µg", "CO2e, tank-to-wheel. Additive.", nullable=True),
+    Column("co2e_wtt_ug", "int64", "µg", "CO2e, well-to-tank. Additive. TTW + WTT = WTW.", nullable=True),
+    Column("co2_biogenic_ug", "int64", "µg", "Biogenic CO2, outside the total. Additive.", nullable=True),
+    Column("co2e_u_rel", "float64", "1", "Half-width of the 95 % interval of co2e_ttw + co2e_wtt, relative.", nullable=True),
+)
+
+ROLLUP: Final = (
+    Column("minute_ns", "int64", "ns", "Start of the minute, UTC since 1970."),
+    Column("kind", "code", "", "What the asset is.", codes=ASSET_KINDS),
+    Column("asset", "code", "", "Vehicle or warehouse.", names="asset"),
+    Column("route", "code", "", "Route of the vehicle; null for warehouses and unassigned vehicles.", nullable=True, names="route"),
+    Column("load_state", "code", "", "What the vehicle carried.", codes=LOAD_STATES),
+    Column("readings", "int64", "1", "Readings in this partial sum."),
+    Column("observed_us", "int64", "µs", "Time covered by consecutive readings."),
+    Column("unknown_us", "int64", "µs", "Part of it for which no energy figure exists."),
+    Column("distance_mm", "int64", "mm", "Distance driven."),
+    Column("distance_unknown_us", "int64", "µs", "Time for which no distance exists."),
+    Column("fuel_nl", "int64", "nL", "Liquid fuel burnt."),
+    Column("energy_uwh", "int64", "µWh", "Electric energy used."),
+    Column("co2_ttw_ug", "int64", "µg", "Fossil CO2, tank-to-wheel."),
+    Column("co2e_ttw_ug", "int64", "µg", "CO2e, tank-to-wheel."),
+    Column("co2e_wtt_ug", "int64", "µg", "CO2e, well-to-tank."),
+    Column("co2_biogenic_ug", "int64", "µg", "Biogenic CO2, outside the total."),
+    Column("co2e_measured_ug", "int64", "µg", "Part of TTW + WTT whose fuel or energy was measured."),
+    Column("co2e_u_ug", "int64", "µg", "Sum of the readings' 95 % half-widths: the band if all errors were shared. Never too narrow."),
+    Column("newest_time_ns", "int64", "ns", "Device time of the newest reading. Take the maximum, do not add."),
+    Column("newest_received_ns", "int64", "ns", "Receive time of the newest reading. Take the maximum, do not add."),
+)
+
+TABLES: Final = {"readings": READING, "emissions": EMISSION, "rollups": ROLLUP}
