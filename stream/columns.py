@@ -31,13 +31,15 @@ class Column:
 
 CLOCK_SOURCES: Final = ("none", "rtc", "ntp", "gps", "holdover")
 DISTANCE_METHODS: Final = ("none", "odometer", "wheel_speed", "gps_speed")
-ENERGY_METHODS: Final = ("none", "counter_hr", "counter", "counter_gap", "rate", "model", "meter")
+ENERGY_METHODS: Final = ("none", "counter_hr", "counter", "counter_gap", "flow_meter", "rate", "tank", "model", "meter")
 ENERGY_METHOD_CLASS: Final = {  # what a reader of a figure is told
     "none": "unknown",
     "counter_hr": "measured",
     "counter": "measured",
     "counter_gap": "measured",
+    "flow_meter": "measured",
     "rate": "measured",
+    "tank": "measured",
     "model": "modelled",
     "meter": "measured",
 }
@@ -52,7 +54,11 @@ def _signal(name: str, unit: str, doc: str) -> Column:
 SIGNALS: Final = (
     _signal("lat_deg", "°", "Latitude, WGS 84, north positive."),
     _signal("lon_deg", "°", "Longitude, WGS 84, east positive."),
-    _signal("alt_m", "m", "GNSS altitude above the ellipsoid or sea level, as the receiver gives it. Never used raw for grade."),
+    _signal(
+        "alt_m",
+        "m",
+        "GNSS altitude above the ellipsoid or sea level, as the receiver gives it. Never used raw for grade.",
+    ),
     _signal("gps_speed_kmh", "km/h", "Speed over ground of the GNSS receiver."),
     _signal("hdop", "1", "Horizontal dilution of precision."),
     _signal("speed_kmh", "km/h", "Wheel or tachograph speed (SPN 84, 1624)."),
@@ -70,9 +76,17 @@ SIGNALS: Final = (
     _signal("cargo_kg", "kg", "Cargo weight by order or WMS."),
     _signal("ambient_temp_c", "°C", "Ambient air temperature (SPN 171)."),
     _signal("baro_kpa", "kPa", "Barometric pressure (SPN 108)."),
-    _signal("switches", "bits", "Bit 0 door, 1 tail-lift, 2 PTO, 3 trailer coupled, 4 ignition, 5 service brake, 6 refrigeration unit running."),
+    _signal(
+        "switches",
+        "bits",
+        "Bit 0 door, 1 tail-lift, 2 PTO, 3 trailer coupled, 4 ignition, 5 service brake, 6 refrigeration unit running.",
+    ),
     _signal("battery_power_kw", "kW", "Traction battery power, discharge positive."),
-    _signal("battery_energy_total_kwh", "kWh", "Net energy taken from the traction battery since new (discharge minus regeneration)."),
+    _signal(
+        "battery_energy_total_kwh",
+        "kWh",
+        "Net energy taken from the traction battery since new (discharge minus regeneration).",
+    ),
     _signal("battery_soc_pct", "%", "State of charge (SPN 5464)."),
     _signal("tru_fuel_total_l", "L", "Total fuel used by the refrigeration unit, its own tank."),
     _signal("adblue_total_l", "L", "Total diesel exhaust fluid used."),
@@ -94,8 +108,12 @@ SIGNALS: Final = (
 READING: Final = (
     Column("device", "code", "", "Gateway that took the reading.", names="device"),
     Column("boot_id", "int64", "", "Random id of the gateway's boot, 1 to 2^63-1."),
-    Column("seq", "int64", "", "Number of the reading within the boot, from 0. (device, boot_id, seq) is its identity."),
-    Column("merged", "int32", "1", "How many original readings this row stands for; 1 unless the gateway's ring was full."),
+    Column(
+        "seq", "int64", "", "Number of the reading within the boot, from 0. (device, boot_id, seq) is its identity."
+    ),
+    Column(
+        "merged", "int32", "1", "How many original readings this row stands for; 1 unless the gateway's ring was full."
+    ),
     Column("time_ns", "int64", "ns", "When the device took the reading, UTC since 1970."),
     Column("received_ns", "int64", "ns", "When the server received it, UTC since 1970."),
     Column("clock_source", "code", "", "What the device's clock rests on.", codes=CLOCK_SOURCES),
@@ -120,20 +138,37 @@ EMISSION: Final = (
     Column("distance_mm", "int64", "mm", "Distance driven since then. Additive.", nullable=True),
     Column("distance_method", "code", "", "How the distance was obtained.", codes=DISTANCE_METHODS),
     Column("fuel_nl", "int64", "nL", "Liquid fuel burnt. Additive.", nullable=True),
-    Column("energy_uwh", "int64", "µWh", "Electric energy used: battery side on vehicles, meter on sites. Additive.", nullable=True),
+    Column("fuel_gas_ug", "int64", "µg", "Gaseous fuel burnt, by mass. Additive.", nullable=True),
+    Column(
+        "energy_uwh",
+        "int64",
+        "µWh",
+        "Electric energy used: battery side on vehicles, meter on sites. Additive.",
+        nullable=True,
+    ),
     Column("energy_method", "code", "", "How fuel or energy was obtained.", codes=ENERGY_METHODS),
     Column("co2_ttw_ug", "int64", "µg", "Fossil CO2, tank-to-wheel. Additive.", nullable=True),
     Column("co2e_ttw_ug", "int64", "µg", "CO2e, tank-to-wheel. Additive.", nullable=True),
     Column("co2e_wtt_ug", "int64", "µg", "CO2e, well-to-tank. Additive. TTW + WTT = WTW.", nullable=True),
     Column("co2_biogenic_ug", "int64", "µg", "Biogenic CO2, outside the total. Additive.", nullable=True),
-    Column("co2e_u_rel", "float64", "1", "Half-width of the 95 % interval of co2e_ttw + co2e_wtt, relative.", nullable=True),
+    Column(
+        "co2e_u_rel", "float64", "1", "Half-width of the 95 % interval of co2e_ttw + co2e_wtt, relative.", nullable=True
+    ),
+    Column("kernel_version", "int32", "", "Version of the kernels that made this row."),
 )
 
 ROLLUP: Final = (
     Column("minute_ns", "int64", "ns", "Start of the minute, UTC since 1970."),
     Column("kind", "code", "", "What the asset is.", codes=ASSET_KINDS),
     Column("asset", "code", "", "Vehicle or warehouse.", names="asset"),
-    Column("route", "code", "", "Route of the vehicle; null for warehouses and unassigned vehicles.", nullable=True, names="route"),
+    Column(
+        "route",
+        "code",
+        "",
+        "Route of the vehicle; null for warehouses and unassigned vehicles.",
+        nullable=True,
+        names="route",
+    ),
     Column("load_state", "code", "", "What the vehicle carried.", codes=LOAD_STATES),
     Column("readings", "int64", "1", "Readings in this partial sum."),
     Column("observed_us", "int64", "µs", "Time covered by consecutive readings."),
@@ -141,14 +176,21 @@ ROLLUP: Final = (
     Column("distance_mm", "int64", "mm", "Distance driven."),
     Column("distance_unknown_us", "int64", "µs", "Time for which no distance exists."),
     Column("fuel_nl", "int64", "nL", "Liquid fuel burnt."),
+    Column("fuel_gas_ug", "int64", "µg", "Gaseous fuel burnt, by mass."),
     Column("energy_uwh", "int64", "µWh", "Electric energy used."),
     Column("co2_ttw_ug", "int64", "µg", "Fossil CO2, tank-to-wheel."),
     Column("co2e_ttw_ug", "int64", "µg", "CO2e, tank-to-wheel."),
     Column("co2e_wtt_ug", "int64", "µg", "CO2e, well-to-tank."),
     Column("co2_biogenic_ug", "int64", "µg", "Biogenic CO2, outside the total."),
     Column("co2e_measured_ug", "int64", "µg", "Part of TTW + WTT whose fuel or energy was measured."),
-    Column("co2e_u_ug", "int64", "µg", "Sum of the readings' 95 % half-widths: the band if all errors were shared. Never too narrow."),
+    Column(
+        "co2e_u_ug",
+        "int64",
+        "µg",
+        "Sum of the readings' 95 % half-widths: the band if all errors were shared. Never too narrow.",
+    ),
     Column("newest_time_ns", "int64", "ns", "Device time of the newest reading. Take the maximum, do not add."),
+    Column("kernel_version", "int32", "", "Version of the kernels that made this row."),
     Column("newest_received_ns", "int64", "ns", "Receive time of the newest reading. Take the maximum, do not add."),
 )
 

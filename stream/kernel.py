@@ -1,7 +1,7 @@
 """The one decorator of every compiled function."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 
@@ -13,5 +13,5 @@ def kernel(function: F) -> F:
 
     No fastmath and no parallel loop, so the same bytes come out on every run and with ``NUMBA_DISABLE_JIT=1``.
     """
-    compiled: F = numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=False)(function)
-    return compiled
+    compile_: Callable[[F], Any] = numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=False)
+    return cast(F, compile_(function))

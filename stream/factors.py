@@ -1,0 +1,252 @@
+"""Emission factors: dated, immutable sets read from text, looked up by item and parameter, with unit, source and band.
+
+A set is one CSV in ``stream/factor_sets``; adding a set is adding a file. Nothing here reads a file: the caller hands in the
+text. A factor that is not in the set is an error that names it; nothing is guessed from a similar name.
+"""
+
+import csv
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+ELECTRICITY: Final = "electricity"
+_NUMBERS: Final = ("value", "co2", "ch4_co2e", "n2o_co2e", "low", "high")
+_BLENDS = {  # name of a blend by volume -> (bio share pattern, biofuel, base fuel)
+    "diesel_b": (re.compile(r"diesel_b(\d{1,2})$"), "fame", "diesel_b0"),
+    "hvo": (re.compile(r"hvo(\d{1,2})$"), "hvo100", "diesel_b0"),
+    "petrol_e": (re.compile(r"petrol_e(\d{1,2})$"), "bioethanol", "petrol_e0"),
+}
+_ALIASES = {"petrol_avg": "petrol_e10"}
+U_TTW_REL = 0.02  # 95 %, relative: IPCC 72.6-74.8 g/MJ with EN 590 density, science reference section 8
+U_WTT_REL = 0.12  # 10-15 %, same table
+U_GRID_REL = 0.075  # annual national grid factor 5-10 %, same table
+
+
+class FactorError(ValueError):
+    """A factor is missing, ambiguous or has the wrong unit. The text names item, parameter and set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """One row of a set. ``value`` in ``unit``; the gas columns are kg CO2e per the same unit, NaN where not published."""
+
+    item: str
+    parameter: str
+    value: float
+    unit: str
+    co2: float
+    ch4_co2e: float
+    n2o_co2e: float
+    gwp_set: str
+    region: str
+    vintage: str
+    low: float
+    high: float
+    confidence: str
+    source_id: str
+    source: str
+    url: str
+    licence: str
+    notes: str
+
+
+@dataclass(frozen=True, slots=True)
+class FactorSet:
+    """A set of factors under one name. ``rows`` by (item, parameter)."""
+
+    name: str
+    rows: Mapping[tuple[str, str], Factor]
+
+    def get(self, item: str, parameter: str, *units: str) -> Factor:
+        """The factor, checked to be in one of ``units``. Raises FactorError."""
+        factor = self.rows.get((item, parameter))
+        if factor is None:
+            raise FactorError(f"factor set {self.name} has no {parameter!r} for {item!r}")
+        if units and factor.unit not in units:
+            raise FactorError(
+                f"factor set {self.name}: {item} {parameter} is in {factor.unit!r}, wanted {' or '.join(units)}"
+            )
+        return factor
+
+    def value(self, item: str, parameter: str, *units: str) -> float:
+        """The value alone. Raises FactorError."""
+        return self.get(item, parameter, *units).value
+
+    def zones(self) -> list[str]:
+        """Grid zones of the set."""
+        return sorted({item for item, parameter in self.rows if parameter in ("generation", "life_cycle")})
+
+
+def _number(text: str) -> float:
+    return float(text) if text else math.nan
+
+
+def parse_factors(name: str, text: str) -> FactorSet:
+    """Read a set from CSV text. Raises FactorError naming set and line for a bad value or a doubled key."""
+    rows: dict[tuple[str, str], Factor] = {}
+    for line, row in enumerate(csv.DictReader(text.splitlines()), start=2):
+        try:
+            fields: dict[str, Any] = {k: _number(v) if k in _NUMBERS else v for k, v in row.items()}
+            factor = Factor(**fields)
+        except (KeyError, TypeError, ValueError) as e:
+            raise FactorError(f"factor set {name}, line {line}: {e}") from e
+        key = (factor.item, factor.parameter)
+        if key in rows:
+            raise FactorError(f"factor set {name}, line {line}: {key} stands twice")
+        if not math.isfinite(factor.value):
+            raise FactorError(f"factor set {name}, line {line}: {key} has no value")
+        rows[key] = factor
+    return FactorSet(name, rows)
+
+
+@dataclass(frozen=True, slots=True)
+class FuelFactors:
+    """What one litre (kg for gases) of a fuel emits. NaN = not published, so unknown.
+
+    ttw, wtt: kg CO2e; co2: fossil kg CO2 inside ttw; biogenic: kg CO2 outside the total; density kg/L; lhv MJ/kg;
+    u_rel: half-width of the 95 % interval of ttw + wtt.
+    """
+
+    unit: str
+    ttw: float
+    wtt: float
+    co2: float
+    biogenic: float
+    density: float
+    lhv: float
+    u_rel: float
+
+
+def _combined_u_rel(ttw: float, wtt: float) -> float:
+    """TTW and WTT errors are independent: root of squares, relative to the sum."""
+    total = ttw + wtt
+    return math.hypot(ttw * U_TTW_REL, wtt * U_WTT_REL) / total if total > 0 else U_WTT_REL
+
+
+def _blend(factors: FactorSet, bio: str, base: str, share: float) -> FuelFactors:
+    """Mix by volume. Energy adds by volume x density x lhv, mass by volume x density."""
+    a, b = fuel_factors(factors, bio), fuel_factors(factors, base)
+
+    def mix(x: float, y: float) -> float:
+        return share * x + (1 - share) * y
+
+    density = mix(a.density, b.density)
+    lhv = mix(a.density * a.lhv, b.density * b.lhv) / density
+    ttw, wtt = mix(a.ttw, b.ttw), mix(a.wtt, b.wtt)
+    return FuelFactors(
+        "l", ttw, wtt, mix(a.co2, b.co2), mix(a.biogenic, b.biogenic), density, lhv, _combined_u_rel(ttw, wtt)
+    )
+
+
+def fuel_factors(factors: FactorSet, fuel: str) -> FuelFactors:
+    """Factors of a fuel or of a blend by volume (``diesel_b7``, ``hvo30``, ``petrol_e10``). Raises FactorError."""
+    fuel = _ALIASES.get(fuel, fuel)
+    if (fuel, "ttw") not in factors.rows:
+        for pattern, bio, base in _BLENDS.values():
+            match = pattern.match(fuel)
+            if match:
+                return _blend(factors, bio, base, int(match[1]) / 100)
+        known = sorted({item for item, parameter in factors.rows if parameter == "ttw"})
+        raise FactorError(
+            f"factor set {factors.name} has no fuel {fuel!r}; it has {', '.join(known)} and blends such as diesel_b7"
+        )
+    ttw = factors.get(fuel, "ttw", "kgCO2e/l", "kgCO2e/kg")
+    unit = ttw.unit.rpartition("/")[2]
+    wtt = factors.value(fuel, "wtt", f"kgCO2e/{unit}")
+    biogenic = factors.rows.get((fuel, "biogenic"))
+    return FuelFactors(
+        unit=unit,
+        ttw=ttw.value,
+        wtt=wtt,
+        co2=ttw.co2,
+        biogenic=biogenic.value if biogenic else 0.0,
+        density=factors.value(fuel, "density", "kg/l") if unit == "l" else 1.0,
+        lhv=factors.value(fuel, "lhv", "MJ/kg") if (fuel, "lhv") in factors.rows else math.nan,
+        u_rel=_combined_u_rel(ttw.value, wtt),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class GridFactors:
+    """kg CO2e per kWh delivered: ``generation`` (scope 2, NaN where only a life-cycle figure exists), ``total`` with losses and supply."""
+
+    generation: float
+    total: float
+    u_rel: float
+
+
+def grid_factors(factors: FactorSet, zone: str) -> GridFactors:
+    """Location-based factors of a grid zone. Raises FactorError for a zone the set does not have: never filled from a neighbour."""
+    rows = factors.rows
+    if (zone, "life_cycle") in rows:
+        return GridFactors(math.nan, rows[zone, "life_cycle"].value, U_GRID_REL)
+    if (zone, "generation") not in rows:
+        raise FactorError(f"factor set {factors.name} has no grid zone {zone!r}; it has {', '.join(factors.zones())}")
+    generation = rows[zone, "generation"].value
+    extra = [rows[zone, p].value for p in ("td_loss", "upstream") if (zone, p) in rows]
+    upstream = sum(extra) if extra else math.nan
+    u = math.hypot(generation * U_GRID_REL, upstream * U_WTT_REL) / (generation + upstream)
+    return GridFactors(generation, generation + upstream, u)
+
+
+@dataclass(frozen=True, slots=True)
+class VehicleClass:
+    """Defaults of a class (science reference 3.2). NaN where the class has no such parameter (a battery van has no idle rate)."""
+
+    curb_kg: float
+    gvw_kg: float
+    cda_m2: float
+    crr: float
+    p_rated_kw: float
+    aux_kw: float
+    willans_b_g_per_kwh: float
+    willans_a_g_per_h_kw: float
+    idle_lph: float
+    f_rot: float
+    eta_drive: float
+    eta_regen: float
+    eta_charge: float
+
+
+ClassTable = Mapping[str, VehicleClass]
+_CLASS_FIELDS = {
+    "curb": "curb_kg",
+    "gvw": "gvw_kg",
+    "CdA": "cda_m2",
+    "Crr": "crr",
+    "P_rated": "p_rated_kw",
+    "aux": "aux_kw",
+    "b": "willans_b_g_per_kwh",
+    "a": "willans_a_g_per_h_kw",
+    "idle": "idle_lph",
+    "rot": "f_rot",
+    "eta_batt_wheel": "eta_drive",
+    "eta_regen": "eta_regen",
+    "eta_charge": "eta_charge",
+}
+_BATTERY_TWIN = {"bev_van_3.5t": "van_3.5t", "bev_artic_40t": "artic_40t"}  # gvw, power, auxiliaries of the diesel twin
+
+
+def parse_classes(text: str) -> dict[str, VehicleClass]:
+    """Read ``vehicle_classes.csv``. Raises FactorError naming the line."""
+    table: dict[str, dict[str, float]] = {}
+    for line, row in enumerate(csv.DictReader(text.splitlines()), start=2):
+        try:
+            field, value = _CLASS_FIELDS.get(row["parameter"]), float(row["value"])
+        except (KeyError, TypeError, ValueError) as e:
+            raise FactorError(f"vehicle classes, line {line}: {e}") from e
+        if field:
+            table.setdefault(row["vehicle_class"], {})[field] = value
+    for battery, twin in _BATTERY_TWIN.items():
+        if battery in table and twin in table:
+            table[battery] = {
+                "gvw_kg": table[twin]["gvw_kg"],
+                "p_rated_kw": table[twin]["p_rated_kw"],
+                **table[battery],
+            }
+            table[battery].setdefault("aux_kw", table[twin]["aux_kw"])
+            table[battery].setdefault("f_rot", table[twin]["f_rot"])
+    names = VehicleClass.__dataclass_fields__
+    return {c: VehicleClass(**{n: p.get(n, math.nan) for n in names}) for c, p in table.items()}

@@ -1,0 +1,43 @@
+"""From float64 to additive int64 fixed point: rounded once, half to even; NaN becomes UNKNOWN.
+
+litre -> nL, kWh -> µWh, kg -> µg all take ``PER_UNIT``; metre -> mm takes ``PER_METRE``; second -> µs takes ``PER_SECOND``.
+With kg per L (or per kWh) as factor, ``fixed amount * factor`` is µg without any further constant.
+"""
+
+import math
+from typing import Final
+
+import numpy as np
+
+from stream.columns import UNKNOWN
+from stream.kernel import kernel
+
+PER_UNIT: Final = 1e9
+PER_METRE: Final = 1e3
+PER_SECOND: Final = 1e6
+LIMIT: Final = 9.2e18  # beyond it int64 has no value; such an amount is unknown, never wrapped
+
+
+@kernel
+def to_fixed(value: float, scale: float) -> int:
+    """``value * scale`` as int64, half to even. UNKNOWN where value is NaN or the product does not fit."""
+    x = value * scale
+    if not (math.fabs(x) < LIMIT):
+        return UNKNOWN
+    return int(np.rint(x))
+
+
+@kernel
+def times(amount: int, factor: float) -> int:
+    """``amount * factor`` as int64, half to even. UNKNOWN where either is unknown."""
+    if amount == UNKNOWN:
+        return UNKNOWN
+    return to_fixed(float(amount), factor)
+
+
+@kernel
+def plus(a: int, b: int) -> int:
+    """``a + b``. UNKNOWN where either is unknown."""
+    if a == UNKNOWN or b == UNKNOWN:
+        return UNKNOWN
+    return a + b

@@ -1,0 +1,201 @@
+"""Who sends readings: vehicles, warehouses, routes, and the per-device parameters that the kernels read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from stream.columns import ASSET_KINDS
+from stream.factors import ELECTRICITY, ClassTable, FactorError, FactorSet, fuel_factors, grid_factors
+
+STAGES = ("trunk", "last_mile", "return", "reposition", "other")
+UNKNOWN_LOAD_SHARE = (
+    0.5  # payload assumed when no weight is known, as a share of capacity; the model's band covers 0 to 1
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Vehicle:
+    """One row of ``vehicles.csv``. Blank numbers take the class default; a blank route means not assigned."""
+
+    vehicle: str
+    device: str
+    vehicle_class: str
+    fuel: str
+    route: str | None = None
+    tare_kg: float | None = None
+    gvw_kg: float | None = None
+    cda_m2: float | None = None
+    crr: float | None = None
+    p_rated_kw: float | None = None
+    tank_l: float | None = None
+    grid_zone: str | None = None
+    vin: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Warehouse:
+    """One row of ``warehouses.csv``."""
+
+    warehouse: str
+    device: str
+    name: str
+    lat_deg: float
+    lon_deg: float
+    grid_zone: str
+    area_m2: float | None = None
+    pallet_positions: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One row of ``routes.csv``; ``stage`` is one of ``STAGES``, origin and destination name warehouses or places."""
+
+    route: str
+    name: str
+    origin: str | None = None
+    destination: str | None = None
+    stage: str = "other"
+
+
+PARAMS = np.dtype(
+    [
+        ("kind", "i4"),  # index into ASSET_KINDS
+        ("asset", "i4"),
+        ("route", "i4"),  # -1 = not assigned
+        ("has_fuel", "i4"),  # burns liquid or gaseous fuel
+        ("has_battery", "i4"),
+        ("fuel_is_gas", "i4"),  # metered in kg
+        ("fuel_ttw", "f8"),  # kg CO2e per L or kg
+        ("fuel_wtt", "f8"),
+        ("fuel_co2", "f8"),
+        ("fuel_biogenic", "f8"),
+        ("fuel_u_rel", "f8"),
+        ("fuel_kg_per_l", "f8"),
+        ("grid_total", "f8"),  # kg CO2e per kWh at the meter; vehicles: per kWh of the battery, charger loss inside
+        ("grid_u_rel", "f8"),
+        ("gas_ttw", "f8"),  # kg CO2e per kWh gross
+        ("gas_wtt", "f8"),
+        ("genset_ttw", "f8"),  # kg CO2e per L
+        ("genset_wtt", "f8"),
+        ("mass_kg", "f8"),  # assumed where no weight is measured
+        ("tare_kg", "f8"),
+        ("gvw_kg", "f8"),
+        ("cda_m2", "f8"),
+        ("crr", "f8"),
+        ("p_rated_kw", "f8"),
+        ("aux_kw", "f8"),
+        ("willans_b", "f8"),  # g/kWh
+        ("willans_a", "f8"),  # g/h per kW rated
+        ("idle_lph", "f8"),
+        ("f_rot", "f8"),
+        ("eta_drive", "f8"),
+        ("eta_regen", "f8"),
+    ],
+    align=True,
+)
+ETA_CHARGE_DEFAULT = 0.88  # AC charger .82-.93, science reference section 2
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """The registry in the form that the kernels read: one PARAMS record per device, in the order of ``devices``."""
+
+    vehicles: tuple[Vehicle, ...]
+    warehouses: tuple[Warehouse, ...]
+    routes: tuple[Route, ...]
+    factor_set: str
+    devices: tuple[str, ...]
+    assets: tuple[str, ...]
+    params: npt.NDArray[np.void]
+    device_index: dict[str, int] = field(repr=False)
+
+    @property
+    def route_names(self) -> tuple[str, ...]:
+        """Names that the route code of results points into."""
+        return tuple(r.route for r in self.routes)
+
+
+def _pick(own: float | None, default: float) -> float:
+    return default if own is None else own
+
+
+def _vehicle_params(p: np.void, v: Vehicle, factors: FactorSet, classes: ClassTable) -> None:
+    defaults = classes.get(v.vehicle_class)
+    if defaults is None:
+        raise ValueError(
+            f"vehicle {v.vehicle}: unknown class {v.vehicle_class!r}; known are {', '.join(sorted(classes))}"
+        )
+    p["tare_kg"] = _pick(v.tare_kg, defaults.curb_kg)
+    p["gvw_kg"] = _pick(v.gvw_kg, defaults.gvw_kg)
+    if not p["tare_kg"] < p["gvw_kg"]:
+        raise ValueError(f"vehicle {v.vehicle}: tare_kg {p['tare_kg']:.0f} is not below gvw_kg {p['gvw_kg']:.0f}")
+    p["mass_kg"] = p["tare_kg"] + UNKNOWN_LOAD_SHARE * (p["gvw_kg"] - p["tare_kg"])
+    p["cda_m2"] = _pick(v.cda_m2, defaults.cda_m2)
+    p["crr"] = _pick(v.crr, defaults.crr)
+    p["p_rated_kw"] = _pick(v.p_rated_kw, defaults.p_rated_kw)
+    p["aux_kw"], p["f_rot"] = defaults.aux_kw, defaults.f_rot
+    p["willans_b"], p["willans_a"] = defaults.willans_b_g_per_kwh, defaults.willans_a_g_per_h_kw
+    p["idle_lph"] = defaults.idle_lph
+    p["eta_drive"], p["eta_regen"] = defaults.eta_drive, defaults.eta_regen
+    if v.fuel == ELECTRICITY:
+        if not v.grid_zone:
+            raise ValueError(f"vehicle {v.vehicle}: an electric vehicle needs grid_zone (where it charges)")
+        grid = grid_factors(factors, v.grid_zone)
+        eta = defaults.eta_charge if defaults.eta_charge > 0 else ETA_CHARGE_DEFAULT
+        p["has_battery"], p["grid_total"], p["grid_u_rel"] = 1, grid.total / eta, grid.u_rel
+        return
+    fuel = fuel_factors(factors, v.fuel)
+    p["has_fuel"], p["fuel_is_gas"] = 1, int(fuel.unit == "kg")
+    p["fuel_ttw"], p["fuel_wtt"], p["fuel_co2"] = fuel.ttw, fuel.wtt, fuel.co2
+    p["fuel_biogenic"], p["fuel_u_rel"], p["fuel_kg_per_l"] = fuel.biogenic, fuel.u_rel, fuel.density
+
+
+def _warehouse_params(p: np.void, w: Warehouse, factors: FactorSet) -> None:
+    grid = grid_factors(factors, w.grid_zone)
+    p["grid_total"], p["grid_u_rel"] = grid.total, grid.u_rel
+    p["gas_ttw"] = factors.value("natural_gas", "ttw", "kgCO2e/kWh gross CV")
+    p["gas_wtt"] = factors.value("natural_gas", "wtt", "kgCO2e/kWh gross CV")
+    genset = fuel_factors(factors, "gas_oil")
+    p["genset_ttw"], p["genset_wtt"], p["fuel_co2"] = genset.ttw, genset.wtt, genset.co2
+
+
+def build_fleet(
+    vehicles: Sequence[Vehicle],
+    warehouses: Sequence[Warehouse],
+    routes: Sequence[Route],
+    factors: FactorSet,
+    classes: ClassTable,
+) -> Fleet:
+    """Resolve classes and factors for every device. Raises ValueError naming the vehicle or warehouse and what is wrong with it."""
+    route_index = {r.route: i for i, r in enumerate(routes)}
+    devices = [v.device for v in vehicles] + [w.device for w in warehouses]
+    assets = [v.vehicle for v in vehicles] + [w.warehouse for w in warehouses]
+    params = np.zeros(len(devices), PARAMS)
+    for name in PARAMS.names or ():
+        if PARAMS[name].kind == "f":
+            params[name] = np.nan
+    params["asset"] = np.arange(len(devices))
+    params["route"] = -1
+    for i, v in enumerate(vehicles):
+        p = params[i]
+        p["kind"] = ASSET_KINDS.index("vehicle")
+        if v.route is not None:
+            if v.route not in route_index:
+                raise ValueError(f"vehicle {v.vehicle}: route {v.route!r} is not in routes.csv")
+            p["route"] = route_index[v.route]
+        _vehicle_params(p, v, factors, classes)
+    for i, w in enumerate(warehouses, start=len(vehicles)):
+        params[i]["kind"] = ASSET_KINDS.index("warehouse")
+        try:
+            _warehouse_params(params[i], w, factors)
+        except FactorError as e:
+            raise ValueError(f"warehouse {w.warehouse}: {e}") from e
+    index = {d: i for i, d in enumerate(devices)}
+    if len(index) != len(devices):
+        doubled = sorted({d for d in devices if devices.count(d) > 1})
+        raise ValueError(f"device {doubled[0]!r} is fitted twice")
+    return Fleet(
+        tuple(vehicles), tuple(warehouses), tuple(routes), factors.name, tuple(devices), tuple(assets), params, index
+    )

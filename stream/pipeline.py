@@ -1,0 +1,172 @@
+"""The heart: ``step(state, batch) -> (state, results)``. Pure; the service, a replay and a distributed engine call the same.
+
+``step(step(s, a), b)`` gives the results of ``step(s, a + b)`` for every split, and the order in which rows arrive does not
+matter: rows are taken per device in the order of their numbers, a row that comes too early waits, a copy is dropped, and
+whatever is added up is int64.
+"""
+
+from collections import namedtuple
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from stream.advance import READ, advance_rows
+from stream.columns import EMISSION, READING, ROLLUP, UNKNOWN, Column
+from stream.fleet import Fleet
+from stream.sequence import ACCEPT, AHEAD, sequence
+from stream.state import StateRows, empty_state, state_from_bytes, state_to_bytes
+from stream.table import EMISSION_ROWS, ROLLUP_ROWS
+
+KERNEL_VERSION: Final = 1
+MAX_WAITING: Final = (
+    200_000  # rows held because one before them is missing; more are dropped, their gateways send again
+)
+Columns = dict[str, npt.NDArray[Any]]
+_Read: Any = namedtuple("_Read", READ)  # type: ignore[misc]
+_NUMPY: Final = {
+    "int64": np.int64,
+    "int32": np.int32,
+    "int8": np.int8,
+    "float64": np.float64,
+    "bool": np.bool_,
+    "code": np.int32,
+}
+
+
+@dataclass(frozen=True)
+class State:
+    """Everything that ``step`` carries on: the fleet's parameters, one record per device, rows that wait for earlier ones."""
+
+    fleet: Fleet
+    rows: StateRows
+    waiting: Columns
+
+    def to_bytes(self) -> bytes:
+        """The records. Waiting rows are not confirmed to their gateways, which send them again."""
+        return state_to_bytes(self.rows, self.fleet.devices)
+
+
+@dataclass(frozen=True)
+class Results:
+    """What one step made.
+
+    ``readings``: rows taken, in order, without those whose time is unknown. ``emissions``: one row for each of them.
+    ``rollups``: partial sums per minute. ``touched``: device numbers that had a row in the batch; their ``boot_id`` and
+    ``next_seq`` in the new state say what is now taken. ``duplicates``, ``waiting``, ``dropped``: rows.
+    """
+
+    readings: Columns
+    emissions: Columns
+    rollups: Columns
+    touched: npt.NDArray[np.int32]
+    accepted: int
+    duplicates: int
+    waiting: int
+    dropped: int
+
+
+def empty_columns(table: tuple[Column, ...], n: int = 0) -> Columns:
+    """Arrays of ``n`` zero rows for each column of a table."""
+    return {c.name: np.zeros(n, _NUMPY[c.dtype]) for c in table}
+
+
+def start(fleet: Fleet, stored: bytes | None = None) -> State:
+    """The state before the first reading, or the one kept by ``State.to_bytes``. Raises StateError."""
+    rows = empty_state(len(fleet.devices)) if stored is None else state_from_bytes(stored, fleet.devices)
+    return State(fleet, rows, empty_columns(READING))
+
+
+def _concatenate(a: Columns, b: Columns) -> Columns:
+    return {name: np.concatenate((a[name], b[name])) for name in a}
+
+
+def _take(columns: Columns, rows: npt.NDArray[Any]) -> Columns:
+    return {name: values[rows] for name, values in columns.items()}
+
+
+def _in_order(rows: StateRows, batch: Columns) -> tuple[Columns, npt.NDArray[np.int8]]:
+    """The batch and a verdict for each row; sorted by device and number when a row came before its turn."""
+    n = batch["seq"].size
+    verdict = np.empty(n, np.int8)
+    before = rows[["boot_id", "next_seq", "old_boots"]].copy()
+    accepted = sequence(rows, batch["device"], batch["boot_id"], batch["seq"], batch["merged"], verdict)
+    if accepted == n or not np.any(verdict == AHEAD):
+        return batch, verdict
+    for name in ("boot_id", "next_seq", "old_boots"):
+        rows[name] = before[name]
+    order = np.lexsort((-batch["merged"], batch["seq"], batch["boot_id"], batch["device"]))
+    batch = _take(batch, order)
+    sequence(rows, batch["device"], batch["boot_id"], batch["seq"], batch["merged"], verdict)
+    return batch, verdict
+
+
+def _hold(batch: Columns, ahead: npt.NDArray[np.bool_]) -> tuple[Columns, int]:
+    """Rows to wait with, nearest first, each once; and how many did not fit."""
+    held = _take(batch, np.flatnonzero(ahead))
+    keys = np.stack([held["device"].astype(np.int64), held["boot_id"], held["seq"]])
+    first = np.unique(keys, axis=1, return_index=True)[1]
+    held = _take(held, np.sort(first))
+    n = held["seq"].size
+    if n <= MAX_WAITING:
+        return held, 0
+    nearest = np.sort(np.argsort(held["seq"], kind="stable")[:MAX_WAITING])
+    return _take(held, nearest), n - MAX_WAITING
+
+
+def step(state: State, batch: Columns) -> tuple[State, Results]:
+    """Take a batch of readings.
+
+    Parameters
+    ----------
+    state : what the step before returned, or ``start``. It is not changed.
+    batch : arrays of equal length for every column of ``READING``, ``device`` as index into ``state.fleet.devices``; a row whose
+        ``time_ns`` is UNKNOWN is numbered but not used.
+
+    Returns
+    -------
+    The next state and the results. Codes in results point into the fleet's ``devices``, ``assets`` and ``route_names``.
+    """
+    touched = np.unique(batch["device"])
+    if state.waiting["seq"].size:
+        batch = _concatenate(state.waiting, batch)
+    n = batch["seq"].size
+    rows = state.rows.copy()
+    batch, verdict = _in_order(rows, batch)
+    accept = verdict == ACCEPT
+    accepted = int(np.count_nonzero(accept))
+    ahead = verdict == AHEAD
+    waiting, dropped = _hold(batch, ahead) if accepted < n and ahead.any() else (empty_columns(READING), 0)
+    duplicates = n - accepted - waiting["seq"].size - dropped
+    usable = accept & (batch["time_ns"] != UNKNOWN)
+    if not usable.all():
+        batch = _take(batch, np.flatnonzero(usable))
+    emissions, rollups = _advance(state.fleet, rows, batch)
+    results = Results(batch, emissions, rollups, touched, accepted, duplicates, int(waiting["seq"].size), dropped)
+    return replace(state, rows=rows, waiting=waiting), results
+
+
+def _advance(fleet: Fleet, rows: StateRows, batch: Columns) -> tuple[Columns, Columns]:
+    """Run the kernels over rows in order. Advances ``rows``."""
+    n = batch["seq"].size
+    out = np.empty((len(EMISSION_ROWS), n), np.int64)
+    u_rel = np.empty(n)
+    roll = np.empty((len(ROLLUP_ROWS), n), np.int64)
+    open_rollup = np.full(len(fleet.devices), -1, np.int64)
+    n_rolls = advance_rows(_Read(*(batch[name] for name in READ)), fleet.params, rows, out, u_rel, roll, open_rollup)
+    device = batch["device"]
+    made: Columns = dict(zip(EMISSION_ROWS, out, strict=True))
+    made.update({name: batch[name] for name in ("device", "boot_id", "seq", "time_ns")})
+    made["asset"] = fleet.params["asset"][device]
+    made["route"] = fleet.params["route"][device]
+    made["co2e_u_rel"] = u_rel
+    made["kernel_version"] = np.full(n, KERNEL_VERSION, np.int32)
+    sums: Columns = dict(zip(ROLLUP_ROWS, roll[:, :n_rolls], strict=True))
+    sums["kernel_version"] = np.full(n_rolls, KERNEL_VERSION, np.int32)
+    return _typed(made, EMISSION), _typed(sums, ROLLUP)
+
+
+def _typed(columns: Columns, table: tuple[Column, ...]) -> Columns:
+    """In the order and types of the table."""
+    return {c.name: columns[c.name].astype(_NUMPY[c.dtype], copy=False) for c in table}

@@ -1,0 +1,109 @@
+"""Promise 2: results are a function of the readings, not of their journey."""
+
+import itertools
+from random import Random
+
+import numpy as np
+import numpy.typing as npt
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support import fleet, join, readings, rows, sorted_bytes
+
+from stream.columns import UNKNOWN
+from stream.fleet import Vehicle, Warehouse
+from stream.pipeline import Columns, start, step
+
+FLEET = fleet(
+    Vehicle("a", "d-a", "artic_40t", "diesel_b7"),
+    Vehicle("b", "d-b", "bev_van_3.5t", "electricity", grid_zone="uk"),
+    Vehicle("c", "d-c", "artic_40t", "lng"),
+    warehouses=(Warehouse("w", "d-w", "W", 50.0, 8.0, "uk"),),
+)
+KEYS = ("device", "boot_id", "seq")
+SUMS = (
+    "readings",
+    "observed_us",
+    "distance_mm",
+    "fuel_nl",
+    "fuel_gas_ug",
+    "energy_uwh",
+    "co2e_ttw_ug",
+    "co2e_wtt_ug",
+    "co2e_u_ug",
+)
+
+
+def _trip(seed: int, device: int, n: int) -> Columns:
+    rng = np.random.default_rng(seed)
+    t = np.cumsum(rng.choice([0.5, 1.0, 1.0, 1.0, 5.0, 200.0], n))
+    v = np.clip(50 + np.cumsum(rng.normal(0, 3, n)), 0, 90)
+    used = np.cumsum(rng.uniform(0, 0.01, n))
+
+    def gaps(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return np.where(rng.random(n) < 0.2, np.nan, x)
+
+    return readings(
+        t,
+        device=device,
+        speed_kmh=gaps(v),
+        odometer_m=gaps(np.floor(np.cumsum(v / 3.6))),
+        fuel_total_hr_l=gaps(np.floor(used * 1000) / 1000),
+        fuel_total_l=gaps(np.floor(used * 2) / 2),
+        fuel_rate_lph=gaps(rng.uniform(0, 30, n)),
+        gas_total_kg=gaps(np.floor(used * 2) / 2),
+        battery_energy_total_kwh=gaps(used),
+        grid_import_kwh=gaps(used * 10),
+    )
+
+
+def _results(parts: list[Columns]) -> tuple[bytes, dict[tuple[int, int], tuple[int, ...]], bytes]:
+    """Emission rows, sums by asset and minute, final state."""
+    state = start(FLEET)
+    emissions: list[Columns] = []
+    sums: dict[tuple[int, int], tuple[int, ...]] = {}
+    for part in parts:
+        state, r = step(state, part)
+        emissions.append(r.emissions)
+        for i in range(r.rollups["readings"].size):
+            key = (int(r.rollups["asset"][i]), int(r.rollups["minute_ns"][i]))
+            old = sums.get(key, (0,) * len(SUMS))
+            sums[key] = tuple(o + int(r.rollups[s][i]) for o, s in zip(old, SUMS, strict=True))
+    return sorted_bytes(join(*emissions), KEYS), sums, state.to_bytes()
+
+
+trips = st.tuples(st.integers(0, 2**32 - 1), st.integers(5, 60)).map(
+    lambda x: join(*(_trip(x[0] + d, d, x[1]) for d in range(4)))
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(trips, st.lists(st.integers(0, 240), max_size=5), st.randoms(use_true_random=False))
+def test_split_shuffle_and_copies_change_nothing(batch: Columns, cuts: list[int], random: Random) -> None:
+    n = batch["seq"].size
+    whole = _results([batch])
+    bounds = sorted({0, n, *(c % (n + 1) for c in cuts)})
+    split = [rows(batch, slice(a, b)) for a, b in itertools.pairwise(bounds)]
+    assert _results(split) == whole
+    order = list(range(n))
+    random.shuffle(order)
+    copies = order + random.sample(order, n // 3)
+    shuffled = [rows(batch, np.array(copies[i : i + 17], dtype=np.int64)) for i in range(0, len(copies), 17)]
+    assert _results(shuffled) == whole
+
+
+@settings(max_examples=40, deadline=None)
+@given(trips)
+def test_fuel_and_distance_are_never_negative(batch: Columns) -> None:
+    _, r = step(start(FLEET), batch)
+    for name in ("fuel_nl", "fuel_gas_ug", "distance_mm"):
+        known = r.emissions[name][r.emissions[name] != UNKNOWN]
+        assert (known >= 0).all()
+
+
+def test_rows_that_came_too_early_wait() -> None:
+    batch = readings(np.arange(10), fuel_total_hr_l=np.arange(10) * 0.01)
+    state, r = step(start(FLEET), rows(batch, slice(5, 10)))
+    assert (r.accepted, r.waiting) == (0, 5)
+    state, r = step(state, rows(batch, slice(0, 5)))
+    assert (r.accepted, r.waiting, r.duplicates) == (10, 0, 0)
+    assert state.rows["next_seq"][0] == 10
