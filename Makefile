@@ -44,7 +44,7 @@ $(READY): uv.lock pyproject.toml $(UV) $(wildcard stream/*.py simulators/*.py in
 	@UV_PROJECT_ENVIRONMENT=.venv $(UV) sync --quiet --locked --all-extras --python $(PYTHON)
 	@find stream ingest simulators -name '*.nb[ic]' -delete
 	@echo "compiling the kernels (once after each change) ..."
-	@$(BIN)/python -m stream warm
+	@$(BIN)/python -m simulators warm
 	@touch $@
 
 $(UV):

@@ -179,7 +179,7 @@ class GridFactors:
 
 def grid_factors(factors: FactorSet, zone: str) -> GridFactors:
     """Location-based factors of a grid zone. Raises FactorError for a zone the set does not have: never filled from a neighbour."""
-    rows = factors.rows
+    rows, zone = factors.rows, zone.lower()
     if (zone, "life_cycle") in rows:
         return GridFactors(math.nan, rows[zone, "life_cycle"].value, U_GRID_REL)
     if (zone, "generation") not in rows:

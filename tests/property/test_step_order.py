@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import fleet, join, readings, rows, sorted_bytes
 
 from stream.columns import UNKNOWN
 from stream.fleet import Vehicle, Warehouse
 from stream.pipeline import Columns, start, step
+from tests.support import fleet, join, readings, rows, sorted_bytes
 
 FLEET = fleet(
     Vehicle("a", "d-a", "artic_40t", "diesel_b7"),

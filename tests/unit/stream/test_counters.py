@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from support import S_NS, T0_NS
 
 from stream.columns import UNKNOWN
 from stream.counters import advance, book, settle
 from stream.state import empty_state
+from tests.support import S_NS, T0_NS
 
 K = 1
 TICK = 1_000_000

@@ -3,9 +3,9 @@
 import math
 
 import pytest
-from support import ROOT, factors
 
 from stream.factors import FactorError, fuel_factors, grid_factors, parse_classes, parse_factors
+from tests.support import ROOT, factors
 
 
 @pytest.mark.parametrize(

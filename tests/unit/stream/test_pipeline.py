@@ -5,12 +5,12 @@ import math
 import numpy as np
 import numpy.typing as npt
 import pytest
-from support import S_NS, T0_NS, fleet, join, readings, rows
 
 from stream.columns import DISTANCE_METHODS, ENERGY_METHODS, UNKNOWN
 from stream.fleet import Vehicle, Warehouse
 from stream.pipeline import Columns, start, step
 from stream.state import StateError
+from tests.support import S_NS, T0_NS, fleet, join, readings, rows
 
 N = 600
 T = np.arange(N)

@@ -1,0 +1,87 @@
+"""Where readings come from: the protocol of a source, the kinds there are, and the joining of several.
+
+A kind is a function ``make(options, context) -> Source``. Built in is "csv"; a package adds kinds through the entry point
+group ``fleetco2.sources`` (name = kind, value = "package.module:function").
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from devices.clock import NowNs, wall_ns
+from devices.config import ConfigError, SourceConfig
+from devices.counters import Counters
+from devices.wire import Sample
+
+GROUP: Final = "fleetco2.sources"
+BUILT_IN: Final = (EntryPoint("csv", "devices.source_csv:make", GROUP),)
+IN_EXTRA: Final = {"simulated_vehicle": "server", "simulated_warehouse": "server", "parquet": "server"}
+
+
+class Source(Protocol):
+    """Something that measures. ``samples`` is an async generator; it ends when there is nothing more to come.
+
+    An exception it raises is said and counted, and ``samples`` is called again after a back-off: a source that cannot
+    begin anew keeps its place itself. A source that can wait (a replay) may have an attribute ``can_wait = True``: it is
+    asked for less while the outbox fills, where a live one has its oldest readings thinned.
+    """
+
+    @property
+    def name(self) -> str:
+        """What messages and counters call it."""
+        ...
+
+    def samples(self) -> AsyncIterator[Sample]:
+        """Readings in the order they were taken."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a kind may use to make its source. Relative paths start at ``base``; ``where`` is the configuration file."""
+
+    name: str
+    device: str = "gateway"
+    where: str = "gateway.toml"
+    base: Path = field(default_factory=Path)
+    now_ns: NowNs = wall_ns
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep
+    rng: random.Random = field(default_factory=random.Random)
+    counters: Counters = field(default_factory=Counters)
+
+
+Make = Callable[[Mapping[str, Any], Context], Source]
+
+
+def kinds() -> dict[str, EntryPoint]:
+    """Kinds of source by name: built in, and those of installed packages."""
+    return {e.name: e for e in (*entry_points(group=GROUP), *BUILT_IN)}
+
+
+def make(config: SourceConfig, context: Context) -> Source:
+    """The source that ``config`` describes. ConfigError if the kind is not installed or the options are wrong."""
+    key = f"source.{config.name}.kind"
+    known = kinds()
+    entry = known.get(config.kind)
+    if entry is None:
+        if config.kind in IN_EXTRA:
+            mend = f"{config.kind!r} is not installed; it comes with: pip install 'fleetco2[{IN_EXTRA[config.kind]}]'"
+        else:
+            near = get_close_matches(config.kind, known, n=1)
+            mend = f"there is no kind {config.kind!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+            mend += f"; installed are {', '.join(sorted(known))}"
+        raise ConfigError(context.where, key, mend)
+    try:
+        factory: Make = entry.load()
+    except ImportError as error:
+        extra = IN_EXTRA.get(config.kind, "server")
+        mend = f"{config.kind!r} cannot be loaded ({error}); it needs: pip install 'fleetco2[{extra}]'"
+        raise ConfigError(context.where, key, mend) from None
+    return factory(config.options, context)

@@ -1,0 +1,223 @@
+"""The gateway's link to a broker, over aiomqtt: publish with QoS 1, PUBACKs with their reason, messages of one topic.
+
+aiomqtt 2.5 hides the reason code of a PUBACK and waits out its timeout when a broker hangs up before CONNACK.
+``_Client`` opens both, on private names of the 2.x series; ``tests/system/test_gateway_broker.py`` fails if one goes.
+"""
+
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import aiomqtt
+from aiomqtt.exceptions import MqttConnectError
+
+from devices.config import Broker
+
+MqttVersion = Literal["5", "3.1.1"]
+HANDSHAKE_S: Final = 10  # for connect, subscribe and disconnect each; a mobile link may take seconds
+INCOMING_MAX: Final = 64  # messages from the broker not yet read; they are cumulative, so one lost is none lost
+PAHO_WINDOW: Final = (
+    200  # above ``window``'s greatest value and the state messages, so that our window is the one that binds
+)
+_PROTOCOL: Final = {"5": aiomqtt.ProtocolVersion.V5, "3.1.1": aiomqtt.ProtocolVersion.V311}
+_BAD_VERSION: Final = (1, 0x84)
+_BAD_LOGIN: Final = (4, 5, 0x86, 0x87)
+
+
+class LinkError(Exception):
+    """The link could not be made, or was lost. ``old_broker``: perhaps because the broker knows no MQTT 5."""
+
+    def __init__(self, text: str, *, old_broker: bool = False) -> None:
+        super().__init__(text)
+        self.old_broker = old_broker
+
+
+@dataclass(frozen=True, slots=True)
+class Will:
+    """What the broker publishes, retained, when the link is lost."""
+
+    topic: str
+    payload: bytes
+
+
+class Link:
+    """A standing connection. All methods belong to the event loop it was made in."""
+
+    def __init__(self, client: "_Client") -> None:
+        self._client = client
+
+    def publish(self, token: int, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        """Hand over a message with QoS 1; its PUBACK comes with ``token``. On a dead link it is lost without a word."""
+        self._client.send(token, topic, payload, retain=retain)
+
+    def cut(self, reason: str) -> None:
+        """Give the link up; ``messages`` raises LinkError with ``reason``."""
+        self._client.cut(reason)
+
+    async def messages(self) -> AsyncIterator[bytes]:
+        """Payloads of the subscribed topic. LinkError when the link is lost."""
+        try:
+            async for message in self._client.messages:
+                yield bytes(message.payload)
+        except aiomqtt.MqttError as error:
+            raise LinkError(_reason(error)) from None
+
+
+@asynccontextmanager
+async def connect(
+    broker: Broker,
+    version: MqttVersion,
+    *,
+    client_id: str,
+    password: str | None,
+    base: Path,
+    will: Will,
+    subscribe: str,
+    on_puback: Callable[[int, int], None],
+) -> AsyncIterator[Link]:
+    """A link with ``subscribe`` subscribed. ``on_puback(token, reason)`` is called from the loop, reason 0 = taken.
+
+    The broker keeps no session: what it forgets, the gateway sends again. LinkError tells the address and what to mend.
+    """
+    address = f"{broker.host}:{broker.port}"
+    v5 = version == "5"
+    client = _Client(
+        on_puback,
+        hostname=broker.host,
+        port=broker.port,
+        identifier=client_id,
+        username=broker.username or None,
+        password=password,
+        protocol=_PROTOCOL[version],
+        keepalive=broker.keepalive_s,
+        will=aiomqtt.Will(will.topic, will.payload, qos=1, retain=True),
+        clean_session=None if v5 else True,  # with MQTT 5 the first connect of a client starts clean
+        timeout=HANDSHAKE_S,
+        max_queued_incoming_messages=INCOMING_MAX,
+        max_inflight_messages=PAHO_WINDOW,
+        tls_context=_tls(broker, base),
+    )
+    try:
+        await client.__aenter__()
+    except aiomqtt.MqttError as error:
+        client.abandon()
+        raise _refusal(error, address, v5=v5) from None
+    except BaseException:
+        client.abandon()
+        raise
+    try:
+        try:
+            granted = await client.subscribe(subscribe, qos=1)
+        except aiomqtt.MqttError as error:
+            raise LinkError(f"{address}: {_reason(error)}") from None
+        if any(_code(code) >= 0x80 for code in granted):
+            raise LinkError(f"{address} does not let {client_id} read {subscribe}; mend the broker's access rules")
+        yield Link(client)
+    finally:
+        await client.leave()
+
+
+def _tls(broker: Broker, base: Path) -> ssl.SSLContext | None:
+    if broker.tls is None:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=str(base / broker.tls.ca) if broker.tls.ca else None)
+        if broker.tls.cert:
+            context.load_cert_chain(str(base / broker.tls.cert), str(base / broker.tls.key))
+    except (OSError, ssl.SSLError) as error:
+        raise LinkError(f"broker.tls cannot be used: {error}") from None
+    return context
+
+
+def _refusal(error: aiomqtt.MqttError, address: str, *, v5: bool) -> LinkError:
+    if isinstance(error, MqttConnectError):
+        code = _code(error.rc)
+        if code in _BAD_LOGIN:
+            text = "refuses the login; mend broker.username, or the variable that broker.password_env names"
+            return LinkError(f"{address} {text} ({_reason(error)})")
+        if code in _BAD_VERSION:
+            return LinkError(f"{address} does not speak this version of MQTT", old_broker=v5)
+    silent = isinstance(error, _HungUpError) or str(error) == "Operation timed out"
+    return LinkError(f"{address}: {_reason(error)}", old_broker=v5 and silent)
+
+
+def _code(rc: Any) -> int:
+    """The number of a paho reason code, which is an int or holds one."""
+    return int(getattr(rc, "value", rc) or 0)
+
+
+def _reason(error: aiomqtt.MqttError) -> str:
+    cause = error.__cause__ or error
+    return str(cause) or type(cause).__name__
+
+
+class _HungUpError(aiomqtt.MqttError):
+    """The broker closed the connection before it answered CONNECT."""
+
+
+class _Client(aiomqtt.Client):
+    def __init__(self, on_puback: Callable[[int, int], None], **options: Any) -> None:
+        super().__init__(**options)
+        self._puback = on_puback
+        self._tokens: dict[int, int] = {}
+        self._abandoned = False
+
+    def send(self, token: int, topic: str, payload: bytes, *, retain: bool) -> None:
+        info = self._client.publish(topic, payload, 1, retain)
+        self._tokens[info.mid] = token
+
+    def cut(self, reason: str) -> None:
+        """Lose the link: whoever waits for messages gets ``reason``."""
+        if not self._disconnected.done():
+            self._disconnected.set_exception(aiomqtt.MqttError(reason))
+
+    async def leave(self) -> None:
+        """Disconnect in good order where that is still possible."""
+        try:
+            await self.__aexit__(None, None, None)
+        except aiomqtt.MqttError:
+            pass  # no answer to DISCONNECT in time; abandon closes the socket
+        finally:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Close the socket whatever state it is in, also one that a thread is still opening."""
+        self._abandoned = True
+        self._loop.call_soon(self._client._sock_close)  # after what aiomqtt has scheduled for this socket
+        if self._misc_task is not None:
+            self._misc_task.cancel()
+        for future in (self._connected, self._disconnected):
+            if future.done() and not future.cancelled():
+                future.exception()  # seen; asyncio complains about one that nobody looked at
+
+    def _client_connect(self) -> None:
+        super()._client_connect()
+        if self._abandoned:
+            self._loop.call_soon_threadsafe(self._client._sock_close)
+
+    def _on_publish(self, client: Any, userdata: Any, mid: int, reason_code: Any, properties: Any) -> None:
+        super()._on_publish(client, userdata, mid, reason_code, properties)
+        token = self._tokens.pop(mid, None)
+        if token is not None:  # later, because paho must not be called from its own callback
+            self._loop.call_soon(self._puback, token, _code(reason_code))
+
+    def _on_socket_register_write(self, client: Any, userdata: Any, sock: Any) -> None:
+        self._loop.call_soon_threadsafe(self._write_when_ready, client, sock)
+
+    def _write_when_ready(self, client: Any, sock: Any) -> None:
+        if sock.fileno() >= 0:  # aiomqtt does not look, and a socket that closed meanwhile is an error in the loop
+            self._loop.add_writer(sock.fileno(), self._write, client)
+
+    def _write(self, client: Any) -> None:
+        try:
+            client.loop_write()
+        except OSError as error:
+            self.cut(str(error))
+
+    def _on_disconnect(self, client: Any, userdata: Any, flags: Any, reason_code: Any, properties: Any = None) -> None:
+        if not self._connected.done():
+            self._connected.set_exception(_HungUpError("hung up before it answered"))
+        super()._on_disconnect(client, userdata, flags, reason_code, properties)

@@ -1,0 +1,116 @@
+"""``python -m ingest --config fleet.toml``: the consumer."""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+from devices.config import ConfigError, password
+from devices.counters import Counters
+from ingest.config import FleetConfig, load
+from ingest.metrics import prometheus_text, serve
+from ingest.service import Service
+from ingest.transport import Link
+from storage.errors import StorageError
+from storage.factor_files import class_table, factor_set
+from storage.lake import Lake
+from storage.registry import RegistryError, load_registry, write_dimensions
+from stream.columns import READING
+from stream.factors import FactorError
+from stream.fleet import build_fleet
+from stream.pipeline import empty_columns, start, step
+from stream.state import StateError
+
+_EPILOG = """\
+fleet.toml:
+  tenants = ["acme"]
+  registry = "registry"            # folder with vehicles.csv, warehouses.csv, routes.csv
+  lake = "lake"                    # folder for the Parquet, made when absent
+  factor_set = "fleetco2-2025.1"
+  earliest = 2024-01-01            # readings dated before are quarantined
+  metrics_port = 9464              # http://127.0.0.1:9464/metrics, 0 = none
+  [broker]
+  host = "localhost"
+  port = 1883
+  username = "server"
+  password_env = "FLEETCO2_PASSWORD"   # name of the variable, never the password
+
+A message is acknowledged after its readings are on disk. What cannot be read is kept in the table quarantine.
+Ctrl-C commits what was taken and ends.
+"""
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m ingest",
+        description="Take telemetry from the broker, compute emissions, land both as Parquet, then acknowledge.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--config", type=Path, required=True, help="the consumer's TOML file")
+    parser.add_argument("--verbose", action="store_true", help="log connections too")
+    return parser.parse_args()
+
+
+def _run(config: FleetConfig, secret: str | None) -> None:
+    factors = factor_set(config.factor_set)
+    registry = load_registry(Path(config.registry))
+    fleet = build_fleet(registry.vehicles, registry.warehouses, registry.routes, factors, class_table())
+    counters = Counters()
+    with Lake.open(Path(config.lake), create=True) as lake:
+        _, stored = lake.recover()
+        write_dimensions(lake, registry)
+        topics = [f"fleet/v1/{t}/+/{leaf}" for t in config.tenants for leaf in ("up/readings", "up/json", "up/state")]
+        link = Link(config.broker, config.client_id, secret, topics, config.commit.max_messages, time.time_ns)
+        state = start(fleet, stored)
+        step(state, empty_columns(READING))  # loads the compiled kernels before the first message waits for them
+        service = Service(config, fleet, lake, state, link, counters, time.time_ns)
+        metrics = None
+        if config.metrics_port:
+            windows = {"receive_to_commit": service.receive_to_commit, "reading_to_commit": service.reading_to_commit}
+            metrics = serve(
+                config.metrics_port,
+                lambda: prometheus_text(counters, windows, {"connected": float(link.connected)}),
+            )
+        ended = False
+
+        def end(_: int, __: FrameType | None) -> None:
+            nonlocal ended
+            ended = True
+
+        signal.signal(signal.SIGTERM, end)
+        signal.signal(signal.SIGINT, end)
+        link.start()
+        try:
+            service.run(lambda: ended)
+        finally:
+            link.stop()
+            if metrics is not None:
+                metrics.shutdown()
+    stored_now = counters["readings_stored"]
+    print(f"ended: {stored_now} readings stored, {counters['rejected']} messages rejected, lake {config.lake}")
+
+
+def main() -> int:
+    """Exit code 0 after a clean end, 2 for a configuration or lake that cannot be used."""
+    arguments = _arguments()
+    level = logging.INFO if arguments.verbose else logging.WARNING
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    try:
+        config = load(arguments.config)
+        _run(config, password(config.broker, os.environ, str(arguments.config)))
+    except (ConfigError, RegistryError, StorageError, StateError, FactorError, ValueError) as error:
+        print(f"ingest: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"ingest: {error}; see metrics_port and lake in {arguments.config}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,148 @@
+"""``python -m simulators``: the demo, replay of recordings, compiling the kernels."""
+
+import argparse
+import asyncio
+import json
+import math
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from simulators.scenario import ScenarioError
+
+_TRY = "SELECT route, sum(co2e_wtw_ug) / 1e9 AS kg_co2e_wtw FROM rollups GROUP BY route ORDER BY route"
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not value > 0:
+        raise argparse.ArgumentTypeError(f"{text} must be above 0")
+    return value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m simulators",
+        description="The simulated world: traffic with known truth, and replay of recordings.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    demo = commands.add_parser("demo", help="the whole system on one machine with live figures in the terminal")
+    demo.add_argument(
+        "--trucks", type=int, default=40, help="vehicles, shared out over the routes (default 40, 1 to 2000)"
+    )
+    demo.add_argument("--speed", type=_positive, default=1.0, help="virtual seconds a second (default 1: real time)")
+    demo.add_argument("--duration", type=_positive, default=0.0, help="seconds to run; default: until Ctrl-C")
+    demo.add_argument("--seed", type=int, default=7, help="of traffic, drivers, sensors (default 7)")
+    demo.add_argument("--scenario", default="demo", help="a shipped scenario or a TOML file (default demo)")
+    demo.add_argument("--factors", default="fleetco2-2025.1", help="factor set (default fleetco2-2025.1)")
+    demo.add_argument("--port", type=int, default=0, help="port of the broker on loopback; default: a free one")
+    demo.add_argument("--embedded-broker", action="store_true", help="use amqtt even where mosquitto is installed")
+    demo.add_argument("--folder", type=Path, help="where everything is put (default build/demo/<time>)")
+    demo.add_argument("--json", type=Path, help="write the final figures to this file")
+    replay = commands.add_parser("replay", help="send recordings through gateway, broker and consumer to Parquet")
+    replay.add_argument("files", nargs="+", type=Path, help=".parquet, .csv, .nmea, candump .log")
+    replay.add_argument(
+        "--speed", type=_positive, default=1.0, help="times as fast as recorded; inf = as fast as it goes"
+    )
+    replay.add_argument(
+        "--max-gap", type=_positive, default=math.inf, help="longest wait between two rows, recorded seconds"
+    )
+    replay.add_argument("--vehicle-class", default="car", help="class of the vehicles (default car)")
+    replay.add_argument(
+        "--fuel", default="diesel_avg", help="fuel where the recording does not say (default diesel_avg)"
+    )
+    replay.add_argument("--factors", default="fleetco2-2025.1", help="factor set (default fleetco2-2025.1)")
+    replay.add_argument("--folder", type=Path, help="where everything is put (default build/replay/<time>)")
+    replay.add_argument("--embedded-broker", action="store_true", help="use amqtt even where mosquitto is installed")
+    commands.add_parser("warm", help="compile all kernels into numba's cache on disk")
+    return parser
+
+
+def _folder(given: Path | None, kind: str) -> Path:
+    return given or Path("build") / kind / time.strftime("%Y%m%d-%H%M%S")
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from simulators.demo import Options, run
+
+    if not 1 <= arguments.trucks <= 2000:
+        print(f"--trucks is {arguments.trucks}, must be 1 to 2000", file=sys.stderr)
+        return 2
+    options = Options(
+        trucks=arguments.trucks,
+        speed=arguments.speed,
+        duration_s=arguments.duration,
+        seed=arguments.seed,
+        folder=_folder(arguments.folder, "demo"),
+        port=arguments.port,
+        embedded_broker=arguments.embedded_broker,
+        factor_set=arguments.factors,
+        scenario=arguments.scenario,
+    )
+    figures = asyncio.run(run(options))
+    latency = figures["latency"]
+    times = " ".join(f"{q} {latency[q]:.2f} s" for q in ("p50_s", "p99_s") if latency[q] is not None).replace("_s", "")
+    print(
+        f"sent {figures['sent']:,}  stored {figures['stored']:,}  lost {figures['lost']}  duplicated {figures['duplicated']}  "
+        f"rejected {figures['rejected']}  {latency['of']} {times}"
+    )
+    print(f"Parquet: {figures['lake']}")
+    print(f'try: python -m storage --lake {figures["lake"]} sql "{_TRY}"')
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    return 0 if figures["lost"] == figures["duplicated"] == 0 else 1
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    from simulators.replay import read_trips
+    from simulators.replay_run import replay, table
+
+    trips = read_trips(arguments.files)
+    folder = _folder(arguments.folder, "replay")
+    print(f"{len(trips)} trips, {sum(t.ledger.rows for t in trips)} rows, speed {arguments.speed:g}, into {folder}")
+    results = asyncio.run(
+        replay(
+            trips,
+            folder,
+            speed=arguments.speed,
+            max_gap_s=arguments.max_gap,
+            vehicle_class=arguments.vehicle_class,
+            fuel=arguments.fuel,
+            factor_set=arguments.factors,
+            embedded_broker=arguments.embedded_broker,
+        )
+    )
+    print(table(results))
+    print(f'try: python -m storage --lake {folder}/lake sql "SELECT * FROM emissions LIMIT 5"')
+    return 0 if all(r.lost == 0 and r.duplicates == 0 for r in results) else 1
+
+
+def _warm() -> int:
+    from simulators.warm import warm
+
+    warm()
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code 0 when it went well, 1 when readings were lost, 2 for what cannot be run."""
+    from simulators.demo import DemoError
+    from simulators.local_broker import BrokerError
+
+    arguments = _parser().parse_args(argv)
+    try:
+        if arguments.command == "demo":
+            return _demo(arguments)
+        if arguments.command == "replay":
+            return _replay(arguments)
+        return _warm()
+    except (ScenarioError, DemoError, BrokerError, ValueError, OSError) as error:
+        print(f"{arguments.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,290 @@
+"""The lake: one atomic, durable commit over several Delta tables and the pipeline's state.
+
+A commit of number n goes in three steps. (1) Parquet files and the state file are written and synced (``landing``). (2) One
+Delta commit on ``readings`` carries txn n and the record of the whole commit: all new files of all tables with their hashes, the
+state file, the hash of the record before. Once its log entry is synced, n stands. (3) The other tables take up their files of n.
+A crash after (2) leaves (3) to ``recover``, which reads the record; a crash before it leaves files that nothing names.
+"""
+
+import os
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from storage import snapshot
+from storage.delta import DELTA_FAULTS, DeltaLog, add_action
+from storage.disk import Disk, check_folder, fault, lock
+from storage.errors import LakeInDoubtError, LakeMissingError, StorageError
+from storage.landing import Commit, discard, land, side_by_side
+from storage.ledger import FileEntry, Ledger, Record, decode, digest, encode
+from storage.schema import LANDED, PARTITIONS, arrow_schema, check
+
+__all__ = ["Commit", "Lake"]
+
+RAW: Final = LANDED[0]
+RECORD_KEY: Final = "fleetco2.record"
+WRITER_THREADS: Final = 3  # raw, results and state side by side; more would only queue for two cores
+STATES_KEPT: Final = 2  # the newest, and the one before it to compare with
+
+
+class Lake:
+    """The one writer of a lake, made by ``open``. Commits come from one thread at a time. ``n`` is the newest commit, 0 = none."""
+
+    def __init__(self, path: Path, *, disk: Disk, now_ns: Callable[[], int]) -> None:
+        self.path = path
+        self.disk = disk
+        self.n = 0
+        self.tables = {
+            name: DeltaLog(path / name, arrow_schema(name, partitions=True), PARTITIONS[name], disk) for name in LANDED
+        }
+        self.now_ns = now_ns
+        self._lock = -1
+        self._record: Record | None = None
+        self._previous = ""
+        self._ledger = Ledger(path / "ledger", disk)
+        self._unwritten: bytes | None = None  # line of commit n that the ledger lacks
+        self._pending: dict[str, list[FileEntry]] = {}  # files of commit n that their tables lack
+        self._doubt: LakeInDoubtError | None = None
+        self._pool = ThreadPoolExecutor(WRITER_THREADS, thread_name_prefix="lake")
+        self._background: list[Future[None]] = []
+        self._states: deque[Path] = deque()
+
+    @classmethod
+    def open(
+        cls, path: Path, *, create: bool, disk: Disk | None = None, now_ns: Callable[[], int] = time.time_ns
+    ) -> "Lake":
+        """Take the lake at ``path`` for writing, made where ``create`` allows it.
+
+        Raises LakeMissingError where there is none, LakeBusyError where another process writes to it, StorageError where it is damaged.
+        """
+        check_folder(path)
+        if not create and not (path / RAW / "_delta_log").is_dir():
+            raise LakeMissingError(path, "there is no lake here; the consumer makes one when it starts")
+        lake = cls(path, disk=disk or Disk(), now_ns=now_ns)
+        try:
+            lake._open()
+        except BaseException as e:
+            lake.close()
+            if isinstance(e, DELTA_FAULTS):
+                raise _wrapped(path, e) from e
+            raise
+        return lake
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the lake. What was committed stands without this."""
+        self._pool.shutdown(wait=True)
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def now_ms(self) -> int:
+        """The time that Delta's log takes."""
+        return self.now_ns() // 1_000_000
+
+    def _open(self) -> None:
+        for folder in (self.path, self.path / "tmp", self.path / "state", self.path / "ledger"):
+            self.disk.make_dir(folder)
+        self._lock = lock(self.path / "writer.lock", "writes to")
+        for left in (self.path / "tmp").iterdir():
+            self.disk.remove(left)
+        for table in self.tables.values():
+            table.open()
+        self._load()
+
+    def _load(self) -> None:
+        """Find the record of the newest commit, bring the ledger up to it, see which tables lack their part of it."""
+        self.n = self.tables[RAW].transaction()
+        self._ledger.load()
+        known = decode(self._ledger.newest, self.path / "ledger").n if self._ledger.newest is not None else 0
+        missing: list[tuple[int, bytes]] = []
+        if known < self.n:
+            for info in self.tables[RAW].commit_infos():
+                if RECORD_KEY not in info:
+                    continue
+                line = str(info[RECORD_KEY]).encode()
+                n = decode(line, self.path / RAW).n
+                if n <= known:
+                    break
+                missing.append((n, line))
+        for n, line in reversed(missing):
+            self._ledger.append(n, line)
+        if self._ledger.newest is None and self.n == 0:
+            return
+        record = decode(self._ledger.newest or b"", self.path / "ledger")
+        if record.n != self.n:
+            raise StorageError(self.path / "ledger", f"ends at commit {record.n}, but {RAW} is at commit {self.n}")
+        self._stand(record, self._ledger.newest or b"")
+        self._pending = {t: files for t, files in self._pending.items() if self.tables[t].transaction() < self.n}
+
+    def _stand(self, record: Record, line: bytes) -> None:
+        """From here on ``record`` is the newest commit, and its result tables are still to follow."""
+        self.n, self._record, self._previous = record.n, record, digest(line)
+        self._pending = {}
+        for f in record.files:
+            if f.table != RAW:
+                self._pending.setdefault(f.table, []).append(f)
+        self._states.append(self.path / record.state)
+
+    def recover(self) -> tuple[int, bytes | None]:
+        """Finish what a crash left undone. Returns the number of the newest commit and its state; (0, None) in a new lake.
+
+        Raises StorageError where the disk refuses or the state file is damaged.
+        """
+        self._ready()
+        self._finish()
+        if self._record is None:
+            return 0, None
+        path = self.path / self._record.state
+        state = snapshot.read(path)
+        for old in (self.path / "state").iterdir():
+            if old != path:
+                self.disk.remove(old)
+        return self.n, state
+
+    def commit(self, data: Commit) -> int:
+        """Land ``data`` and return its number n. When this returns, n is on the disk and readers see it.
+
+        Raises StorageError where the disk refuses: the lake is then as before and the same commit may be tried again. Raises
+        LakeInDoubtError where that cannot be told; then open the lake anew. Raises ValueError for data in other columns.
+        """
+        for name, table in data.tables():
+            check(name, table)
+        self._ready()
+        self._finish()
+        n, attempt = self.n + 1, uuid.uuid4().hex[:12]
+        landed = land(self.disk, self._pool, self.path, f"{n:012d}-{attempt}", data)
+        record = Record(
+            n=n,
+            attempt=attempt,
+            time_ns=self.now_ns(),
+            factor_set=data.factor_set,
+            state=landed.state,
+            state_sha256=landed.state_sha256,
+            files=landed.files,
+            previous=self._previous,
+        )
+        line = encode(record)
+        self._commit_raw(record, line)
+        self._stand(record, line)
+        self._unwritten = line
+        self._later(self._refresh_raw)
+        try:
+            self._finish()
+        except StorageError:
+            # n stands: its files are synced and its record names them. The next commit, or recovery, completes the tables.
+            return n
+        while len(self._states) > STATES_KEPT:
+            self._later(partial(self.disk.remove, self._states.popleft()))
+        return n
+
+    def _later(self, call: Callable[[], None]) -> None:
+        """Run ``call`` while the caller prepares the next commit."""
+        self._background.append(self._pool.submit(call))
+
+    def _ready(self) -> None:
+        """Wait for what runs in the background. A fault there costs nothing but a handle that is behind: read the logs anew."""
+        errors = [error for done in self._background if (error := done.exception()) is not None]
+        self._background = []
+        for error in errors:
+            if not isinstance(error, DELTA_FAULTS):
+                raise error
+        if self._doubt is not None:
+            raise LakeInDoubtError(self._doubt.path, f"{self._doubt.what}; open the lake again") from self._doubt
+        if errors:
+            try:
+                for table in self.tables.values():
+                    table.reopen()
+            except DELTA_FAULTS as e:
+                raise _wrapped(self.path, e) from e
+
+    def _commit_raw(self, record: Record, line: bytes) -> None:
+        """Step 2: the atomic point."""
+        raw = self.tables[RAW]
+        actions = [add_action(f, record.time_ns // 1_000_000) for f in record.files if f.table == RAW]
+        try:
+            raw.commit(actions, record.n, {RECORD_KEY: line.decode()})
+        except DELTA_FAULTS as e:
+            if not self._stands_after_all(record, line, e):
+                discard(
+                    self.disk,
+                    self.path,
+                    [self.path / record.state, *(self.path / f.table / f.path for f in record.files)],
+                )
+                raise _wrapped(raw.path, e) from e
+        try:
+            raw.sync()
+        except OSError as e:
+            self._doubt = LakeInDoubtError(raw.path, f"commit {record.n} could not be synced: {e}")
+            raise self._doubt from e
+
+    def _stands_after_all(self, record: Record, line: bytes, error: BaseException) -> bool:
+        """Whether the commit is in the log although delta-rs raised ``error``. Raises LakeInDoubtError where that cannot be read."""
+        raw = self.tables[RAW]
+        try:
+            raw.reopen()
+            if raw.transaction() < record.n:
+                return False
+            newest = next(info[RECORD_KEY] for info in raw.commit_infos() if RECORD_KEY in info)
+        except (*DELTA_FAULTS, StorageError) as e:
+            self._doubt = LakeInDoubtError(
+                raw.path, f"commit {record.n} failed ({error}) and its log cannot be read ({e})"
+            )
+            raise self._doubt from e
+        if newest == line.decode():
+            return True
+        self._doubt = LakeInDoubtError(raw.path, f"another writer made commit {record.n}")
+        raise self._doubt from error
+
+    def _finish(self) -> None:
+        """Step 3 and the ledger: whatever is still to follow commit ``n``. Raises StorageError."""
+        if self._pending:
+            side_by_side(self._pool, [partial(self._take_up, name, files) for name, files in self._pending.items()])
+            self._pending = {}
+        if self._unwritten is not None:
+            try:
+                self._ledger.append(self.n, self._unwritten)
+            except OSError as e:
+                raise fault(self.path / "ledger", e) from e
+            self._unwritten = None
+
+    def _take_up(self, name: str, files: list[FileEntry]) -> None:
+        """Commit the files of ``name`` that the newest record names, unless the table has them."""
+        table = self.tables[name]
+        actions = [add_action(f, self.now_ms()) for f in files]
+        if table.transaction() < self.n:
+            try:
+                table.commit(actions, self.n, {"fleetco2.n": str(self.n)})
+            except DELTA_FAULTS as e:
+                table.reopen()
+                if table.transaction() < self.n:
+                    raise _wrapped(table.path, e) from e
+        try:
+            table.sync()
+        except OSError as e:
+            self._doubt = LakeInDoubtError(table.path, f"commit {self.n} could not be synced: {e}")
+            raise self._doubt from e
+        self._later(table.refresh)
+
+    def _refresh_raw(self) -> None:
+        raw = self.tables[RAW]
+        if raw.checkpoint_due:
+            self._ledger.sync()  # the checkpoint lets Delta drop log entries, whose records the ledger then keeps alone
+        raw.refresh()
+
+
+def _wrapped(path: Path, error: BaseException) -> StorageError:
+    return fault(path, error) if isinstance(error, OSError) else StorageError(path, f"the table log refused: {error}")

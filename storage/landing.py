@@ -1,0 +1,113 @@
+"""Step 1 of a commit: its Parquet files and its state file, written side by side and synced, named by nothing yet."""
+
+import uuid
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from storage import parquet, snapshot
+from storage.disk import Disk, fault
+from storage.errors import StorageError
+from storage.ledger import FileEntry
+from storage.schema import LANDED, PARTITIONS, days
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What one commit lands. Tables may be empty; ``state`` always advances."""
+
+    readings: pa.Table
+    emissions: pa.Table
+    rollups: pa.Table
+    quarantine: pa.Table
+    factor_set: str
+    state: bytes
+
+    def tables(self) -> Iterable[tuple[str, pa.Table]]:
+        """(name, rows) of each table, raw first."""
+        return ((name, getattr(self, name)) for name in LANDED)
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """Files on the disk: ``files`` in the order of the tables, ``state`` relative to the lake."""
+
+    files: tuple[FileEntry, ...]
+    state: str
+    state_sha256: str
+
+
+def side_by_side(pool: ThreadPoolExecutor, calls: Iterable[Callable[[], Any]]) -> list[Any]:
+    """Run the calls in ``pool``, wait for all of them, return their results or raise the first error."""
+    futures = [pool.submit(call) for call in calls]
+    wait(futures)
+    return [future.result() for future in futures]
+
+
+def write_file(disk: Disk, lake: Path, path: Path, content: Any) -> None:
+    """Write and sync one file by way of ``tmp``. Raises StorageError naming ``path``."""
+    try:
+        disk.write(lake / "tmp" / uuid.uuid4().hex, path, content)
+    except OSError as e:
+        raise fault(path, e) from e
+
+
+def write_table(disk: Disk, lake: Path, table: str, name: str, partition: dict[str, str], rows: pa.Table) -> FileEntry:
+    """Write ``rows`` as one file of ``table`` into its partition, whose folder must be there. Raises StorageError."""
+    content = parquet.encode(table, rows)
+    path = f"{partition_folder(partition)}/{name}.parquet"
+    write_file(disk, lake, lake / table / path, content)
+    return FileEntry(
+        table, path, content.size, rows.num_rows, parquet.sha256(content), partition, parquet.ranges(table, rows)
+    )
+
+
+def partition_folder(partition: dict[str, str]) -> str:
+    """The folder of a partition below its table."""
+    return "/".join(f"{k}={v}" for k, v in partition.items())
+
+
+def land(disk: Disk, pool: ThreadPoolExecutor, lake: Path, name: str, data: Commit) -> Landed:
+    """Write and sync all files of ``data`` under the unique ``name``. On a fault what was written is removed again."""
+    state = f"state/{name}.state"
+    content = snapshot.pack(data.state)
+    calls: list[Callable[[], FileEntry | None]] = []
+    paths = [lake / state]
+    for table, whole in data.tables():
+        for day, rows in days(table, whole):
+            values = {"day": day, "factor_set": data.factor_set}
+            partition = {k: values[k] for k in PARTITIONS[table]}
+            paths.append(lake / table / partition_folder(partition) / f"{name}.parquet")
+            calls.append(partial(write_table, disk, lake, table, name, partition, rows))
+    calls.append(partial(write_file, disk, lake, lake / state, content))
+    folders = sorted({path.parent for path in paths})
+    try:
+        for folder in folders:
+            _at(folder, disk.make_dir)
+        entries = [entry for entry in side_by_side(pool, calls) if entry is not None]
+        side_by_side(pool, [partial(_at, folder, disk.sync) for folder in folders])
+    except StorageError:
+        discard(disk, lake, paths)
+        raise
+    return Landed(tuple(entries), state, content[1:33].hex())
+
+
+def _at(path: Path, call: Callable[[Path], None]) -> None:
+    try:
+        call(path)
+    except OSError as e:
+        raise fault(path, e) from e
+
+
+def discard(disk: Disk, lake: Path, paths: Iterable[Path]) -> None:
+    """Remove files of a commit that did not happen. One that cannot be removed is an orphan, which nothing names."""
+    for path in [*paths, *(lake / "tmp").iterdir()]:
+        try:
+            disk.remove(path)
+        except OSError:
+            continue

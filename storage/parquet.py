@@ -1,0 +1,67 @@
+"""Parquet as this project writes it: cheap enough for a million readings per second, readable by every engine.
+
+Measured per column (``storage/README.md``): text is dictionary coded, floats byte-stream-split, counters and fixed-point
+integers delta-packed, integers that stay the same for many rows plain; zstd level 1 over all. Row-group statistics only where
+queries cut by them.
+"""
+
+import hashlib
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from storage.schema import LANDED, arrow_schema
+
+PLAIN: Final = frozenset(
+    {"boot_id", "received_ns", "dt_us", "energy_uwh", "fuel_gas_ug", "co2_biogenic_ug", "observed_us"}
+)
+RANGES: Final = {  # columns whose least and largest value Delta and Parquet keep
+    "readings": ("time_ns", "received_ns"),
+    "emissions": ("time_ns",),
+    "rollups": ("minute_ns", "newest_received_ns"),
+    "quarantine": ("received_ns",),
+}
+
+
+def _settings(table: str) -> dict[str, Any]:
+    schema = arrow_schema(table)
+    text = [f.name for f in schema if pa.types.is_string(f.type)]
+    encoding = {f.name: "BYTE_STREAM_SPLIT" for f in schema if pa.types.is_float64(f.type)}
+    encoding |= {f.name: "DELTA_BINARY_PACKED" for f in schema if pa.types.is_int64(f.type) and f.name not in PLAIN}
+    return {
+        "use_dictionary": text,
+        "column_encoding": encoding,
+        "compression": "zstd",
+        "compression_level": 1,
+        "write_statistics": [*RANGES[table], *(name for name in ("device", "asset") if name in text)],
+        "write_batch_size": 65_536,  # with large pages a quarter cheaper than the library's 1,024 values and 20,000 rows
+        "max_rows_per_page": 1 << 20,
+        "store_schema": False,  # text must not come back as a dictionary
+    }
+
+
+_SETTINGS: Final = {table: _settings(table) for table in LANDED}
+
+
+def encode(table: str, data: pa.Table) -> pa.Buffer:
+    """``data`` as a Parquet file in memory."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(data, sink, **_SETTINGS[table])
+    return sink.getvalue()
+
+
+def ranges(table: str, data: pa.Table) -> dict[str, tuple[int, int]]:
+    """(least, largest) of the columns in ``RANGES``; a column without a value is left out."""
+    found = {}
+    for name in RANGES[table]:
+        both = pc.min_max(data[name]).as_py()
+        if both["min"] is not None:
+            found[name] = (both["min"], both["max"])
+    return found
+
+
+def sha256(content: pa.Buffer) -> str:
+    """Hash of a file's content, in hex."""
+    return hashlib.sha256(content).hexdigest()

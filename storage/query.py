@@ -1,0 +1,152 @@
+"""SQL over a lake: an in-memory DuckDB whose views read exactly the files of each table's newest Delta version.
+
+Never a glob: it would find files of commits that did not happen and files that a compaction has replaced. The connection holds no
+file of its own, reads nothing outside the lake and cannot be reconfigured.
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import unquote
+from weakref import WeakKeyDictionary
+
+import duckdb
+import pyarrow as pa
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+from storage.delta import log_entry
+from storage.disk import check_folder
+from storage.errors import LakeMissingError, StorageError
+from storage.views import NOW, STORED, figure_views, stored_view
+
+MEMORY_LIMIT: Final = "1GB"  # a query that wants more is refused; nothing spills to disk
+REOPEN_AFTER: Final = 50  # versions; a handle reads every log entry since it was opened
+_TRIES: Final = 5  # a log that is cleaned while it is read is read again
+
+
+class QueryError(Exception):
+    """SQL that is not one SELECT, or that DuckDB refuses. The text says why."""
+
+
+@dataclass
+class _Table:
+    """What a connection knows of one table."""
+
+    path: Path
+    handle: DeltaTable | None = None
+    opened_at: int = -1
+    version: int = -1  # of the view; -1 = there is no table yet
+
+    def newer(self) -> bool:
+        """Whether there is a version that the view does not show: a look at two files."""
+        if log_entry(self.path, self.version + 1).exists():
+            return True
+        try:
+            pointer = json.loads((self.path / "_delta_log" / "_last_checkpoint").read_bytes())
+        except (OSError, ValueError):
+            return False
+        return int(pointer["version"]) > self.version
+
+    def read(self) -> tuple[int, list[str]]:
+        """The newest version and its files. Raises DeltaError."""
+        if self.handle is None or self.handle.version() - self.opened_at > REOPEN_AFTER:
+            self.handle = DeltaTable(str(self.path))
+            self.opened_at = self.handle.version()
+        else:
+            self.handle.update_incremental()
+        actions = pa.table(self.handle.get_add_actions())
+        return self.handle.version(), [str(self.path / unquote(path)) for path in actions["path"].to_pylist()]
+
+
+@dataclass
+class _Reader:
+    lake: Path
+    tables: dict[str, _Table] = field(default_factory=dict)
+
+
+_READERS: WeakKeyDictionary[duckdb.DuckDBPyConnection, _Reader] = WeakKeyDictionary()
+
+
+def connect(lake: Path, *, threads: int | None = None, memory_limit: str = MEMORY_LIMIT) -> duckdb.DuckDBPyConnection:
+    """A connection to the lake at ``lake`` with a view for every table and every figure, as of now; ``refresh`` brings it up to date.
+
+    Cursors of it see the same views and may be used from other threads. Raises LakeMissingError where there is no lake.
+    """
+    lake = lake.absolute()
+    check_folder(lake)
+    if not (lake / "readings" / "_delta_log").is_dir():
+        raise LakeMissingError(lake, "there is no lake here; name the folder that the consumer writes to")
+    settings: dict[str, Any] = {
+        "memory_limit": memory_limit,
+        "temp_directory": "",
+        "python_enable_replacements": False,
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+    }
+    if threads is not None:
+        settings["threads"] = threads
+    con = duckdb.connect(":memory:", config=settings)
+    con.execute("SET parquet_metadata_cache = true")  # files never change
+    con.execute("SET allowed_directories = [$lake]", {"lake": f"{lake}/"})
+    con.execute("SET enable_external_access = false")
+    con.execute("SET lock_configuration = true")
+    reader = _Reader(lake, {name: _Table(lake / name) for name in STORED})
+    con.execute(NOW)
+    for name in STORED:
+        con.execute(stored_view(name, []))
+    for statement in figure_views():
+        con.execute(statement)
+    _READERS[con] = reader
+    refresh(con)
+    return con
+
+
+def refresh(con: duckdb.DuckDBPyConnection) -> bool:
+    """Bring the views of a connection made by ``connect`` up to the newest versions. True if any changed.
+
+    Costs two looks at the disk per table when nothing is new. Raises StorageError for a log that cannot be read.
+    """
+    tables = _READERS[con].tables
+    found = {name: _read(table) for name, table in tables.items() if table.newer()}
+    if not found:
+        return False
+    con.execute("BEGIN")
+    try:
+        for name, (_, files) in found.items():
+            con.execute(stored_view(name, files))
+        con.execute("COMMIT")
+    except duckdb.Error as e:
+        con.execute("ROLLBACK")
+        raise StorageError(_READERS[con].lake, f"a file of the newest version cannot be read: {e}") from e
+    for name, (version, _) in found.items():
+        tables[name].version = version
+    return True
+
+
+def _read(table: _Table) -> tuple[int, list[str]]:
+    for _ in range(_TRIES - 1):
+        try:
+            return table.read()
+        except DeltaError:
+            table.handle = None
+    try:
+        return table.read()
+    except DeltaError as e:
+        raise StorageError(table.path, f"the table log cannot be read: {e}") from e
+
+
+def select(con: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyConnection:
+    """Run one SELECT (WITH, FROM, DESCRIBE, SHOW and SUMMARIZE count as such) and return the connection with its result.
+
+    Raises QueryError for anything else: what writes must not pass, and a lake's folder is open to COPY.
+    """
+    try:
+        statements = con.extract_statements(sql)
+        if len(statements) != 1 or statements[0].type != duckdb.StatementType.SELECT:
+            kinds = ", ".join(s.type.name for s in statements) or "nothing"
+            raise QueryError(f"only one SELECT is answered, this is: {kinds}")
+        return con.execute(statements[0])
+    except duckdb.Error as e:
+        raise QueryError(str(e)) from e

@@ -1,0 +1,230 @@
+"""Arrow schemas of the stored tables, made from ``stream.columns``, and the way from numpy columns to Arrow.
+
+A code is a dictionary array in memory and plain text in Parquet. NaN, ``UNKNOWN`` and a nullable code of -1 become null.
+Partition columns (``day`` in UTC, ``factor_set``) stand in the path of a file, never inside it.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any, Final, get_args, get_type_hints
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from stream.columns import TABLES, UNKNOWN, Column
+from stream.factors import Factor
+from stream.fleet import Route, Vehicle, Warehouse
+
+Columns = dict[str, npt.NDArray[Any]]
+
+DAY_NS: Final = 86_400_000_000_000
+DAY_OF: Final = {"readings": "time_ns", "emissions": "time_ns", "rollups": "minute_ns", "quarantine": "received_ns"}
+PARTITIONS: Final[dict[str, tuple[str, ...]]] = {
+    "readings": ("day",),
+    "emissions": ("day", "factor_set"),
+    "rollups": ("day", "factor_set"),
+    "quarantine": ("day",),
+}
+LANDED: Final = tuple(DAY_OF)  # the tables that a commit writes, raw first
+SMALL_DICTIONARY: Final = (
+    64  # a list of names up to this long is written whole; a longer one is cut to the names in use
+)
+
+_ARROW: Final = {
+    "int64": pa.int64(),
+    "int32": pa.int32(),
+    "int8": pa.int8(),
+    "float64": pa.float64(),
+    "bool": pa.bool_(),
+    "code": pa.string(),
+}
+_PARTITION_FIELDS: Final = {
+    "day": pa.field(
+        "day", pa.date32(), nullable=False, metadata={"unit": "", "doc": "Day in UTC, in the path of the file."}
+    ),
+    "factor_set": pa.field(
+        "factor_set", pa.string(), nullable=False, metadata={"unit": "", "doc": "Factor set behind the row."}
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Names:
+    """The fleet's name lists, which codes point into. Not changed once made: a new device means new ``Names``."""
+
+    device: Sequence[str] = ()
+    asset: Sequence[str] = ()
+    route: Sequence[str] = ()
+
+    @cached_property
+    def dictionaries(self) -> dict[str, pa.Array]:
+        """Each list as Arrow text."""
+        return {k: pa.array(getattr(self, k), pa.string()) for k in ("device", "asset", "route")}
+
+
+def _text(name: str, doc: str, *, nullable: bool = False) -> pa.Field:
+    return pa.field(name, pa.string(), nullable, {"unit": "", "doc": doc})
+
+
+QUARANTINE: Final = pa.schema(
+    [
+        pa.field(
+            "received_ns", pa.int64(), False, {"unit": "ns", "doc": "When the server received it, UTC since 1970."}
+        ),
+        _text("tenant", "Tenant, as far as the topic told.", nullable=True),
+        _text("device", "Gateway, as far as the topic told.", nullable=True),
+        _text("topic", "Topic it came on."),
+        _text("reason", "Why it was refused: one of a closed set."),
+        _text("detail", "The same in a sentence."),
+        pa.field(
+            "boot_id", pa.int64(), True, {"unit": "", "doc": "Boot of a refused reading; null for a whole message."}
+        ),
+        pa.field(
+            "seq", pa.int64(), True, {"unit": "", "doc": "Number of a refused reading; null for a whole message."}
+        ),
+        pa.field(
+            "payload", pa.binary(), False, {"unit": "", "doc": "The whole message, or the reading's values as JSON."}
+        ),
+    ]
+)
+
+
+def _field(c: Column) -> pa.Field:
+    return pa.field(c.name, _ARROW[c.dtype], c.nullable, {"unit": c.unit, "doc": c.doc})
+
+
+_FILE_SCHEMAS: Final = {
+    **{name: pa.schema([_field(c) for c in columns]) for name, columns in TABLES.items()},
+    "quarantine": QUARANTINE,
+}
+
+
+def _dimension(kind: type[Any]) -> pa.Schema:
+    """Columns of a dimension table: the fields of its dataclass."""
+    hints = get_type_hints(kind)
+    arrow = {str: pa.string(), float: pa.float64(), int: pa.int64()}
+    columns = []
+    for f in fields(kind):
+        options = [t for t in get_args(hints[f.name]) or (hints[f.name],) if t is not type(None)]
+        columns.append(pa.field(f.name, arrow[options[0]]))
+    return pa.schema(columns)
+
+
+DIMENSIONS: Final = {
+    "vehicles": _dimension(Vehicle),
+    "warehouses": _dimension(Warehouse),
+    "routes": _dimension(Route),
+    "factors": pa.schema([pa.field("factor_set", pa.string()), *_dimension(Factor)]),
+}
+
+
+def arrow_schema(table: str, *, partitions: bool = False) -> pa.Schema:
+    """Columns of ``table`` as they stand in its files; with ``partitions`` also those that stand in the path."""
+    schema = _FILE_SCHEMAS[table]
+    if partitions:
+        for name in PARTITIONS[table]:
+            schema = schema.append(_PARTITION_FIELDS[name])
+    return schema
+
+
+def _shrunk(codes: npt.NDArray[np.int32], names: pa.Array) -> tuple[npt.NDArray[np.int32], pa.Array]:
+    """Codes into only those names that occur: a file must not carry the names of the whole fleet. -1 stays -1."""
+    used = np.zeros(len(names) + 1, np.bool_)  # the last slot takes -1
+    used[codes] = True
+    place = np.cumsum(used, dtype=np.int32) - np.int32(1)
+    place[-1] = -1
+    return place[codes], names.filter(pa.array(used[:-1]))
+
+
+def _codes(values: npt.NDArray[np.int32], names: pa.Array, nullable: bool) -> pa.DictionaryArray:
+    if len(values) and (values.min() < (-1 if nullable else 0) or values.max() >= len(names)):
+        raise ValueError(f"a code of {values.min()} to {values.max()} does not fit {len(names)} names")
+    if len(names) > SMALL_DICTIONARY:
+        values, names = _shrunk(values, names)
+    mask = values < 0 if nullable else None
+    indices = pa.array(values, pa.int32(), mask=mask if mask is not None and mask.any() else None)
+    return pa.DictionaryArray.from_arrays(indices, names, safe=False)
+
+
+def _floats(values: npt.NDArray[np.float64]) -> pa.Array:
+    mask = np.isnan(values)
+    missing = int(np.count_nonzero(mask))
+    if missing == len(values):
+        return pa.nulls(len(values), pa.float64())
+    return pa.array(values, mask=mask if missing else None)
+
+
+def _integers(values: npt.NDArray[Any], nullable: bool) -> pa.Array:
+    if nullable and len(values) and values.min() == UNKNOWN:
+        return pa.array(values, mask=values == UNKNOWN)
+    return pa.array(values)
+
+
+def to_arrow(table: str, columns: Columns, names: Names) -> pa.Table:
+    """The numpy columns of a batch as an Arrow table, in the order of the schema. No Python object per row.
+
+    Buffers are shared with numpy where nothing is missing: leave the arrays alone until the table is written. Columns that are
+    one and the same buffer (the shared NaN of signals nobody sent) are looked at once. Raises KeyError for a column that is
+    missing, ValueError for lengths that differ or a code outside its names.
+    """
+    done: dict[tuple[object, ...], pa.Array] = {}
+    arrays = []
+    for c in TABLES[table]:
+        values = columns[c.name]
+        if c.dtype == "code":
+            arrays.append(_codes(values, _names_of(c, names), c.nullable))
+        elif c.dtype == "float64":
+            key = (values.__array_interface__["data"][0], values.shape, values.strides)
+            if key not in done:
+                done[key] = _floats(values)
+            arrays.append(done[key])
+        else:
+            arrays.append(_integers(values, c.nullable))
+    fields = [
+        pa.field(f.name, a.type, f.nullable, f.metadata) for f, a in zip(_FILE_SCHEMAS[table], arrays, strict=True)
+    ]
+    if len({len(a) for a in arrays}) != 1:
+        raise ValueError(f"columns of {table} differ in length: {sorted({len(a) for a in arrays})}")
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+
+
+_FIXED_NAMES: Final = {
+    c.codes: pa.array(c.codes, pa.string()) for columns in TABLES.values() for c in columns if c.codes
+}
+
+
+def _names_of(c: Column, names: Names) -> pa.Array:
+    return _FIXED_NAMES[c.codes] if c.codes else names.dictionaries[c.names]
+
+
+def empty(table: str) -> pa.Table:
+    """``table`` without rows, in the types of its files."""
+    return _FILE_SCHEMAS[table].empty_table()
+
+
+def check(table: str, data: pa.Table) -> None:
+    """Refuse data whose columns are not those of ``table``: ValueError naming the first that differs."""
+    for want, have in zip(_FILE_SCHEMAS[table], data.schema, strict=False):
+        kind = have.type.value_type if pa.types.is_dictionary(have.type) else have.type
+        if want.name != have.name or want.type != kind:
+            raise ValueError(f"{table}: column {have.name} {kind} stands where {want.name} {want.type} belongs")
+    if len(data.schema) != len(_FILE_SCHEMAS[table]):
+        raise ValueError(f"{table}: {len(data.schema)} columns, {len(_FILE_SCHEMAS[table])} belong")
+
+
+def days(table: str, data: pa.Table) -> Iterable[tuple[str, pa.Table]]:
+    """Rows of ``data`` by their UTC day, as (ISO date, rows in their old order). Nothing is copied where all share one day."""
+    if data.num_rows == 0:
+        return
+    day = data[DAY_OF[table]].to_numpy() // DAY_NS
+    if day.min() == day.max():
+        yield str(np.datetime64(int(day[0]), "D")), data
+        return
+    order = np.argsort(day, kind="stable")
+    ordered = data.take(pa.array(order))
+    found, starts = np.unique(day[order], return_index=True)
+    ends = [*starts[1:], len(day)]
+    for d, start, end in zip(found, starts, ends, strict=True):
+        yield str(np.datetime64(int(d), "D")), ordered.slice(int(start), int(end - start))

@@ -1,0 +1,136 @@
+"""The gateway's tasks without a broker: sources that fail, wait or end. Delivery is in test_core and the system tests."""
+
+import asyncio
+import random
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from devices.config import Broker, GatewayConfig
+from devices.core import Say
+from devices.counters import Counters
+from devices.gateway import ROOM_BATCHES, Gateway
+from devices.wire import Sample
+
+START_NS = 1_700_000_000_000_000_000
+PATIENCE_S = 30.0
+
+
+class Hasty(random.Random):
+    """Jitter at its smallest, so that a test does not wait."""
+
+    def uniform(self, a: float, b: float) -> float:
+        return a + min(0.001, b - a)
+
+
+@dataclass
+class Script:
+    """A source that gives readings, or raises, as written; then says that it is through and waits for ever."""
+
+    name: str
+    steps: list[Sample | Exception]
+    can_wait: bool = False
+    given: int = 0
+    through: asyncio.Event = field(default_factory=asyncio.Event)
+    started: int = 0
+
+    async def samples(self) -> AsyncIterator[Sample]:
+        self.started += 1
+        while self.given < len(self.steps):
+            step = self.steps[self.given]
+            self.given += 1
+            if isinstance(step, Exception):
+                raise step
+            yield step
+        self.through.set()
+        await asyncio.Event().wait()
+
+
+def reading(i: int, **values: float) -> Sample:
+    return Sample(START_NS + i * 10**9, values or {"odometer_m": float(i)})
+
+
+def nowhere(**changes: object) -> GatewayConfig:
+    with socket.socket() as s:  # a port where nobody listens
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    return GatewayConfig(
+        device="truck-01",
+        tenant="acme",
+        broker=Broker(host="127.0.0.1", port=port),
+        drain_s=0,
+        **changes,  # type: ignore[arg-type]
+    )
+
+
+def test_a_source_that_fails_is_named_started_again_and_stops_nobody() -> None:
+    async def scene() -> None:
+        said: list[Say] = []
+        counters = Counters()
+        broken = Script("can", [reading(0), OSError("bus off"), OSError("bus off"), reading(1), ValueError("odd")])
+        healthy = Script("meter", [Sample(START_NS + i * 10**9, {"grid_import_kwh": float(i)}) for i in range(5)])
+        gateway = Gateway(nowhere(), [broken, healthy], rng=Hasty(1), counters=counters, say=said.append)
+        async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as tasks:
+            stop = asyncio.Event()
+            done = tasks.create_task(gateway.run(stop))
+            await broken.through.wait()
+            await healthy.through.wait()
+            stop.set()
+            figures = await done
+        assert broken.started == 4
+        assert counters.by_label("source_failed") == {"can": 3}
+        failures = [s.detail for s in said if s.event == "source_failed"]
+        assert len(failures) == 2  # the same fault is said once
+        assert failures[0].startswith("can: OSError: bus off")
+        assert figures.sent == 5  # joined to one reading a second
+
+    asyncio.run(scene())
+
+
+def test_a_source_that_can_wait_is_held_back_instead_of_thinned() -> None:
+    async def scene(can_wait: bool) -> tuple[int, int]:
+        source = Script("replay", [reading(i) for i in range(500)], can_wait)
+        config = nowhere(batch_max=10, keep_max_readings=100)
+        gateway = Gateway(config, [source], rng=Hasty(1), counters=Counters(), say=lambda _: None)
+        async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as tasks:
+            stop = asyncio.Event()
+            done = tasks.create_task(gateway.run(stop))
+            if not can_wait:
+                await source.through.wait()
+            while gateway.figures().sent < ROOM_BATCHES * 10:
+                await asyncio.sleep(0)
+            for _ in range(20):
+                await asyncio.sleep(0)
+            stop.set()
+            figures = await done
+        return figures.sent, figures.thinned
+
+    assert asyncio.run(scene(can_wait=True)) == (ROOM_BATCHES * 10, 0)
+    sent, thinned = asyncio.run(scene(can_wait=False))
+    assert sent == 500
+    assert thinned >= 400
+
+
+def test_two_starts_have_two_boots() -> None:
+    async def boots() -> set[int]:
+        made = [Gateway(nowhere(), [], rng=random.Random(7), counters=Counters()) for _ in range(50)]
+        return {gateway.figures().boot_id for gateway in made}
+
+    boot_ids = asyncio.run(boots())
+    assert len(boot_ids) == 50
+    assert all(0 < b < 2**63 for b in boot_ids)
+
+
+def test_the_last_joined_reading_is_not_lost_at_the_end() -> None:
+    async def scene() -> int:
+        first, second = Script("can", [reading(0)]), Script("gps", [reading(0, lat_deg=45.0)])
+        gateway = Gateway(nowhere(), [first, second], rng=Hasty(1), counters=Counters(), say=lambda _: None)
+        async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as tasks:
+            stop = asyncio.Event()
+            done = tasks.create_task(gateway.run(stop))
+            await first.through.wait()
+            await second.through.wait()
+            stop.set()
+            return (await done).sent
+
+    assert asyncio.run(scene()) == 1

@@ -1,0 +1,173 @@
+"""The registry: what is read, and what each mistake is answered with."""
+
+import time
+from pathlib import Path
+
+import pytest
+from deltalake import DeltaTable
+
+from storage.factor_files import class_table, factor_set, factor_set_ids
+from storage.lake import Lake
+from storage.registry import Registry, RegistryError, load_registry, write_dimensions
+from stream.factors import FactorError
+from stream.fleet import Route, Vehicle, Warehouse, build_fleet
+
+VEHICLES = "vehicle,device,vehicle_class,fuel,route,tare_kg,gvw_kg,cda_m2,crr,p_rated_kw,tank_l,grid_zone,vin\n"
+WAREHOUSES = "warehouse,device,name,lat_deg,lon_deg,area_m2,pallet_positions,grid_zone\n"
+ROUTES = "route,name,origin,destination,stage\n"
+
+
+def write(folder: Path, vehicles: str = "", warehouses: str = "", routes: str = "r1,North,w1,w2,trunk\n") -> Path:
+    (folder / "vehicles.csv").write_text(VEHICLES + vehicles, encoding="utf-8")
+    (folder / "warehouses.csv").write_text(WAREHOUSES + warehouses, encoding="utf-8")
+    (folder / "routes.csv").write_text(ROUTES + routes, encoding="utf-8")
+    return folder
+
+
+def test_rows_become_the_frozen_classes(tmp_path: Path) -> None:
+    registry = load_registry(
+        write(
+            tmp_path,
+            "t1,gw-t1,artic_40t,diesel_b7,r1,14500,40000,,,,,,\n\nt2,gw-t2,van_3.5t,diesel_b7,,,,,,,,,VIN 2\n",
+            'w1,gw-w1,"Depot, north",52.5,-1.25,12000,9000,uk\n',
+        )
+    )
+    assert registry == Registry(
+        (
+            Vehicle("t1", "gw-t1", "artic_40t", "diesel_b7", "r1", tare_kg=14500.0, gvw_kg=40000.0),
+            Vehicle("t2", "gw-t2", "van_3.5t", "diesel_b7", vin="VIN 2"),
+        ),
+        (Warehouse("w1", "gw-w1", "Depot, north", 52.5, -1.25, "uk", 12000.0, 9000),),
+        (Route("r1", "North", "w1", "w2", "trunk"),),
+    )
+
+
+def test_a_number_as_a_name_stays_text(tmp_path: Path) -> None:
+    [vehicle] = load_registry(write(tmp_path, "007,gw-007,van_3.5t,diesel_b7,,,,,,,,,\n")).vehicles
+    assert vehicle.vehicle == "007"
+
+
+def test_a_spreadsheets_byte_order_mark_and_line_ends_are_fine(tmp_path: Path) -> None:
+    write(tmp_path)
+    text = (VEHICLES + "t1,gw-t1,van_3.5t,diesel_b7,,,,,,,,,\n").replace("\n", "\r\n")
+    (tmp_path / "vehicles.csv").write_text(text, encoding="utf-8-sig", newline="")
+    assert [v.vehicle for v in load_registry(tmp_path).vehicles] == ["t1"]
+
+
+@pytest.mark.parametrize(
+    ("vehicles", "message"),
+    [
+        ("t1,gw-t1,artic_40t,diesel_b7,,abc,,,,,,,\n", r"vehicles\.csv, line 2, column tare_kg: 'abc' is not a number"),
+        ("t1,gw-t1,artic_40t,diesel_b7,,nan,,,,,,,\n", "line 2, column tare_kg: nan is outside"),
+        ("t1,gw-t1,artic_40t,diesel_b7,,-5,,,,,,,\n", "line 2, column tare_kg: -5.0 is outside"),
+        ("t1,,artic_40t,diesel_b7,,,,,,,,,\n", "line 2, column device: is blank; fill it in"),
+        ("t1,GW_1,artic_40t,diesel_b7,,,,,,,,,\n", "line 2, column device: 'GW_1' is no device name"),
+        ("t1,gw-t1,artic_40t,diesel_b7,r9,,,,,,,,\n", "line 2, column route: 'r9' is not in routes.csv"),
+        ("t1,gw-t1,artic_40t,diesel_b7,,9000,7500,,,,,,\n", "column tare_kg: 9000 is not below gvw_kg 7500"),
+        ("t1,gw-t1,artic_40t,diesel_b7\n", "line 2: 4 cells, the header has 13"),
+        (
+            "t1,gw-1,van,x,,,,,,,,,\nt1,gw-2,van,x,,,,,,,,,\n",
+            "line 3, column vehicle: 't1' stands at vehicles.csv, line 2",
+        ),
+        ("t1,gw-1,van,x,,,,,,,,,\nt2,gw-1,van,x,,,,,,,,,\n", "line 3, column device: 'gw-1' stands at"),
+        ('t1,gw-1,van,"x,,,,,,,,,\n', "cannot be read as CSV"),
+    ],
+)
+def test_a_mistake_in_vehicles(tmp_path: Path, vehicles: str, message: str) -> None:
+    with pytest.raises(RegistryError, match=message):
+        load_registry(write(tmp_path, vehicles))
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        (
+            {"routes": "r1,North,,,truck\n"},
+            r"routes\.csv, line 2, column stage: 'truck' is not known; use one of trunk",
+        ),
+        ({"routes": "r1,N,,,\nr1,S,,,\n"}, r"routes\.csv, line 3, column route: 'r1' stands at routes\.csv, line 2"),
+        (
+            {"warehouses": "w1,gw-w,W,91,0,,,uk\n"},
+            r"warehouses\.csv, line 2, column lat_deg: 91\.0 is outside -90 to 90",
+        ),
+        ({"warehouses": "w1,gw-w,W,1,0,,7.5,uk\n"}, "column pallet_positions: '7.5' is not a whole number"),
+        ({"warehouses": "w1,gw-w,W,1,0,,,\n"}, "column grid_zone: is blank"),
+        (
+            {"vehicles": "a,gw-1,van,x,,,,,,,,,\n", "warehouses": "a,gw-2,W,1,0,,,uk\n"},
+            r"warehouses\.csv, line 2, column warehouse: 'a' stands at vehicles\.csv, line 2 already",
+        ),
+        (
+            {"vehicles": "a,gw-1,van,x,,,,,,,,,\n", "warehouses": "w,gw-1,W,1,0,,,uk\n"},
+            r"warehouses\.csv, line 2, column device: 'gw-1' stands at vehicles\.csv",
+        ),
+    ],
+)
+def test_a_mistake_elsewhere(tmp_path: Path, kwargs: dict[str, str], message: str) -> None:
+    with pytest.raises(RegistryError, match=message):
+        load_registry(write(tmp_path, **kwargs))
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("route,name,colour\n", r"routes\.csv, line 1, column 'colour': not known; columns are route, name, origin"),
+        ("route;name\n", "separate columns with commas"),
+        ("route,name,name\n", "column name: stands twice"),
+        ("route\n", "column name: is missing; add it"),
+        ("", "column route: is missing; add it"),
+    ],
+)
+def test_a_wrong_header(tmp_path: Path, header: str, message: str) -> None:
+    write(tmp_path)
+    (tmp_path / "routes.csv").write_text(header)
+    with pytest.raises(RegistryError, match=message):
+        load_registry(tmp_path)
+
+
+def test_a_missing_file_is_named_with_the_header_to_write(tmp_path: Path) -> None:
+    write(tmp_path)
+    (tmp_path / "warehouses.csv").unlink()
+    with pytest.raises(RegistryError, match=r"warehouses\.csv is missing; .* warehouse,device,name"):
+        load_registry(tmp_path)
+    (tmp_path / "warehouses.csv").write_bytes(b"\xff\xfe")
+    with pytest.raises(RegistryError, match="cannot be read as CSV in UTF-8"):
+        load_registry(tmp_path)
+
+
+def test_a_hundred_thousand_vehicles_load_in_seconds(tmp_path: Path) -> None:
+    rows = "".join(f"t{i},gw-{i},artic_40t,diesel_b7,r1,14500,40000,6.5,,,,,\n" for i in range(100_000))
+    write(tmp_path, rows)
+    started = time.perf_counter()
+    registry = load_registry(tmp_path)
+    assert len(registry.vehicles) == 100_000
+    assert time.perf_counter() - started < 6.0  # 0.9 s on an idle core; the aim is 3 s
+
+
+def test_dimensions_are_written_once_per_content(tmp_path: Path) -> None:
+    vehicles = "t1,gw-t1,artic_40t,diesel_b7,r1,14500,40000,,,,,,\n"
+    (tmp_path / "registry").mkdir()
+    registry = load_registry(write(tmp_path / "registry", vehicles))
+    everything = ["vehicles", "warehouses", "routes", "factors"]
+    with Lake.open(tmp_path / "lake", create=True) as lake:
+        assert write_dimensions(lake, registry) == everything
+        assert write_dimensions(lake, registry) == []
+        other = Registry((), registry.warehouses, registry.routes)
+        assert write_dimensions(lake, other) == ["vehicles"]
+        assert write_dimensions(lake, registry) == ["vehicles"]
+    table = DeltaTable(str(tmp_path / "lake" / "vehicles"))
+    assert table.version() == 3
+    assert [r["vehicle"] for r in table.to_pyarrow_table().to_pylist()] == ["t1"]
+    factors = DeltaTable(str(tmp_path / "lake" / "factors")).to_pyarrow_table()
+    assert sorted(set(factors["factor_set"].to_pylist())) == factor_set_ids()
+
+
+def test_packaged_factor_sets_and_classes_make_a_fleet(tmp_path: Path) -> None:
+    registry = load_registry(write(tmp_path, "t1,gw-t1,artic_40t,diesel_b7,r1,14500,40000,,,,,,\n"))
+    for name in factor_set_ids():
+        fleet = build_fleet(registry.vehicles, registry.warehouses, registry.routes, factor_set(name), class_table())
+        assert fleet.factor_set == name
+
+
+def test_an_unknown_factor_set_names_those_there_are() -> None:
+    with pytest.raises(FactorError, match=f"no factor set '../x'; packaged are .*{factor_set_ids()[0]}"):
+        factor_set("../x")

@@ -1,0 +1,38 @@
+"""State files."""
+
+from pathlib import Path
+
+import pytest
+
+from storage import snapshot
+from storage.errors import StorageError
+
+
+@pytest.mark.parametrize("payload", [b"", b"x", bytes(range(256)) * 1000])
+def test_round_trip(tmp_path: Path, payload: bytes) -> None:
+    path = tmp_path / "1.state"
+    path.write_bytes(snapshot.pack(payload))
+    assert snapshot.read(path) == payload
+
+
+def test_the_version_stands_first() -> None:
+    assert snapshot.pack(b"abc")[0] == snapshot.VERSION
+
+
+def test_damage_at_any_byte_and_any_cut_are_found(tmp_path: Path) -> None:
+    whole = snapshot.pack(b"the state")
+    path = tmp_path / "1.state"
+    for i in range(len(whole)):
+        flipped = bytearray(whole)
+        flipped[i] ^= 1
+        with pytest.raises(StorageError, match=r"1\.state"):
+            snapshot.unpack(path, bytes(flipped))
+        with pytest.raises(StorageError, match=r"1\.state"):
+            snapshot.unpack(path, whole[:i])
+    with pytest.raises(StorageError, match="not whole"):
+        snapshot.unpack(path, whole + b"\0")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"gone\.state"):
+        snapshot.read(tmp_path / "gone.state")
