@@ -73,7 +73,7 @@ def picture(flow: Flow, routes: Sequence[RouteNow], warehouses: Sequence[Warehou
     """The whole screen."""
     head = Text.assemble(
         ("fleetco2", "bold green"),
-        f"  live CO2e, well-to-wheel, factors {flow.factor_set}; last 60 s of data",
+        f"  live CO2e, well-to-wheel, factors {flow.factor_set}; the last one to two minutes of data",
         f"{'' if flow.speed == 1 else f', simulated clock x{flow.speed:g}'}; broker {flow.broker}",
     )
     by_route = _table(

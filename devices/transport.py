@@ -46,8 +46,9 @@ class Will:
 class Link:
     """A standing connection. All methods belong to the event loop it was made in."""
 
-    def __init__(self, client: "_Client") -> None:
+    def __init__(self, client: "_Client", address: str) -> None:
         self._client = client
+        self._address = address
 
     def publish(self, token: int, topic: str, payload: bytes, *, retain: bool = False) -> None:
         """Hand over a message with QoS 1; its PUBACK comes with ``token``. On a dead link it is lost without a word."""
@@ -63,7 +64,7 @@ class Link:
             async for message in self._client.messages:
                 yield bytes(message.payload)
         except aiomqtt.MqttError as error:
-            raise LinkError(_reason(error)) from None
+            raise LinkError(f"{self._address}: {_reason(error)}") from None
 
 
 @asynccontextmanager
@@ -115,7 +116,7 @@ async def connect(
             raise LinkError(f"{address}: {_reason(error)}") from None
         if any(_code(code) >= 0x80 for code in granted):
             raise LinkError(f"{address} does not let {client_id} read {subscribe}; mend the broker's access rules")
-        yield Link(client)
+        yield Link(client, address)
     finally:
         await client.leave()
 
@@ -151,7 +152,10 @@ def _code(rc: Any) -> int:
 
 def _reason(error: aiomqtt.MqttError) -> str:
     cause = error.__cause__ or error
-    return str(cause) or type(cause).__name__
+    text = str(cause).partition("] ")[2] if str(cause).startswith("[code:") else str(cause)
+    if text == "Unspecified error":  # what paho calls a socket that closed
+        return "the connection was closed; if this repeats, look for a second gateway with the same device id"
+    return text or type(cause).__name__
 
 
 class _HungUpError(aiomqtt.MqttError):

@@ -114,7 +114,7 @@ def _replay(arguments: argparse.Namespace) -> int:
         )
     )
     print(table(results))
-    print(f'try: python -m storage --lake {folder}/lake sql "SELECT * FROM emissions LIMIT 5"')
+    print(f'try: python -m storage --lake {folder}/lake sql "FROM emissions LIMIT 5"')
     return 0 if all(r.lost == 0 and r.duplicates == 0 for r in results) else 1
 
 

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,7 @@ HISTORY_S: Final = (
 )
 METER_EVERY_S: Final = 2
 EARLIEST: Final = "2020-01-01"
+RATE_LOOKS: Final = 10  # looks that the rate is taken over: confirmations come in bursts
 COUNT_EVERY_S: Final = 5.0  # counting every row on disk costs more than the figures themselves
 PLAIN_EVERY_S: Final = 2.0
 LIVE_EVERY_S: Final = 0.5
@@ -287,7 +289,7 @@ class Watcher:
     def __init__(self, running: Running) -> None:
         self._running = running
         self._con: duckdb.DuckDBPyConnection | None = None
-        self._before = (0.0, 0)
+        self._recent: deque[tuple[float, int]] = deque(maxlen=RATE_LOOKS)
         self._stored = Stored(0, 0, 0, 0)
         self._counted_at = -COUNT_EVERY_S
         self._lost = 0
@@ -314,7 +316,8 @@ class Watcher:
         metrics = r.consumer.metrics()
         which = "reading_to_commit" if r.options.speed <= 1 else "receive_to_commit"
         p50, p99 = (metrics.get(f'fleetco2_{which}_seconds{{quantile="{q}"}}') for q in (0.5, 0.99))
-        before, self._before = self._before, (elapsed, confirmed)
+        self._recent.append((elapsed, confirmed))
+        since, before = self._recent[0]
         flow = Flow(
             elapsed_s=elapsed,
             broker=r.broker.name,
@@ -328,7 +331,7 @@ class Watcher:
             lost=self._lost,
             duplicates=self._stored.rows - self._stored.distinct,
             rejected=self._stored.rejected,
-            per_s=(confirmed - before[1]) / max(elapsed - before[0], 1e-3),
+            per_s=(confirmed - before) / max(elapsed - since, 1.0),
             latency_p50_s=None if p50 is None or math.isnan(p50) else p50,
             latency_p99_s=None if p99 is None or math.isnan(p99) else p99,
             latency_of="reading to disk" if r.options.speed <= 1 else "received to disk",

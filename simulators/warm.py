@@ -5,6 +5,8 @@ import numpy as np
 from devices.wire import Sample, encode_batch, topic
 from ingest.decode import Message, decode
 from simulators.fleet import build
+from simulators.warehouse import Warehouse
+from simulators.warehouse_spec import from_registry
 from storage.factor_files import class_table, factor_set
 from stream.columns import READING
 from stream.fleet import Vehicle, build_fleet
@@ -13,7 +15,12 @@ from stream.pipeline import empty_columns, start, step
 
 def warm() -> None:
     """Run one reading through each kernel: simulator, decoder, step."""
-    build("demo", 1).advance(1)
+    world = build("demo", 1)
+    world.advance(1)
+    row = {k: str(v) for k, v in world.registry()["warehouses"][0].items()}
+    site = Warehouse(from_registry(row), seed=1, start_s=10**9)
+    site.advance(10**9 + 1)
+    site.read()
     fleet = build_fleet(
         [Vehicle("a", "d-a", "artic_40t", "diesel_b7")], [], [], factor_set("fleetco2-2025.1"), class_table()
     )

@@ -26,6 +26,8 @@ from stream.columns import ROLLUP
 
 TARGET_ROWS: Final = 500_000  # of a merged file: 400 MB of arrays while it is made
 COMMIT_TRIES: Final = 200  # each takes about 15 ms; a writer makes a few commits a second
+TMP: Final = "tmp-compact"  # the writer empties its own
+MERGED: Final = "merged-"  # how names of merged files begin; those of commits begin with their number
 KEEP_HOURS: Final = 1  # replaced files stay for readers that began before; at least the longest query
 
 ROLLUP_NEWEST: Final = tuple(c.name for c in ROLLUP if c.name.startswith("newest_"))
@@ -59,22 +61,29 @@ def compact(
     Raises LakeMissingError, LakeBusyError where another compaction runs, StorageError where the disk or the log refuses.
     """
     disk = disk or Disk()
+    held = _held(lake)
+    try:
+        disk.make_dir(lake / TMP)
+        for left in (lake / TMP).iterdir():
+            disk.remove(left)
+        for table in LANDED:
+            log = DeltaLog(lake / table, arrow_schema(table, partitions=True), PARTITIONS[table], disk)
+            log.attach()
+            for partition, files in _partitions(log):
+                for group in groups(files, target_rows):
+                    yield _merge(lake, disk, log, partition, group, now_ns)
+    except DELTA_FAULTS as e:
+        raise fault(lake, e) if isinstance(e, OSError) else StorageError(lake, str(e)) from e
+    finally:
+        os.close(held)
+
+
+def _held(lake: Path) -> int:
+    """The lock of the one compaction."""
     check_folder(lake)
     if not (lake / LANDED[0] / "_delta_log").is_dir():
         raise LakeMissingError(lake, "there is no lake here; name the folder that the consumer writes to")
-    held = lock(lake / "compact.lock", "compacts")
-    try:
-        for table in LANDED:
-            log = DeltaLog(lake / table, arrow_schema(table, partitions=True), PARTITIONS[table], disk)
-            try:
-                log.attach()
-                for partition, files in _partitions(log):
-                    for group in groups(files, target_rows):
-                        yield _merge(lake, disk, log, table, partition, group, now_ns)
-            except DELTA_FAULTS as e:
-                raise fault(log.path, e) if isinstance(e, OSError) else StorageError(log.path, str(e)) from e
-    finally:
-        os.close(held)
+    return lock(lake / "compact.lock", "compacts")
 
 
 def _partitions(log: DeltaLog) -> list[tuple[dict[str, str], list[_File]]]:
@@ -106,35 +115,113 @@ def _merge(
     lake: Path,
     disk: Disk,
     log: DeltaLog,
-    table: str,
     partition: dict[str, str],
     group: list[_File],
     now_ns: Callable[[], int],
 ) -> Merged:
-    text = [f.name for f in arrow_schema(table) if pa.types.is_string(f.type)]
-    parts = [pq.read_table(log.path / f.path, partitioning=None, read_dictionary=text) for f in group]
-    before = pa.concat_tables(parts).unify_dictionaries()
-    merged = (
-        _summed(before) if table == "rollups" else _sorted(before) if "device" in text and "seq" in text else before
-    )
-    merged = merged.cast(_as_stored(merged.schema, table))
-    entry = write_table(disk, lake, table, f"c-{uuid.uuid4().hex}", partition, merged)
+    table = log.path.name
+    before = read_files(table, [log.path / f.path for f in group])
+    after = _summed(before) if table == "rollups" else _in_order(before)
+    entry = write_table(disk, lake / TMP, log.path, f"{MERGED}{uuid.uuid4().hex}", partition, after, merged=True)
     path = log.path / entry.path
-    try:
-        disk.sync(path.parent)
-        if totals(table, pq.read_table(path, partitioning=None)) != totals(table, before):
-            raise StorageError(path, "the merged file does not add up to those it was made of; nothing was changed")
-        _commit(
-            log,
-            group,
-            partition,
-            entry_add=add_action(entry, now_ns() // 1_000_000, data_change=False),
-            made={"path": entry.path, "sha256": entry.sha256, "rows": entry.rows},
-            now_ms=now_ns() // 1_000_000,
-        )
-    except BaseException:
+    disk.sync(path.parent)
+    if totals(read_files(table, [path])) != totals(before):
         disk.remove(path)
-        raise
-    log.sync()
-    log.attach()
-    return Merged(table, "/".join(partition.values()), len(group), before.num_rows, merged.num_rows)
+        raise StorageError(path, "the merged file does not add up to those it was made of; nothing was changed")
+    made = {"path": entry.path, "sha256": entry.sha256, "removed": [f.path for f in group]}
+    now_ms = now_ns() // 1_000_000
+    actions = [
+        *(RemoveAction(f.path, False, now_ms, f.bytes, dict(partition)) for f in group),
+        add_action(entry, now_ms, data_change=False),
+    ]
+    for _ in range(COMMIT_TRIES):
+        log.attach()
+        here = {f.path for _, files in _partitions(log) for f in files}
+        if not here.issuperset(f.path for f in group):
+            raise StorageError(
+                log.path, "somebody else has replaced files of this group; nothing was changed, run it again"
+            )
+        try:
+            log.commit(actions, None, {"fleetco2.compaction": json.dumps(made)}, retries=0)
+        except CommitFailedError:
+            continue  # another version came in between: look again
+        log.sync()
+        log.attach()
+        return Merged(table, "/".join(partition.values()), len(group), before.num_rows, after.num_rows)
+    raise StorageError(log.path, f"no quiet moment in {COMMIT_TRIES} tries; nothing was changed, run it again")
+
+
+def read_files(table: str, paths: list[Path]) -> pa.Table:
+    """Rows of files of one table, one after another, text as dictionaries shared by all of them."""
+    text = [f.name for f in arrow_schema(table) if pa.types.is_string(f.type)]
+    parts = [pq.read_table(path, partitioning=None, read_dictionary=text, memory_map=True) for path in paths]
+    return pa.concat_tables(parts).unify_dictionaries().combine_chunks()
+
+
+def _in_order(rows: pa.Table) -> pa.Table:
+    """By device, boot and number where there are such: a device's rows lie together, compress and are found."""
+    if not {"device", "boot_id", "seq"} <= set(rows.column_names) or rows["device"].null_count:
+        return rows
+    device = rows["device"].chunk(0).indices.to_numpy() if rows.num_rows else np.empty(0)
+    order = np.lexsort((rows["seq"].to_numpy(), rows["boot_id"].to_numpy(), device))
+    return rows.take(pa.array(order))
+
+
+def _summed(rows: pa.Table) -> pa.Table:
+    """Partial sums of the same key as one row, by minute."""
+    wanted = [*((name, "sum") for name in ROLLUP_SUMS), *((name, "max") for name in ROLLUP_NEWEST)]
+    found = rows.group_by(list(ROLLUP_KEYS), use_threads=False).aggregate(wanted)
+    found = found.rename_columns([name.removesuffix("_sum").removesuffix("_max") for name in found.column_names])
+    by_minute = np.argsort(found["minute_ns"].to_numpy(), kind="stable")
+    return (
+        pa.Table.from_arrays([found[f.name] for f in rows.schema], schema=rows.schema)
+        .take(pa.array(by_minute))
+        .unify_dictionaries()
+        .combine_chunks()
+    )
+
+
+def totals(rows: pa.Table) -> dict[str, int | None]:
+    """What must not change: number of rows (not of rollups, which merge), sums of integers, the newest times."""
+    found: dict[str, int | None] = {}
+    rollups = "newest_time_ns" in rows.column_names
+    if not rollups:
+        found["rows"] = rows.num_rows
+    for f in rows.schema:
+        if not pa.types.is_integer(f.type):
+            continue
+        if not rollups or f.name in ROLLUP_SUMS:
+            found[f.name] = pc.sum(rows[f.name]).as_py()  # modulo 2^64 on both sides
+        elif f.name in ROLLUP_NEWEST:
+            found[f.name] = pc.max(rows[f.name]).as_py()
+    return found
+
+
+def sweep(lake: Path, *, disk: Disk | None = None, keep_hours: int = KEEP_HOURS) -> list[Path]:
+    """Remove files that no version names: replaced more than ``keep_hours`` ago, or left by commits that did not happen.
+
+    A file that a commit still under way may name is kept, however old: only numbers below the newest commit are looked at.
+    Returns what was removed. Raises as ``compact``.
+    """
+    disk = disk or Disk()
+    held = _held(lake)
+    removed = []
+    try:
+        newest = 0
+        for table in LANDED:
+            log = DeltaLog(lake / table, arrow_schema(table, partitions=True), PARTITIONS[table], disk)
+            log.attach()
+            newest = newest or log.transaction()  # raw comes first
+            unnamed = log.handle.vacuum(
+                retention_hours=keep_hours, dry_run=True, enforce_retention_duration=False, full=True
+            )
+            for name in unnamed:
+                number = Path(name).name.partition("-")[0]
+                if number == MERGED.rstrip("-") or (number.isdigit() and int(number) < newest):
+                    disk.remove(log.path / name)
+                    removed.append(log.path / name)
+    except DELTA_FAULTS as e:
+        raise fault(lake, e) if isinstance(e, OSError) else StorageError(lake, str(e)) from e
+    finally:
+        os.close(held)
+    return removed

@@ -29,7 +29,7 @@ CONFIGURATION: Final = {
     "delta.checkpointInterval": str(CHECKPOINT_EVERY),
     # Every commit lists the log: 2 ms more per 1,000 entries. The ledger keeps what is cleaned here.
     "delta.logRetentionDuration": "interval 15 minutes",
-    "delta.deletedFileRetentionDuration": "interval 1 hours",  # at least the longest query
+    "delta.deletedFileRetentionDuration": "interval 1 hours",  # as KEEP_HOURS of a compaction
     "delta.enableExpiredLogCleanup": "false",  # only by us, after the ledger is synced
 }
 DELTA_FAULTS: Final = (DeltaError, OSError)
@@ -75,6 +75,11 @@ class DeltaLog:
         self.reopen()
         self._synced = max((_version(p) for p in folder.glob("*.checkpoint.parquet")), default=-1)
         self.sync()
+
+    def attach(self) -> None:
+        """Read the log of a table that another process writes: nothing is mended, and what is there counts as synced."""
+        self.reopen()
+        self._synced = self.handle.version()
 
     @property
     def handle(self) -> DeltaTable:

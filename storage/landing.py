@@ -49,21 +49,24 @@ def side_by_side(pool: ThreadPoolExecutor, calls: Iterable[Callable[[], Any]]) -
     return [future.result() for future in futures]
 
 
-def write_file(disk: Disk, lake: Path, path: Path, content: Any) -> None:
-    """Write and sync one file by way of ``tmp``. Raises StorageError naming ``path``."""
+def write_file(disk: Disk, tmp: Path, path: Path, content: Any) -> None:
+    """Write and sync one file by way of the folder ``tmp``. Raises StorageError naming ``path``."""
     try:
-        disk.write(lake / "tmp" / uuid.uuid4().hex, path, content)
+        disk.write(tmp / uuid.uuid4().hex, path, content)
     except OSError as e:
         raise fault(path, e) from e
 
 
-def write_table(disk: Disk, lake: Path, table: str, name: str, partition: dict[str, str], rows: pa.Table) -> FileEntry:
-    """Write ``rows`` as one file of ``table`` into its partition, whose folder must be there. Raises StorageError."""
-    content = parquet.encode(table, rows)
-    path = f"{partition_folder(partition)}/{name}.parquet"
-    write_file(disk, lake, lake / table / path, content)
+def write_table(
+    disk: Disk, tmp: Path, path: Path, name: str, partition: dict[str, str], rows: pa.Table, *, merged: bool = False
+) -> FileEntry:
+    """Write ``rows`` as file ``name`` of the table at ``path``, whose partition's folder must be there. Raises StorageError."""
+    table = path.name
+    content = parquet.encode(table, rows, merged=merged)
+    relative = f"{partition_folder(partition)}/{name}.parquet"
+    write_file(disk, tmp, path / relative, content)
     return FileEntry(
-        table, path, content.size, rows.num_rows, parquet.sha256(content), partition, parquet.ranges(table, rows)
+        table, relative, content.size, rows.num_rows, parquet.sha256(content), partition, parquet.ranges(table, rows)
     )
 
 
@@ -83,8 +86,8 @@ def land(disk: Disk, pool: ThreadPoolExecutor, lake: Path, name: str, data: Comm
             values = {"day": day, "factor_set": data.factor_set}
             partition = {k: values[k] for k in PARTITIONS[table]}
             paths.append(lake / table / partition_folder(partition) / f"{name}.parquet")
-            calls.append(partial(write_table, disk, lake, table, name, partition, rows))
-    calls.append(partial(write_file, disk, lake, lake / state, content))
+            calls.append(partial(write_table, disk, lake / "tmp", lake / table, name, partition, rows))
+    calls.append(partial(write_file, disk, lake / "tmp", lake / state, content))
     folders = sorted({path.parent for path in paths})
     try:
         for folder in folders:

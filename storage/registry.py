@@ -219,7 +219,7 @@ def _write_dimension(lake: Lake, name: str, data: pa.Table) -> bool:
         if [Path(uri).name.partition("-")[0] for uri in table.handle.file_uris()] == [digest]:
             return False
         entry = FileEntry(name, f"{digest}-{uuid.uuid4().hex[:8]}.parquet", content.size, data.num_rows, digest, {}, {})
-        write_file(lake.disk, lake.path, path / entry.path, content)
+        write_file(lake.disk, lake.path / "tmp", path / entry.path, content)
         lake.disk.sync(path)
         table.replace([add_action(entry, lake.now_ms())], {"fleetco2.sha256": digest})
         table.sync()

@@ -6,12 +6,12 @@ import numpy as np
 import numpy.typing as npt
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_world import scenario
 
 from simulators import layout as at
 from simulators.classes import CLASSES, draw_vehicle
 from simulators.fleet import World, build
 from simulators.vehicle import choose_gear, move, resistance_n
+from tests.small_world import scenario
 
 SECONDS = 600
 

@@ -505,3 +505,19 @@ def test_the_command_is_born_and_dies_with_one_boot(tmp_path: Path, end: signal.
             serving.cancel()
 
     asyncio.run(scene())
+
+
+def test_two_gateways_with_one_id_are_told(tmp_path: Path) -> None:
+    async def scene() -> None:
+        async with asyncio.timeout(PATIENCE_S), mosquitto(tmp_path) as broker, asyncio.TaskGroup() as tasks:
+            stop, heard = asyncio.Event(), Heard()
+            twins = [
+                Gateway(config(broker.port, drain_s=0), [Given()], rng=random.Random(1), counters=Counters(), say=heard)
+                for _ in range(2)
+            ]
+            done = [tasks.create_task(twin.run(stop)) for twin in twins]
+            assert "second gateway" in (await heard.event("broker_lost")).detail
+            stop.set()
+            await asyncio.wait(done)
+
+    asyncio.run(scene())

@@ -10,7 +10,7 @@ import pytest
 
 from simulators.fleet import build
 from simulators.scenario import Styles
-from tests.unit.simulators.small_world import kwh_per_km, litres_per_100_km, run, scenario
+from tests.small_world import kwh_per_km, litres_per_100_km, run, scenario
 
 ONLY = {
     "eco": Styles(eco=1.0, normal=0.0, aggressive=0.0),

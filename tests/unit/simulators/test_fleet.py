@@ -14,7 +14,7 @@ from simulators.fleet import CODED, MAX_CHUNK_S, Chunk, World, build
 from simulators.scenario import load
 from simulators.single import SingleVehicle
 from stream.columns import LOAD_STATES, READING
-from tests.unit.simulators.small_world import HONEST, run, scenario
+from tests.small_world import HONEST, run, scenario
 
 
 def without_traces(name: str) -> Any:

@@ -55,8 +55,8 @@ def test_smooth_noise_is_continuous_and_bounded() -> None:
 
 def test_a_vehicle_is_the_same_without_compiler() -> None:
     script = (
-        "import sys; sys.path.insert(0, 'tests')\n"
-        "import hashlib, small_world\n"
+        "import hashlib\n"
+        "from tests import small_world\n"
         "from simulators.single import SingleVehicle\n"
         "v = SingleVehicle(small_world.scenario(congestion=0.3, route={'hills_m': 40.0}), 11)\n"
         "h = hashlib.sha256()\n"

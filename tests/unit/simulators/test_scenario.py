@@ -4,7 +4,7 @@ import pytest
 
 from simulators.fleet import build
 from simulators.scenario import ScenarioError, load, parse, shipped
-from tests.unit.simulators.small_world import TEXT
+from tests.small_world import TEXT
 
 
 @pytest.mark.parametrize("name", shipped())

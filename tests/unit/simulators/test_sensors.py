@@ -10,7 +10,7 @@ from simulators.fleet import World, build
 from simulators.scenario import load
 from simulators.sensors import LIES, power
 from simulators.single import SingleVehicle, vector
-from tests.unit.simulators.small_world import HONEST, run, scenario
+from tests.small_world import HONEST, run, scenario
 
 Columns = dict[str, Any]
 FLEET = {"weight_sensor": True, "fuel_signals": "high_resolution", "order_weight": 1.0}

@@ -10,7 +10,7 @@ import pytest
 
 from simulators.fleet import build
 from simulators.traces import MAX_PAUSE_S, load_traces
-from tests.unit.simulators.small_world import run, scenario
+from tests.small_world import run, scenario
 
 RECORDED = Path(__file__).resolve().parents[3] / ".." / "shared" / "data" / "nrel_truck_cycles"
 

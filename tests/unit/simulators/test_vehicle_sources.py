@@ -17,7 +17,7 @@ from simulators import layout as at
 from simulators.fleet import build
 from simulators.live import WAITING, LiveFleet
 from simulators.sources import make
-from tests.unit.simulators.small_world import scenario
+from tests.small_world import scenario
 
 ROOT = Path(__file__).resolve().parents[3]
 START_NS = 1_790_000_000_000_000_000
