@@ -15,6 +15,7 @@ from devices.core import Figures
 from devices.counters import Counters
 from devices.gateway import Gateway
 from devices.signals import SIGNALS
+from devices.source_csv import Options as CsvOptions
 from devices.sources import Context, kinds, make
 
 _ABOUT = """\
@@ -87,6 +88,8 @@ def _keys_text() -> str:
     lines = ["keys of gateway.toml:"]
     for prefix, struct in (("", GatewayConfig), ("broker.", Broker), ("broker.tls.", Tls)):
         lines += [f"  {prefix + key:<21} {text} [{default}]" for key, default, text in keys(struct)]
+    lines.append('keys of [[source]] with kind = "csv" (name = ... is for messages and counters):')
+    lines += [f"  {key:<21} {text} [{default}]" for key, default, text in keys(CsvOptions)]
     return "\n".join(lines) + "\n"
 
 
@@ -124,7 +127,7 @@ def _gateway(given: argparse.Namespace) -> int:
             status.cancel()
 
     figures = asyncio.run(run())
-    print(_line(figures), file=sys.stderr)
+    print(f"{figures.device} ended: {_line(figures)}", file=sys.stderr)
     for name, total in sorted(counters.snapshot().items()):
         detail = ", ".join(f"{label} {n}" for label, n in sorted(counters.by_label(name).items()))
         print(f"  {name} {total}" + (f" ({detail})" if detail else ""), file=sys.stderr)
@@ -150,14 +153,15 @@ def _software() -> str:
 async def _status(gateway: Gateway, every_s: float) -> None:
     while every_s > 0:
         await asyncio.sleep(every_s)
-        logging.info("%s", _line(gateway.figures()))
+        figures = gateway.figures()
+        link = "connected" if figures.connected else "not connected"
+        logging.info("status device=%s %s: %s", figures.device, link, _line(figures))
 
 
 def _line(f: Figures) -> str:
-    link = "connected" if f.connected else "not connected"
     return (
-        f"{f.device} {link}: readings {f.sent}, confirmed {f.confirmed}, unconfirmed {f.unconfirmed}, "
-        f"thinned {f.thinned}, reconnects {f.reconnects}"
+        f"readings {f.sent}, confirmed {f.confirmed}, unconfirmed {f.unconfirmed}, thinned {f.thinned}, "
+        f"reconnects {f.reconnects}"
     )
 
 

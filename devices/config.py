@@ -168,7 +168,7 @@ def keys(of: type) -> list[tuple[str, str, str]]:
         if field.required:
             default = "needed"
         elif field.default is msgspec.NODEFAULT:
-            default = ""
+            default = repr(field.default_factory())
         else:
             default = repr(field.default)
         if text := _description(field.type):

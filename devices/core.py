@@ -302,6 +302,10 @@ class GatewayCore:
         """The last word before a clean disconnect."""
         return self._publish_state(online=False)
 
+    def on_closed(self) -> None:
+        """The link was ended in good order, for good."""
+        self._connected = False
+
     def wake_at(self) -> float:
         """When ``on_tick`` has something to do; inf if only an event can change anything."""
         stalled_at = self._stalled_at() if self._unconfirmed else inf

@@ -21,6 +21,7 @@ from devices.transport import Link, LinkError, MqttVersion, Will, connect
 from devices.wire import Sample
 
 FAREWELL_S: Final = 2.0  # for the broker to take the last word
+FAIR_SAMPLES: Final = 64  # after so many from one source the others get their turn, even if it never waits by itself
 ROOM_BATCHES: Final = 4  # a source that can wait is held back when so many full batches are unconfirmed
 _LOG: Final = logging.getLogger("devices.gateway")
 
@@ -100,12 +101,13 @@ class Gateway:
                 task.cancel()
         if self._timer is not None:
             self._timer.cancel()
+        self._core.on_closed()
         return self.figures()
 
     async def _feed(self, index: int, source: Source) -> None:
         """Samples of one source, which is started again after a fault."""
         can_wait = getattr(source, "can_wait", False)
-        failures = 0
+        taken = failures = 0
         said = ""
         while True:
             begun = self._now()
@@ -113,6 +115,9 @@ class Gateway:
             try:
                 while (sample := await self._next(samples)) is not None:
                     self._take([sample] if self._joiner is None else self._joiner.on_sample(index, sample))
+                    taken += 1
+                    if taken % FAIR_SAMPLES == 0:
+                        await asyncio.sleep(0)
                     if can_wait:
                         await self._room.wait()
                 return
@@ -223,7 +228,8 @@ class Gateway:
         return asyncio.get_running_loop().time()
 
     def _log(self, what: Say) -> None:
-        _LOG.warning("%s device=%s detail=%s", what.event, self._config.device, what.detail)
+        level = logging.INFO if what.event == "connected" else logging.WARNING
+        _LOG.log(level, "%s device=%s detail=%s", what.event, self._config.device, what.detail)
 
 
 async def run(

@@ -4,8 +4,10 @@ aiomqtt 2.5 hides the reason code of a PUBACK and waits out its timeout when a b
 ``_Client`` opens both, on private names of the 2.x series; ``tests/system/test_gateway_broker.py`` fails if one goes.
 """
 
+import asyncio
+import logging
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,7 @@ PAHO_WINDOW: Final = (
     200  # above ``window``'s greatest value and the state messages, so that our window is the one that binds
 )
 _PROTOCOL: Final = {"5": aiomqtt.ProtocolVersion.V5, "3.1.1": aiomqtt.ProtocolVersion.V311}
+_SILENT: Final = logging.Logger("paho", logging.CRITICAL)  # every fault it would log comes as LinkError or a counter
 _BAD_VERSION: Final = (1, 0x84)
 _BAD_LOGIN: Final = (4, 5, 0x86, 0x87)
 
@@ -100,6 +103,7 @@ async def connect(
         max_queued_incoming_messages=INCOMING_MAX,
         max_inflight_messages=PAHO_WINDOW,
         tls_context=_tls(broker, base),
+        logger=_SILENT,
     )
     try:
         await client.__aenter__()
@@ -111,7 +115,7 @@ async def connect(
         raise
     try:
         try:
-            granted = await client.subscribe(subscribe, qos=1)
+            granted = await client.subscribe_or_lose(subscribe)
         except aiomqtt.MqttError as error:
             raise LinkError(f"{address}: {_reason(error)}") from None
         if any(_code(code) >= 0x80 for code in granted):
@@ -173,10 +177,22 @@ class _Client(aiomqtt.Client):
         info = self._client.publish(topic, payload, 1, retain)
         self._tokens[info.mid] = token
 
+    async def subscribe_or_lose(self, topic: str) -> Sequence[Any]:
+        """Reason codes of the SUBACK. aiomqtt would wait for one on a link that is lost meanwhile."""
+        granted = asyncio.ensure_future(self.subscribe(topic, qos=1))
+        try:
+            await asyncio.wait([granted, self._disconnected], return_when=asyncio.FIRST_COMPLETED)
+            if not granted.done():
+                raise aiomqtt.MqttError("lost while subscribing") from self._disconnected.exception()
+            return granted.result()
+        finally:
+            granted.cancel()
+
     def cut(self, reason: str) -> None:
         """Lose the link: whoever waits for messages gets ``reason``."""
         if not self._disconnected.done():
             self._disconnected.set_exception(aiomqtt.MqttError(reason))
+        self._see_exceptions()
 
     async def leave(self) -> None:
         """Disconnect in good order where that is still possible."""
@@ -193,9 +209,7 @@ class _Client(aiomqtt.Client):
         self._loop.call_soon(self._client._sock_close)  # after what aiomqtt has scheduled for this socket
         if self._misc_task is not None:
             self._misc_task.cancel()
-        for future in (self._connected, self._disconnected):
-            if future.done() and not future.cancelled():
-                future.exception()  # seen; asyncio complains about one that nobody looked at
+        self._see_exceptions()
 
     def _client_connect(self) -> None:
         super()._client_connect()
@@ -225,3 +239,10 @@ class _Client(aiomqtt.Client):
         if not self._connected.done():
             self._connected.set_exception(_HungUpError("hung up before it answered"))
         super()._on_disconnect(client, userdata, flags, reason_code, properties)
+        self._see_exceptions()
+
+    def _see_exceptions(self) -> None:
+        """asyncio complains of an exception that nobody looked at, and aiomqtt drops these futures at times."""
+        for future in (self._connected, self._disconnected):
+            if future.done() and not future.cancelled():
+                future.exception()

@@ -5,7 +5,6 @@ The one file here that wires the pipeline. Broker and consumer are processes of 
 
 import asyncio
 import contextlib
-import csv
 import math
 import os
 import random
@@ -15,7 +14,7 @@ import sys
 import time
 import urllib.request
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -34,6 +33,7 @@ from devices.gateway import Gateway
 from devices.sources import Source
 from simulators.fleet import World, build
 from simulators.local_broker import LocalBroker, free_port, local_broker
+from simulators.registry_files import write_registry
 from simulators.scenario import Scenario, load
 from simulators.warehouse import Warehouse
 from simulators.warehouse_source import WarehouseSource
@@ -71,21 +71,6 @@ def scaled(scenario: Scenario, trucks: int) -> Scenario:
         counts[i] += 1
     fleets = tuple(msgspec.structs.replace(f, count=n) for f, n in zip(scenario.fleet, counts, strict=True) if n)
     return msgspec.structs.replace(scenario, fleet=fleets)
-
-
-def write_registry(folder: Path, rows: Mapping[str, Sequence[Mapping[str, object]]]) -> None:
-    """``vehicles.csv``, ``warehouses.csv`` and ``routes.csv`` from rows by table name."""
-    folder.mkdir(parents=True, exist_ok=True)
-    headers = {
-        "vehicles": "vehicle,device,vehicle_class,fuel,route,tare_kg,gvw_kg,cda_m2,crr,p_rated_kw,tank_l,grid_zone,vin",
-        "warehouses": "warehouse,device,name,lat_deg,lon_deg,area_m2,pallet_positions,grid_zone",
-        "routes": "route,name,origin,destination,stage",
-    }
-    for table, header in headers.items():
-        with (folder / f"{table}.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, header.split(","), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows.get(table, ()))
 
 
 @dataclass(frozen=True, slots=True)

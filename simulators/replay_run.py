@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from devices.counters import Counters
-from simulators.demo import DRAIN_S, consumer, gateway, write_registry
+from simulators.demo import DRAIN_S, consumer, gateway
 from simulators.local_broker import local_broker
 from simulators.recordings import Trip, TripLedger
+from simulators.registry_files import write_registry
 from simulators.replay import TripSource, registry_for
 from storage.query import connect
 

@@ -6,16 +6,21 @@ So the commit is made only on the very version on which all old files were seen 
 tried again on a newer one; a lock keeps a second compaction out.
 """
 
+import json
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from deltalake.exceptions import CommitFailedError
+from deltalake.transaction import AddAction, RemoveAction
 
 from storage.delta import DELTA_FAULTS, DeltaLog, add_action
 from storage.disk import Disk, check_folder, fault, lock
@@ -55,7 +60,7 @@ class _File:
 
 def compact(
     lake: Path, *, disk: Disk | None = None, now_ns: Callable[[], int] = time.time_ns, target_rows: int = TARGET_ROWS
-) -> Iterator[Merged]:
+) -> Generator[Merged]:
     """Merge what is worth merging in every table, yielding each group when its commit is on the disk.
 
     Raises LakeMissingError, LakeBusyError where another compaction runs, StorageError where the disk or the log refuses.
@@ -130,7 +135,7 @@ def _merge(
         raise StorageError(path, "the merged file does not add up to those it was made of; nothing was changed")
     made = {"path": entry.path, "sha256": entry.sha256, "removed": [f.path for f in group]}
     now_ms = now_ns() // 1_000_000
-    actions = [
+    actions: list[AddAction | RemoveAction] = [
         *(RemoveAction(f.path, False, now_ms, f.bytes, dict(partition)) for f in group),
         add_action(entry, now_ms, data_change=False),
     ]

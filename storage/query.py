@@ -22,7 +22,7 @@ from storage.errors import LakeMissingError, StorageError
 from storage.views import NOW, STORED, figure_views, stored_view
 
 MEMORY_LIMIT: Final = "1GB"  # a query that wants more is refused; nothing spills to disk
-REOPEN_AFTER: Final = 50  # versions; a handle reads every log entry since it was opened
+REOPEN_AFTER: Final = 20  # versions; a handle reads every log entry since it was opened
 _TRIES: Final = 5  # a log that is cleaned while it is read is read again
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 from stream.columns import ASSET_KINDS, UNKNOWN
 from stream.counters import GAP_S
 from stream.distance import distance
-from stream.emissions import battery_co2e, fuel_co2e
+from stream.emissions import add_tru, battery_co2e, fuel_co2e
 from stream.fixed import plus, times
 from stream.fuel import (
     COUNTER,
@@ -22,6 +22,7 @@ from stream.fuel import (
     liquid_fuel,
     model_fuel_g_per_h,
     model_wheel_power_w,
+    tru_fuel,
 )
 from stream.kernel import kernel
 from stream.road_load import ENGINE_OFF_RPM
@@ -66,6 +67,8 @@ READ: Final = (
     "fuel_total_l",
     "fuel_flow_total_l",
     "gas_total_kg",
+    "tru_fuel_total_l",
+    "switches",
     "gross_weight_kg",
     "ambient_temp_c",
     "baro_kpa",
@@ -76,6 +79,7 @@ READ: Final = (
     "gas_kwh_gross",
     "genset_fuel_total_l",
 )
+IGNITION_BIT: Final = 4  # of the signal ``switches``
 MINUTE_NS: Final = 60_000_000_000
 VEHICLE: Final = ASSET_KINDS.index("vehicle")
 MOVING_MS: Final = 5.0 / 3.6
@@ -90,6 +94,12 @@ def _speeds(state: Any, speed_kmh: float, gps_speed_kmh: float) -> tuple[float, 
     if math.isnan(v0) or math.isnan(v1):
         v0, v1 = state["gps_speed_kmh"], gps_speed_kmh
     return v0 / 3.6, v1 / 3.6
+
+
+@kernel
+def ignition_off(switches: float) -> bool:
+    """Whether the ignition is known to be off (bit 4)."""
+    return not math.isnan(switches) and (int(switches) >> IGNITION_BIT) & 1 == 0
 
 
 @kernel
@@ -129,6 +139,7 @@ def advance_rows(r: Any, params: Any, states: Any, out: Any, u_rel: Any, roll: A
     fuel_rate, fuel_hr, fuel_total, fuel_flow = r.fuel_rate_lph, r.fuel_total_hr_l, r.fuel_total_l, r.fuel_flow_total_l
     gas_kg, gross_kg, temp, baro, alt = r.gas_total_kg, r.gross_weight_kg, r.ambient_temp_c, r.baro_kpa, r.alt_m
     battery_kw, battery_kwh = r.battery_power_kw, r.battery_energy_total_kwh
+    tru_l, switches = r.tru_fuel_total_l, r.switches
     grid_kwh, gas_kwh, genset_l = r.grid_import_kwh, r.gas_kwh_gross, r.genset_fuel_total_l
     n_rolls = 0
     for i in range(device.size):
@@ -155,7 +166,10 @@ def advance_rows(r: Any, params: Any, states: Any, out: Any, u_rel: Any, roll: A
                 v = 0.5 * (v0 + v1)
                 wheel_w = model_wheel_power_w(p, v0, v1, gross_kg[i], temp[i], baro[i], alt[i], dt_s)
                 if p["has_battery"]:
-                    energy, method = battery_energy(state, p, battery_kwh[i], battery_kw[i], wheel_w, v, time_ns, dt_s)
+                    off = ignition_off(switches[i])
+                    energy, method = battery_energy(
+                        state, p, battery_kwh[i], battery_kw[i], wheel_w, v, off, time_ns, dt_s
+                    )
                     out[ENERGY, i], out[METHOD, i] = energy, method
                     u = battery_co2e(out, i, energy, p["grid_total"], p["grid_u_rel"], U_METHOD_REL[method])
                 elif p["has_fuel"]:
@@ -180,6 +194,7 @@ def advance_rows(r: Any, params: Any, states: Any, out: Any, u_rel: Any, roll: A
                         out[FUEL_LIQUID, i] = amount
                     out[METHOD, i] = method
                     u = fuel_co2e(out, i, amount, p, U_METHOD_REL[method])
+                add_tru(out, i, tru_fuel(state, tru_l[i], time_ns), p)
                 state["speed_kmh"] = speed[i]
                 state["gps_speed_kmh"] = gps_speed[i]
                 state["fuel_rate_lph"] = fuel_rate[i]

@@ -139,6 +139,7 @@ EMISSION: Final = (
     Column("distance_method", "code", "", "How the distance was obtained.", codes=DISTANCE_METHODS),
     Column("fuel_nl", "int64", "nL", "Liquid fuel burnt. Additive.", nullable=True),
     Column("fuel_gas_ug", "int64", "µg", "Gaseous fuel burnt, by mass. Additive.", nullable=True),
+    Column("tru_fuel_nl", "int64", "nL", "Fuel of the refrigeration unit, in the CO2e. Additive.", nullable=True),
     Column(
         "energy_uwh",
         "int64",
@@ -177,6 +178,7 @@ ROLLUP: Final = (
     Column("distance_unknown_us", "int64", "µs", "Time for which no distance exists."),
     Column("fuel_nl", "int64", "nL", "Liquid fuel burnt."),
     Column("fuel_gas_ug", "int64", "µg", "Gaseous fuel burnt, by mass."),
+    Column("tru_fuel_nl", "int64", "nL", "Fuel of refrigeration units, in the CO2e."),
     Column("energy_uwh", "int64", "µWh", "Electric energy used."),
     Column("co2_ttw_ug", "int64", "µg", "Fossil CO2, tank-to-wheel."),
     Column("co2e_ttw_ug", "int64", "µg", "CO2e, tank-to-wheel."),

@@ -4,9 +4,9 @@ import math
 from typing import Any
 
 from stream.columns import UNKNOWN
-from stream.fixed import times
+from stream.fixed import plus, times
 from stream.kernel import kernel
-from stream.table import CO2, CO2_BIOGENIC, CO2E_TTW, CO2E_WTT
+from stream.table import CO2, CO2_BIOGENIC, CO2E_TTW, CO2E_WTT, TRU_FUEL
 
 
 @kernel
@@ -21,6 +21,17 @@ def fuel_co2e(out: Any, i: int, amount: int, p: Any, u_amount_rel: float) -> flo
     out[CO2E_WTT, i] = times(amount, p["fuel_wtt"])
     out[CO2_BIOGENIC, i] = times(amount, p["fuel_biogenic"])
     return math.nan if amount == UNKNOWN else math.hypot(u_amount_rel, p["fuel_u_rel"])
+
+
+@kernel
+def add_tru(out: Any, i: int, tru_nl: int, p: Any) -> None:
+    """Add the refrigeration unit's gas oil to column ``i``. While the vehicle's own part is unknown the total stays unknown."""
+    out[TRU_FUEL, i] = tru_nl
+    if tru_nl == UNKNOWN:
+        return
+    out[CO2, i] = plus(out[CO2, i], times(tru_nl, p["gas_oil_co2"]))
+    out[CO2E_TTW, i] = plus(out[CO2E_TTW, i], times(tru_nl, p["gas_oil_ttw"]))
+    out[CO2E_WTT, i] = plus(out[CO2E_WTT, i], times(tru_nl, p["gas_oil_wtt"]))
 
 
 @kernel

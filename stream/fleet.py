@@ -77,8 +77,9 @@ PARAMS = np.dtype(
         ("grid_u_rel", "f8"),
         ("gas_ttw", "f8"),  # kg CO2e per kWh gross
         ("gas_wtt", "f8"),
-        ("genset_ttw", "f8"),  # kg CO2e per L
-        ("genset_wtt", "f8"),
+        ("gas_oil_ttw", "f8"),  # kg CO2e per L
+        ("gas_oil_wtt", "f8"),
+        ("gas_oil_co2", "f8"),
         ("mass_kg", "f8"),  # assumed where no weight is measured
         ("tare_kg", "f8"),
         ("gvw_kg", "f8"),
@@ -88,12 +89,17 @@ PARAMS = np.dtype(
         ("aux_kw", "f8"),
         ("willans_b", "f8"),  # g/kWh
         ("willans_a", "f8"),  # g/h per kW rated
-        ("idle_lph", "f8"),
+        ("idle_g_per_h", "f8"),
         ("f_rot", "f8"),
         ("eta_drive", "f8"),
         ("eta_regen", "f8"),
     ],
     align=True,
+)
+DIESEL_LHV = 43.03  # MJ/kg, B0, UK conversion factors 2025
+DIESEL_KG_PER_L = 0.83
+GAS_ENERGY = (
+    1.25  # a spark-ignited gas engine needs about a quarter more energy: brake efficiency .36-.39 against .43-.46 [C]
 )
 ETA_CHARGE_DEFAULT = 0.88  # AC charger .82-.93, science reference section 2
 
@@ -137,8 +143,8 @@ def _vehicle_params(p: np.void, v: Vehicle, factors: FactorSet, classes: ClassTa
     p["p_rated_kw"] = _pick(v.p_rated_kw, defaults.p_rated_kw)
     p["aux_kw"], p["f_rot"] = defaults.aux_kw, defaults.f_rot
     p["willans_b"], p["willans_a"] = defaults.willans_b_g_per_kwh, defaults.willans_a_g_per_h_kw
-    p["idle_lph"] = defaults.idle_lph
     p["eta_drive"], p["eta_regen"] = defaults.eta_drive, defaults.eta_regen
+    _gas_oil(p, factors)
     if v.fuel == ELECTRICITY:
         if not v.grid_zone:
             raise ValueError(f"vehicle {v.vehicle}: an electric vehicle needs grid_zone (where it charges)")
@@ -150,6 +156,17 @@ def _vehicle_params(p: np.void, v: Vehicle, factors: FactorSet, classes: ClassTa
     p["has_fuel"], p["fuel_is_gas"] = 1, int(fuel.unit == "kg")
     p["fuel_ttw"], p["fuel_wtt"], p["fuel_co2"] = fuel.ttw, fuel.wtt, fuel.co2
     p["fuel_biogenic"], p["fuel_u_rel"], p["fuel_kg_per_l"] = fuel.biogenic, fuel.u_rel, fuel.density
+    p["idle_g_per_h"] = defaults.idle_lph * DIESEL_KG_PER_L * 1000.0
+    if fuel.lhv > 0:  # the classes' fuel figures are diesel's: the same energy weighs more or less as another fuel
+        energy = DIESEL_LHV / fuel.lhv * (GAS_ENERGY if fuel.unit == "kg" else 1.0)
+        for name in ("willans_a", "willans_b", "idle_g_per_h"):
+            p[name] *= energy
+
+
+def _gas_oil(p: np.void, factors: FactorSet) -> None:
+    """Refrigeration units and generators burn gas oil."""
+    fuel = fuel_factors(factors, "gas_oil")
+    p["gas_oil_ttw"], p["gas_oil_wtt"], p["gas_oil_co2"] = fuel.ttw, fuel.wtt, fuel.co2
 
 
 def _warehouse_params(p: np.void, w: Warehouse, factors: FactorSet) -> None:
@@ -157,8 +174,7 @@ def _warehouse_params(p: np.void, w: Warehouse, factors: FactorSet) -> None:
     p["grid_total"], p["grid_u_rel"] = grid.total, grid.u_rel
     p["gas_ttw"] = factors.value("natural_gas", "ttw", "kgCO2e/kWh gross CV")
     p["gas_wtt"] = factors.value("natural_gas", "wtt", "kgCO2e/kWh gross CV")
-    genset = fuel_factors(factors, "gas_oil")
-    p["genset_ttw"], p["genset_wtt"], p["fuel_co2"] = genset.ttw, genset.wtt, genset.co2
+    _gas_oil(p, factors)
 
 
 def build_fleet(

@@ -29,6 +29,7 @@ FUEL: Final = COUNTERS.index("fuel")
 FUEL_FLOW: Final = COUNTERS.index("fuel_flow")
 GAS: Final = COUNTERS.index("gas")
 BATTERY: Final = COUNTERS.index("battery")
+TRU: Final = COUNTERS.index("tru")
 NONE: Final = ENERGY_METHODS.index("none")
 COUNTER_HR: Final = ENERGY_METHODS.index("counter_hr")
 COUNTER: Final = ENERGY_METHODS.index("counter")
@@ -41,6 +42,8 @@ METER: Final = ENERGY_METHODS.index("meter")
 HR_TICK_NL: Final = 250_000_000  # 2 ticks = 0.5 L without a rise while fuel is burnt: the counter stands still
 COARSE_TICK_NL: Final = 500_000_000  # SPN 250 steps by 0.5 L
 FINE_TICK_NL: Final = 50_000_000  # a "coarse" counter seen to step by less than this needs no shaping
+TRU_MAX_LPH: Final = 10.0  # units burn 1.5 to 4.2 L/h, science reference 3.5
+TRU_TICK_NL: Final = 500_000_000
 LITRE_PER_KWH_CAP: Final = 0.25 * 1.2  # most fuel an engine can burn per kWh rated, science reference section 4
 KG_PER_KWH_CAP: Final = 0.21 * 1.2
 # Half-width of the 95 % interval of the amount, by ENERGY_METHODS; science reference section 8, systematic part.
@@ -74,7 +77,7 @@ def model_fuel_g_per_h(p: Any, wheel_w: float, v_ms: float, rpm: float) -> float
         p["p_rated_kw"],
         p["willans_a"],
         p["willans_b"],
-        p["idle_lph"] * p["fuel_kg_per_l"] * 1000.0,
+        p["idle_g_per_h"],
     )
 
 
@@ -152,12 +155,28 @@ def gas_fuel(state: Any, p: Any, total_kg: float, model_g_per_h: float, time_ns:
 
 
 @kernel
+def tru_fuel(state: Any, total_l: float, time_ns: int) -> int:
+    """Fuel of the refrigeration unit since its counter was last read [nL], UNKNOWN without one. Its tank is its own."""
+    cap = TRU_MAX_LPH / 3600.0 * PER_UNIT
+    return int(advance(state, TRU, to_fixed(total_l, PER_UNIT), time_ns, cap, TRU_TICK_NL))
+
+
+@kernel
 def battery_energy(
-    state: Any, p: Any, total_kwh: float, power_kw: float, wheel_w: float, v_ms: float, time_ns: int, dt_s: float
+    state: Any,
+    p: Any,
+    total_kwh: float,
+    power_kw: float,
+    wheel_w: float,
+    v_ms: float,
+    ignition_off: bool,
+    time_ns: int,
+    dt_s: float,
 ) -> tuple[int, int]:
     """(net battery energy in µWh, negative while regenerating, or UNKNOWN; method) of one interval."""
     measured = to_fixed(integrate(state["battery_power_kw"], power_kw, dt_s, 3600.0), PER_UNIT)
-    kw = battery_power_kw(wheel_w, v_ms, p["aux_kw"], p["p_rated_kw"], p["eta_drive"], p["eta_regen"])
+    aux_kw = 0.0 if ignition_off else p["aux_kw"]
+    kw = battery_power_kw(wheel_w, v_ms, aux_kw, p["p_rated_kw"], p["eta_drive"], p["eta_regen"])
     model = to_fixed(integrate(kw, kw, dt_s, 3600.0), PER_UNIT)
     amount, method = UNKNOWN, NONE
     now = to_fixed(total_kwh, PER_UNIT)

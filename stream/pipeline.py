@@ -90,11 +90,11 @@ def _in_order(rows: StateRows, batch: Columns) -> tuple[Columns, npt.NDArray[np.
     """The batch and a verdict for each row; sorted by device and number when a row came before its turn."""
     n = batch["seq"].size
     verdict = np.empty(n, np.int8)
-    before = rows[["boot_id", "next_seq", "old_boots"]].copy()
+    before = rows[["boot_id", "next_seq", "old_boots", "old_next"]].copy()
     accepted = sequence(rows, batch["device"], batch["boot_id"], batch["seq"], batch["merged"], verdict)
     if accepted == n or not np.any(verdict == AHEAD):
         return batch, verdict
-    for name in ("boot_id", "next_seq", "old_boots"):
+    for name in ("boot_id", "next_seq", "old_boots", "old_next"):
         rows[name] = before[name]
     order = np.lexsort((-batch["merged"], batch["seq"], batch["boot_id"], batch["device"]))
     batch = _take(batch, order)

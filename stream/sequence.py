@@ -11,40 +11,49 @@ AHEAD: Final = 2  # a row before it is missing
 
 
 @kernel
+def _place(first: int, last: int, next_seq: int) -> int:
+    """Where a row that covers ``first`` .. ``last`` stands when ``next_seq`` is next."""
+    if last < next_seq:
+        return DUPLICATE
+    return AHEAD if first > next_seq else ACCEPT
+
+
+@kernel
 def sequence(state: Any, device: Any, boot_id: Any, seq: Any, merged: Any, verdict: Any) -> int:
     """Fill ``verdict`` (n,) int8 for rows in the order given, advancing ``boot_id`` and ``next_seq`` of each device; count accepted.
 
-    A row with number s that stands for m readings covers s-m+1 .. s. It is next when it covers ``next_seq``; wholly below, it is a
-    duplicate. A boot not heard of begins at 0 and closes the boot before; rows of a closed boot are duplicates, because a gateway
-    sends a new boot only after the old one was confirmed (or lost with its memory).
+    A row with number s that stands for m readings covers s-m+1 .. s. It is next when it covers the boot's next number; wholly
+    below, it is a duplicate. A boot not heard of begins at 0 and takes the place of the boot before, whose late rows are still
+    taken in their own order (a gateway starts a new boot when the old one was confirmed, or lost with its memory).
     """
     accepted = 0
     for i in range(device.size):
         s = state[device[i]]
         first = seq[i] - merged[i] + 1
-        if boot_id[i] == s["boot_id"]:
-            if seq[i] < s["next_seq"]:
-                verdict[i] = DUPLICATE
-                continue
-            if first > s["next_seq"]:
-                verdict[i] = AHEAD
-                continue
-        else:
-            known = False
+        if boot_id[i] != s["boot_id"]:
+            old = -1
             for k in range(OLD_BOOTS):
                 if s["old_boots"][k] == boot_id[i]:
-                    known = True
-            if known:
-                verdict[i] = DUPLICATE
+                    old = k
+            if old >= 0:
+                verdict[i] = _place(first, seq[i], s["old_next"][old])
+                if verdict[i] == ACCEPT:
+                    s["old_next"][old] = seq[i] + 1
+                    accepted += 1
                 continue
             if first > 0:
                 verdict[i] = AHEAD
                 continue
             for k in range(OLD_BOOTS - 1, 0, -1):
                 s["old_boots"][k] = s["old_boots"][k - 1]
+                s["old_next"][k] = s["old_next"][k - 1]
             s["old_boots"][0] = s["boot_id"]
+            s["old_next"][0] = s["next_seq"]
             s["boot_id"] = boot_id[i]
+            s["next_seq"] = 0
+        verdict[i] = _place(first, seq[i], s["next_seq"])
+        if verdict[i] != ACCEPT:
+            continue
         s["next_seq"] = seq[i] + 1
-        verdict[i] = ACCEPT
         accepted += 1
     return accepted

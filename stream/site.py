@@ -50,10 +50,10 @@ def site_energy(
             co2 = UNKNOWN
     if genset != UNKNOWN:
         out[FUEL_LIQUID, i] = genset
-        ttw += times(genset, p["genset_ttw"])
-        wtt += times(genset, p["genset_wtt"])
+        ttw += times(genset, p["gas_oil_ttw"])
+        wtt += times(genset, p["gas_oil_wtt"])
         if co2 != UNKNOWN:
-            co2 += times(genset, p["fuel_co2"])
+            co2 += times(genset, p["gas_oil_co2"])
     out[METHOD, i] = METER
     out[CO2, i] = co2
     out[CO2E_TTW, i] = ttw

@@ -21,6 +21,7 @@ COUNTERS: Final = (
     "gas_kwh",
     "genset",
     "refrigerant",
+    "tru",
 )
 N_COUNTERS: Final = len(COUNTERS)
 OLD_BOOTS: Final = 6  # boots whose late copies are still known as copies; a truck reboots about once a day
@@ -28,7 +29,8 @@ STATE: Final = np.dtype(
     [
         ("boot_id", "i8"),  # 0 = nothing heard yet
         ("next_seq", "i8"),
-        ("old_boots", "i8", (OLD_BOOTS,)),
+        ("old_boots", "i8", (OLD_BOOTS,)),  # newest first
+        ("old_next", "i8", (OLD_BOOTS,)),
         ("time_ns", "i8"),  # newest device time taken, UNKNOWN = none
         ("speed_kmh", "f8"),  # of the reading at time_ns
         ("gps_speed_kmh", "f8"),

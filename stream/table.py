@@ -11,6 +11,7 @@ DT: Final = EMISSION_ROWS.index("dt_us")
 DISTANCE: Final = EMISSION_ROWS.index("distance_mm")
 DISTANCE_METHOD: Final = EMISSION_ROWS.index("distance_method")
 FUEL_LIQUID: Final = EMISSION_ROWS.index("fuel_nl")
+TRU_FUEL: Final = EMISSION_ROWS.index("tru_fuel_nl")
 FUEL_GAS: Final = EMISSION_ROWS.index("fuel_gas_ug")
 ENERGY: Final = EMISSION_ROWS.index("energy_uwh")
 METHOD: Final = EMISSION_ROWS.index("energy_method")
@@ -39,6 +40,7 @@ SUMMED: Final = tuple(  # (row of the result, row of the sum it is added to)
         "distance_mm",
         "fuel_nl",
         "fuel_gas_ug",
+        "tru_fuel_nl",
         "energy_uwh",
         "co2_ttw_ug",
         "co2e_ttw_ug",

@@ -136,7 +136,8 @@ class Server:
 
     async def serve(self, port: int, **options: object) -> None:
         with contextlib.suppress(aiomqtt.MqttError):
-            async with aiomqtt.Client("127.0.0.1", port, identifier="server", **options) as client:  # type: ignore[arg-type]
+            silent = logging.Logger("server", logging.CRITICAL)  # it is cut off on purpose
+            async with aiomqtt.Client("127.0.0.1", port, logger=silent, **options) as client:  # type: ignore[arg-type]
                 await client.subscribe("fleet/v1/acme/truck-01/up/readings", qos=1)
                 self.ready.set()
                 async for message in client.messages:

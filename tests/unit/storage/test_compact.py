@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
-from lake_data import SECOND, T0, Crash, FaultyDisk, commit, nothing, rollup_rows
 
 from storage import compact as compaction
 from storage.compact import Merged, compact, groups, sweep
 from storage.errors import LakeBusyError, LakeMissingError, StorageError
 from storage.lake import Lake
 from storage.query import connect, refresh
+from tests.lake_data import SECOND, T0, Crash, FaultyDisk, commit, nothing, rollup_rows
 
 KEY = "minute_ns, kind, asset, route, load_state, kernel_version, factor_set"
 SUMS = "sum(readings), sum(observed_us), sum(co2e_ttw_ug), sum(co2e_wtt_ug), sum(distance_mm), sum(co2e_u_ug)"
@@ -40,7 +41,7 @@ def filled(path: Path, commits: int = 12) -> Path:
     with Lake.open(path, create=True) as lake:
         for i in range(commits):
             start = T0 - 1800 * SECOND if i % 3 == 0 else T0
-            lake.commit(commit(100, seed=i % 4, start_ns=start, span_ns=900 * SECOND))
+            lake.commit(commit(100, seed=i % 2, start_ns=start, span_ns=900 * SECOND))
     return path
 
 
@@ -78,7 +79,7 @@ def test_rows_of_a_device_lie_together(tmp_path: Path) -> None:
     lake = filled(tmp_path, 4)
     list(compact(lake))
     for uri in DeltaTable(str(lake / "readings")).file_uris():
-        rows = pa.parquet.read_table(uri, partitioning=None)
+        rows = pq.read_table(uri, partitioning=None)
         key = list(zip(*(rows[n].to_pylist() for n in ("device", "boot_id", "seq")), strict=True))
         assert key == sorted(key, key=lambda k: ([d for d, _, _ in key].index(k[0]), k[1], k[2]))
 
@@ -184,9 +185,9 @@ def test_sums_that_differ_stop_it(tmp_path: Path) -> None:
 
     class Flipping(FaultyDisk):
         def write(self, tmp: Path, path: Path, data: Any) -> None:
-            rows = pa.parquet.read_table(pa.BufferReader(data))
+            rows = pq.read_table(pa.BufferReader(data))
             sink = pa.BufferOutputStream()
-            pa.parquet.write_table(rows.slice(1), sink)
+            pq.write_table(rows.slice(1), sink)
             super().write(tmp, path, sink.getvalue())
 
     with pytest.raises(StorageError, match="does not add up"):

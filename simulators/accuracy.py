@@ -1,0 +1,352 @@
+"""How far the reported figures are from the simulated truth, by method, class and span; and what faults do to the readings.
+
+Reported CO2e is compared with true fuel or energy times the same factors, so the error of the factors is not in these
+figures: it is a convention of the factor set, not a measurement.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from devices.wire import Sample, encode_batch, topic
+from ingest.decode import Message as Received
+from ingest.decode import decode
+from simulators.classes import LNG_KG_PER_L
+from simulators.fault_messages import Message
+from simulators.faults import FaultPlan, Ledger, disturb
+from simulators.fleet import World, build
+from simulators.registry_files import write_registry
+from storage.factor_files import class_table, factor_set
+from storage.registry import load_registry
+from stream.columns import LOAD_STATES, SIGNALS, UNKNOWN
+from stream.fleet import Fleet, build_fleet
+from stream.pipeline import Columns, start, step
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+METHODS: Final = ("measured", "rate only", "model only")
+_COUNTERS: Final = ("fuel_total_hr_l", "fuel_total_l", "fuel_flow_total_l", "gas_total_kg", "battery_energy_total_kwh")
+_RATES: Final = ("fuel_rate_lph", "battery_power_kw")
+_HIDDEN: Final = {"measured": (), "rate only": _COUNTERS, "model only": (*_COUNTERS, *_RATES)}
+STOP_S: Final = 300  # a pause this long ends a trip
+TRIP_MIN_KM: Final = 2.0
+FAULT_MINUTES: Final = 20
+FAULT_BATCH: Final = 30
+FAULTS: Final = FaultPlan(
+    duplicate=0.2,
+    reorder=0.2,
+    delay=0.1,
+    delay_max_s=300,
+    offline=0.01,
+    offline_max_s=900,
+    reboot=0.01,
+    poison=0.05,
+    spoof=0.05,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Errors:
+    """Relative errors of CO2e against truth, 0.01 = 1 %. NaN = nothing to compare. ``total`` keeps its sign.
+
+    ``second``, ``km``, ``trip``: median of the absolute errors; ``trip_p95`` their 95th percentile; ``band``: share of trips
+    whose truth lies within the reported 95 % band; ``known``: share of the true CO2e for which a figure exists.
+    """
+
+    vehicle_class: str
+    method: str
+    vehicles: int
+    trips: int
+    second: float
+    km: float
+    trip: float
+    trip_p95: float
+    total: float
+    band: float
+    known: float
+
+
+@dataclass(frozen=True, slots=True)
+class Emptiness:
+    """Empty running by kilometre: truth against the reported load state. NaN = nothing was reported as that."""
+
+    precision: float
+    recall: float
+    unknown_share: float
+    true_share: float
+    reported_low: float
+    reported_high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """Readings through encoder, faults, decoder and step."""
+
+    sent: int
+    arrived: int
+    stored: int
+    lost: int
+    duplicated: int
+    hostile: int
+    hostile_refused: int
+    faults: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything the accuracy table tells."""
+
+    scenario: str
+    seed: int
+    hours: float
+    readings: int
+    factor_set: str
+    errors: list[Errors]
+    emptiness: Emptiness
+    delivery: Delivery
+
+
+def fleet_of(world: World, factors: str) -> Fleet:
+    """The registry of a world as the pipeline sees it; devices in the world's order."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_registry(Path(folder), world.registry())
+        registry = load_registry(Path(folder))
+    return build_fleet(registry.vehicles, registry.warehouses, registry.routes, factor_set(factors), class_table())
+
+
+@dataclass
+class _Rows:
+    """What is kept of each reading: (n,) arrays in pieces."""
+
+    pieces: list[dict[str, npt.NDArray[Any]]]
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        return np.concatenate([p[name] for p in self.pieces])
+
+
+def _without(readings: Columns, hidden: Sequence[str]) -> Columns:
+    nothing = np.full(readings["seq"].size, np.nan)
+    return {name: nothing if name in hidden else values for name, values in readings.items()}
+
+
+def _true_ug(fleet: Fleet, truth: Columns) -> Floats:
+    """True CO2e, well-to-wheel, by the same factors, refrigeration unit included."""
+    p = fleet.params[truth["device"]]
+    fuel_l, energy_kwh = truth["fuel_l"], truth["energy_kwh"]
+    cooling = truth["tru_fuel_l"] * (p["gas_oil_ttw"] + p["gas_oil_wtt"])
+    fuel_kg_co2e = np.where(p["fuel_is_gas"] == 1, fuel_l * LNG_KG_PER_L, fuel_l) * (p["fuel_ttw"] + p["fuel_wtt"])
+    drive = np.where(p["has_battery"] == 1, energy_kwh * p["grid_total"], fuel_kg_co2e)
+    ug: Floats = (drive + cooling) * 1e9
+    return ug
+
+
+def _collect(
+    world: World, fleet: Fleet, hours: float, progress: Callable[[float], None]
+) -> tuple[dict[str, _Rows], int]:
+    """Run the world once and the step once for each method on what that method may see."""
+    states = {m: start(fleet) for m in METHODS}
+    rows = {m: _Rows([]) for m in METHODS}
+    seconds = int(hours * 3600)
+    n = 0
+    for chunk in world.chunks(seconds, chunk_s=min(600, seconds)):
+        n += chunk.n
+        truth = chunk.truth
+        true_ug = _true_ug(fleet, truth)
+        for method in METHODS:
+            states[method], results = step(states[method], _without(chunk.readings, _HIDDEN[method]))
+            e = results.emissions
+            if results.readings["seq"].size != chunk.n:
+                raise AssertionError("the simulator's readings come in order, so every one is taken")
+            known = e["co2e_wtt_ug"] != UNKNOWN
+            reported = np.where(known, e["co2e_ttw_ug"] + e["co2e_wtt_ug"], 0).astype(np.float64)
+            rows[method].pieces.append(
+                {
+                    "device": e["device"],
+                    "time_ns": truth["time_ns"],
+                    "distance_m": truth["distance_m"],
+                    "speed_kmh": truth["speed_kmh"],
+                    "true": true_ug,
+                    "reported": reported,
+                    "known": known,
+                    "band": np.where(known, np.abs(reported) * np.nan_to_num(e["co2e_u_rel"]), 0.0),
+                    "load_state": e["load_state"],
+                    "true_load": truth["load_state"],
+                }
+            )
+        progress(world.now_s / seconds if seconds else 1.0)
+    return rows, n
+
+
+def _groups(key: Ints, *values: Floats) -> list[Floats]:
+    """Sums of each of ``values`` over equal ``key``."""
+    _, at = np.unique(key, return_inverse=True)
+    return [np.bincount(at, v).astype(np.float64) for v in values]
+
+
+def _trips(time_ns: Ints, speed_kmh: Floats) -> Ints:
+    """Number of the trip that each row of one vehicle belongs to: a pause of STOP_S or more ends one."""
+    moving = speed_kmh > 1.0
+    last_move = np.maximum.accumulate(np.where(moving, time_ns, time_ns[0]))
+    idle_s = (time_ns - np.concatenate((last_move[:1], last_move[:-1]))) / 1e9
+    return np.cumsum(moving & (idle_s >= STOP_S))
+
+
+def _relative(reported: Floats, true: Floats) -> Floats:
+    enough = true > 0
+    return np.abs(reported[enough] - true[enough]) / true[enough]
+
+
+def _quantile(values: Floats, q: float) -> float:
+    return float(np.quantile(values, q)) if values.size else float("nan")
+
+
+def _errors(rows: _Rows, devices: Ints, vehicle_class: str, method: str) -> Errors:
+    chosen = np.isin(rows.column("device"), devices)
+    c = {name: rows.column(name)[chosen] for name in rows.pieces[0]}
+    order = np.lexsort((c["time_ns"], c["device"]))
+    c = {name: values[order] for name, values in c.items()}
+    bounds = np.flatnonzero(np.diff(c["device"])) + 1
+    km_key, trip_key = np.empty(c["device"].size, np.int64), np.empty(c["device"].size, np.int64)
+    for a, b in zip([0, *bounds], [*bounds, c["device"].size], strict=True):
+        base = int(c["device"][a]) * 10_000_000
+        km_key[a:b] = base + np.floor(np.cumsum(c["distance_m"][a:b]) / 1000).astype(np.int64)
+        trip_key[a:b] = base + _trips(c["time_ns"][a:b], c["speed_kmh"][a:b])
+    known, true, reported = c["known"], c["true"], c["reported"]
+    second = _relative(reported[known], true[known])
+    k_true, k_reported, k_known, k_n = _groups(km_key, true, reported, known.astype(float), np.ones(true.size))
+    whole = k_known >= 0.98 * k_n
+    km = _relative(k_reported[whole], k_true[whole])
+    t_true, t_reported, t_band, t_m, t_known, t_n = _groups(
+        trip_key, true, reported, c["band"], c["distance_m"], known.astype(float), np.ones(true.size)
+    )
+    real = (t_m >= TRIP_MIN_KM * 1000) & (t_known >= 0.98 * t_n)
+    trip = _relative(t_reported[real], t_true[real])
+    inside = np.abs(t_reported[real] - t_true[real]) <= t_band[real]
+    total = float(true[known].sum())
+    return Errors(
+        vehicle_class,
+        method,
+        len(devices),
+        int(real.sum()),
+        _quantile(second, 0.5),
+        _quantile(km, 0.5),
+        _quantile(trip, 0.5),
+        _quantile(trip, 0.95),
+        (float(reported[known].sum()) - total) / total if total else float("nan"),
+        float(inside.mean()) if real.any() else float("nan"),
+        total / float(true.sum()) if true.sum() else float("nan"),
+    )
+
+
+def _emptiness(rows: _Rows) -> Emptiness:
+    km = rows.column("distance_m") / 1000
+    reported, true = rows.column("load_state"), rows.column("true_load")
+    empty = tuple(LOAD_STATES.index(s) for s in ("empty", "empty_with_load_units"))
+    says, is_so = np.isin(reported, empty), np.isin(true, empty)
+    unknown = reported == LOAD_STATES.index("unknown")
+    both = float(km[says & is_so].sum())
+    total = float(km.sum())
+
+    def share(part: float, of: float) -> float:
+        return part / of if of else float("nan")
+
+    return Emptiness(
+        share(both, float(km[says].sum())),
+        share(both, float(km[is_so].sum())),
+        share(float(km[unknown].sum()), total),
+        share(float(km[is_so].sum()), total),
+        share(float(km[says].sum()), total),
+        share(float(km[says | unknown].sum()), total),
+    )
+
+
+_TENANT: Final = "sim"
+
+
+def _messages(world: World, seconds: int) -> Iterator[Message]:
+    """The world's readings as its gateways publish them, by publish time."""
+    waiting: dict[int, list[Sample]] = {}
+    first: dict[int, tuple[int, int]] = {}
+    for chunk in world.chunks(seconds, chunk_s=FAULT_BATCH):
+        r = chunk.readings
+        names = [s.name for s in SIGNALS if not np.isnan(r[s.name]).all()]
+        table = np.array([r[n] for n in names]).T
+        due: list[Message] = []
+        for i in range(chunk.n):
+            d = int(r["device"][i])
+            identity = (int(r["boot_id"][i]), int(r["seq"][i]))
+            if d in waiting and first[d][0] != identity[0]:
+                due.append(_message(world.devices[d], first.pop(d), waiting.pop(d)))
+            first.setdefault(d, identity)
+            values = {n: float(v) for n, v in zip(names, table[i], strict=True) if v == v}
+            waiting.setdefault(d, []).append(Sample(int(r["time_ns"][i]), values))
+        due += [_message(world.devices[d], first.pop(d), waiting.pop(d)) for d in list(waiting)]
+        yield from sorted(due, key=lambda m: m.time_ns)
+
+
+def _message(device: str, identity: tuple[int, int], samples: list[Sample]) -> Message:
+    boot_id, seq0 = identity
+    payload = encode_batch(device, boot_id or 1, seq0, samples, clock_source="ntp", clock_error_ms=20)
+    return Message(topic=topic(_TENANT, device, "up/readings"), payload=payload, time_ns=samples[-1].time_ns)
+
+
+def _delivery(world: World, fleet: Fleet, seed: int) -> Delivery:
+    """Twenty minutes of messages through every fault that loses nothing, then decoder and step."""
+    ledger = Ledger()
+    state = start(fleet)
+    stored: list[npt.NDArray[Any]] = []
+    refused = 0
+    batch: list[Received] = []
+
+    def flush() -> None:
+        nonlocal state, refused
+        decoded = decode(batch, fleet.device_index, {_TENANT}, earliest_ns=0)
+        refused += len(decoded.rejected)
+        state, results = step(state, decoded.columns)
+        keys = np.stack([results.readings[k].astype(np.int64) for k in ("device", "boot_id", "seq")])
+        stored.append(keys)
+        batch.clear()
+
+    for m in disturb(_messages(world, FAULT_MINUTES * 60), FAULTS, seed=seed, ledger=ledger):
+        batch.append(Received(m.topic, m.payload, m.time_ns + 3600 * 10**9))
+        if len(batch) == 200:
+            flush()
+    flush()
+    found = np.concatenate(stored, axis=1)
+    have = {(fleet.devices[d], b, s) for d, b, s in found.T.tolist()}
+    arriving = ledger.arriving()
+    return Delivery(
+        sent=sum(f.covered for f in ledger.fates),
+        arrived=len(arriving),
+        stored=len(have),
+        lost=len(arriving - have),
+        duplicated=found.shape[1] - len(have),
+        hostile=len(ledger.hostile),
+        hostile_refused=refused,
+        faults={str(k): n for k, n in ledger.counts().items()},
+    )
+
+
+def measure(
+    scenario: str, seed: int, *, hours: float, factors: str, progress: Callable[[float], None] = lambda _: None
+) -> Report:
+    """Run fleet, sensors and pipeline in memory on virtual time. Same seed, same report."""
+    world = build(scenario, seed, warmup_s=3600)
+    fleet = fleet_of(world, factors)
+    rows, n = _collect(world, fleet, hours, progress)
+    classes: dict[str, list[int]] = {}
+    for vehicle in fleet.vehicles:
+        key = f"{vehicle.vehicle_class} {vehicle.fuel}"
+        classes.setdefault(key, []).append(fleet.device_index[vehicle.device])
+    everyone = [d for group in classes.values() for d in group]
+    groups = {"all vehicles": everyone, **dict(sorted(classes.items()))}
+    errors = [
+        _errors(rows[method], np.array(devices), name, method) for name, devices in groups.items() for method in METHODS
+    ]
+    delivery = _delivery(build(scenario, seed, warmup_s=3600), fleet, seed)
+    return Report(scenario, seed, hours, n, factors, errors, _emptiness(rows["measured"]), delivery)

@@ -1,0 +1,184 @@
+"""``python -m storage --lake PATH ...``: questions to a lake, its figures, and its upkeep, beside a running consumer."""
+
+import argparse
+import csv
+import datetime
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+from deltalake import DeltaTable
+from rich.console import Console
+from rich.table import Table
+
+from storage.compact import KEEP_HOURS, compact, sweep
+from storage.disk import Disk
+from storage.errors import LakeMissingError, StorageError
+from storage.ledger import Ledger, chain, decode
+from storage.query import QueryError, connect, select
+from storage.views import STORED
+
+_EPILOG: Final = """\
+examples:
+  python -m storage --lake lake sql "SELECT * FROM route_now"
+  python -m storage --lake lake sql --format csv "SELECT time, route, co2e_wtw_kg FROM route_minutes ORDER BY time"
+  python -m storage --lake lake sql "SHOW TABLES"
+  python -m storage --lake lake stats
+  python -m storage --lake lake compact --every 60
+
+Tables: readings, emissions, rollups, quarantine; vehicles, warehouses, routes, factors.
+Figures: route_now, warehouse_now, route_minutes, warehouse_minutes, asset_minutes.
+Filter by minute_ns or time_ns rather than by time where a table is large: the files are cut by them.
+"""
+_NICE: Final = 10  # compaction gives way to the consumer
+
+
+def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m storage",
+        description="Ask a lake in SQL, show its figures, keep its files few. Safe while a consumer writes.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--lake", type=Path, required=True, help="folder that the consumer writes to")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    sql = commands.add_parser("sql", help="answer one SELECT")
+    sql.add_argument("query", help="one SELECT; - reads it from standard input")
+    sql.add_argument("--format", choices=("table", "csv", "json"), default="table", help="default: table")
+    commands.add_parser("stats", help="tables, files, rows, bytes, versions, newest commit and its age")
+    compacting = commands.add_parser("compact", help="merge small files, then remove what was replaced an hour ago")
+    compacting.add_argument("--every", type=float, metavar="SECONDS", help="go on for ever, with this pause in between")
+    commands.add_parser("verify", help="check the chain of commits and the hashes of their files")
+    return parser.parse_args(words)
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON and people can read it. What JSON cannot carry becomes text; NaN and infinity too."""
+    if isinstance(value, datetime.datetime):
+        return value.isoformat(sep=" ", timespec="milliseconds")
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    if isinstance(value, float):
+        return value if value - value == 0 else str(value)
+    return value if value is None or isinstance(value, str | bool | int | list | dict) else str(value)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "·"  # unknown
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _show(names: list[str], rows: list[list[Any]], form: str) -> None:
+    if form == "json":
+        print(json.dumps([dict(zip(names, row, strict=True)) for row in rows], ensure_ascii=False, indent=1))
+    elif form == "csv":
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(names)
+        writer.writerows(rows)
+    else:
+        table = Table(box=None, pad_edge=False)
+        for name in names:
+            table.add_column(name, overflow="fold")
+        for row in rows:
+            table.add_row(*(_cell(v) for v in row))
+        wide = Console(width=None if sys.stdout.isatty() else 10_000)
+        wide.print(table, soft_wrap=not sys.stdout.isatty())
+
+
+def _sql(lake: Path, query: str, form: str) -> None:
+    found = select(connect(lake), sys.stdin.read() if query == "-" else query)
+    names = [str(d[0]) for d in found.description or []]
+    _show(names, [[_plain(v) for v in row] for row in found.fetchall()], form)
+
+
+def _stats(lake: Path) -> None:
+    rows = []
+    for name in STORED:
+        if not DeltaTable.is_deltatable(str(lake / name)):
+            rows.append([name, 0, 0, 0, None])
+            continue
+        table = DeltaTable(str(lake / name))
+        actions = pa.table(table.get_add_actions(flatten=True))
+        total = [sum(actions[column].to_pylist()) for column in ("num_records", "size_bytes")]
+        rows.append([name, actions.num_rows, total[0], f"{total[1] / 1e6:.3f} MB", table.version()])
+    _show(["table", "files", "rows", "size", "version"], rows, "table")
+    ledger = Ledger(lake / "ledger", Disk())
+    ledger.load()
+    if ledger.newest is None:
+        print("no commit yet")
+        return
+    record = decode(ledger.newest, lake / "ledger")
+    age_s = (time.time_ns() - record.time_ns) / 1e9
+    when = datetime.datetime.fromtimestamp(record.time_ns // 1_000_000_000, datetime.UTC).isoformat(sep=" ")
+    print(f"newest commit {record.n} at {when}, {age_s:.1f} s ago, factor set {record.factor_set}")
+
+
+def _compact(lake: Path, every_s: float | None) -> None:
+    os.nice(_NICE)
+    while True:
+        started = time.monotonic()
+        for done in compact(lake):
+            merged = f"{done.files} files, {done.rows_before} rows -> 1 file, {done.rows_after} rows"
+            print(f"{done.table} {done.partition}: {merged}", flush=True)
+        if removed := sweep(lake):
+            print(f"{len(removed)} files removed that were replaced over {KEEP_HOURS} h ago", flush=True)
+        if every_s is None:
+            return
+        time.sleep(max(0.0, every_s - (time.monotonic() - started)))
+
+
+def _verify(lake: Path) -> None:
+    """The chain, and every file that it names and that compaction has not replaced since."""
+    commits, whole, replaced = 0, 0, 0
+    for record in chain(lake / "ledger"):
+        commits += 1
+        for entry in record.files:
+            path = lake / entry.table / entry.path
+            if not path.exists():
+                replaced += 1
+            elif hashlib.sha256(path.read_bytes()).hexdigest() != entry.sha256:
+                raise StorageError(path, f"is not as commit {record.n} wrote it")
+            else:
+                whole += 1
+    print(f"{commits} commits, each follows the one before; {whole} files as written, {replaced} merged since")
+
+
+def _check_lake(lake: Path) -> None:
+    if not (lake / "readings" / "_delta_log").is_dir():
+        raise LakeMissingError(lake, "there is no lake here; name the folder that the consumer writes to")
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Exit code 0, or 2 for a lake or SQL that cannot be used."""
+    arguments = _arguments(words)
+    try:
+        _check_lake(arguments.lake)
+        match arguments.command:
+            case "sql":
+                _sql(arguments.lake, arguments.query, arguments.format)
+            case "stats":
+                _stats(arguments.lake)
+            case "compact":
+                _compact(arguments.lake, arguments.every)
+            case _:
+                _verify(arguments.lake)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        pass
+    except (StorageError, QueryError, OSError) as error:
+        print(f"storage: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
