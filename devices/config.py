@@ -48,7 +48,7 @@ class Broker(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         Literal["auto", "5", "3.1.1"], Meta(description='"auto" (5, else 3.1.1), "5" or "3.1.1"; a text, in quotes')
     ] = "auto"
     keepalive_s: Annotated[
-        int, Meta(ge=5, le=600, description="seconds, 5 to 600; a dead link is found in 1.5 of it")
+        int, Meta(ge=5, le=600, description="seconds, 5 to 600; a dead link is found in twice that")
     ] = 30
     tls: Tls | None = None
 

@@ -64,6 +64,7 @@ class Gateway:
         self._joiner = Joiner(sample_s=config.sample_s, hold_s=config.hold_s) if len(sources) > 1 else None
         self._room_rows = min(ROOM_BATCHES * config.batch_max, config.keep_max_readings // 2)
         self._version: MqttVersion = "3.1.1" if config.broker.protocol == "3.1.1" else "5"
+        self._falls_back = config.broker.protocol == "auto"  # until the broker has shown that it speaks MQTT 5
         self._link: Link | None = None
         self._connect_in_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -147,7 +148,7 @@ class Gateway:
                 await self._hold_link(self._version)
             except LinkError as error:
                 reason, old_broker = str(error), error.old_broker
-            if old_broker and self._config.broker.protocol == "auto":
+            if old_broker and self._falls_back:
                 try:
                     await self._hold_link("3.1.1")
                 except LinkError as error:
@@ -171,6 +172,7 @@ class Gateway:
         ) as link:
             self._say(Say("connected", f"{broker.host}:{broker.port} with MQTT {version}"))
             self._link = link
+            self._falls_back = self._falls_back and version != "5"
             try:
                 self._do(core.on_connected(self._now()))
                 async for payload in link.messages():

@@ -145,7 +145,7 @@ def _refusal(error: aiomqtt.MqttError, address: str, *, v5: bool) -> LinkError:
             return LinkError(f"{address} {text} ({_reason(error)})")
         if code in _BAD_VERSION:
             return LinkError(f"{address} does not speak this version of MQTT", old_broker=v5)
-    silent = isinstance(error, _HungUpError) or str(error) == "Operation timed out"
+    silent = isinstance(error, _NoAnswerError) or str(error) == "Operation timed out"
     return LinkError(f"{address}: {_reason(error)}", old_broker=v5 and silent)
 
 
@@ -162,8 +162,8 @@ def _reason(error: aiomqtt.MqttError) -> str:
     return text or type(cause).__name__
 
 
-class _HungUpError(aiomqtt.MqttError):
-    """The broker closed the connection before it answered CONNECT."""
+class _NoAnswerError(aiomqtt.MqttError):
+    """The connection was closed, or fell silent, before the broker answered CONNECT."""
 
 
 class _Client(aiomqtt.Client):
@@ -181,7 +181,8 @@ class _Client(aiomqtt.Client):
         """Reason codes of the SUBACK. aiomqtt would wait for one on a link that is lost meanwhile."""
         granted = asyncio.ensure_future(self.subscribe(topic, qos=1))
         try:
-            await asyncio.wait([granted, self._disconnected], return_when=asyncio.FIRST_COMPLETED)
+            either: list[asyncio.Future[Any]] = [granted, self._disconnected]
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if not granted.done():
                 raise aiomqtt.MqttError("lost while subscribing") from self._disconnected.exception()
             return granted.result()
@@ -237,7 +238,7 @@ class _Client(aiomqtt.Client):
 
     def _on_disconnect(self, client: Any, userdata: Any, flags: Any, reason_code: Any, properties: Any = None) -> None:
         if not self._connected.done():
-            self._connected.set_exception(_HungUpError("hung up before it answered"))
+            self._connected.set_exception(_NoAnswerError("gives no answer to CONNECT"))
         super()._on_disconnect(client, userdata, flags, reason_code, properties)
         self._see_exceptions()
 

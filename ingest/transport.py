@@ -5,6 +5,7 @@ paho's thread only moves messages into the queue; everything else happens in the
 
 import logging
 import queue
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -21,6 +22,7 @@ from devices.wire import MAX_PACKET_BYTES
 
 SESSION_S: Final = 7 * 24 * 3600  # how long the broker keeps what arrives while the server is away
 RECONNECT_MAX_S: Final = 60
+SILENT_S: Final = 5.0  # a broker that answers no CONNECT for so long may speak the other version only
 _LOG: Final = logging.getLogger("fleetco2.ingest")
 
 
@@ -58,6 +60,8 @@ class Link:
         self._password = password
         self._client = self._make_client()
         self._other_version = False
+        self._ever = False
+        self._started = 0.0
         self.connected = False
 
     def _make_client(self) -> mqtt.Client:
@@ -92,6 +96,7 @@ class Link:
             self._client.connect_async(host, port, keepalive, clean_start=False, properties=properties)
         else:
             self._client.connect_async(host, port, keepalive)
+        self._started = time.monotonic()
         self._client.loop_start()
 
     def stop(self) -> None:
@@ -101,7 +106,8 @@ class Link:
 
     def take(self, at_most: int, wait_s: float) -> list[Arrived]:
         """Up to ``at_most`` messages; waits ``wait_s`` for the first, for no other."""
-        if self._other_version:
+        silent = not self._ever and time.monotonic() - self._started > SILENT_S
+        if self._broker.protocol == "auto" and (self._other_version or silent):
             self._change_version()
         try:
             found = [self._queue.get(timeout=wait_s)]
@@ -137,7 +143,7 @@ class Link:
             _LOG.error("broker_refused host=%s port=%d reason=%r", self._broker.host, self._broker.port, str(reason))
             return
         self._connection += 1
-        self.connected = True
+        self.connected = self._ever = True
         _LOG.info("connected host=%s port=%d", self._broker.host, self._broker.port)
         options: Any = SubscribeOptions(qos=1) if self._version == mqtt.MQTTv5 else 1
         client.subscribe([(t, options) for t in self._topics])
@@ -148,7 +154,7 @@ class Link:
     def _on_disconnect(self, _: Any, __: Any, ___: Any, reason: Any, ____: Any) -> None:
         if self.connected:
             _LOG.warning("disconnected reason=%r", str(reason))
-        elif self._broker.protocol == "auto":
+        else:
             self._other_version = True
         self.connected = False
 

@@ -9,7 +9,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from devices.config import ConfigError
 from simulators.scenario import ScenarioError
+from storage.errors import StorageError
 
 _TRY = "SELECT route, sum(co2e_wtw_ug) / 1e9 AS kg_co2e_wtw FROM rollups GROUP BY route ORDER BY route"
 
@@ -41,7 +43,12 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--folder", type=Path, help="where everything is put (default build/demo/<time>)")
     demo.add_argument("--json", type=Path, help="write the final figures to this file")
     replay = commands.add_parser("replay", help="send recordings through gateway, broker and consumer to Parquet")
-    replay.add_argument("files", nargs="+", type=Path, help=".parquet, .csv, .nmea, candump .log")
+    replay.add_argument(
+        "files",
+        nargs="+",
+        type=Path,
+        help=".parquet, .csv, .nmea, candump .log, or the folder of a lake: its stored raw readings",
+    )
     replay.add_argument(
         "--speed", type=_positive, default=1.0, help="times as fast as recorded; inf = as fast as it goes"
     )
@@ -55,6 +62,15 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("--factors", default="fleetco2-2025.1", help="factor set (default fleetco2-2025.1)")
     replay.add_argument("--folder", type=Path, help="where everything is put (default build/replay/<time>)")
     replay.add_argument("--embedded-broker", action="store_true", help="use amqtt even where mosquitto is installed")
+    accuracy = commands.add_parser("accuracy", help="reported figures against the simulated truth, as a table")
+    accuracy.add_argument("--seed", type=int, default=7, help="of world and faults (default 7)")
+    accuracy.add_argument("--scenario", default="demo", help="a shipped scenario or a TOML file (default demo)")
+    accuracy.add_argument("--hours", type=_positive, default=24.0, help="virtual hours (default 24: the fleet's day)")
+    accuracy.add_argument(
+        "--live", type=float, default=20.0, help="seconds of a live run for the latency, 0 = none (default 20)"
+    )
+    accuracy.add_argument("--factors", default="fleetco2-2025.1", help="factor set (default fleetco2-2025.1)")
+    accuracy.add_argument("--json", type=Path, help="write the figures to this file too")
     commands.add_parser("warm", help="compile all kernels into numba's cache on disk")
     return parser
 
@@ -95,27 +111,64 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _replay(arguments: argparse.Namespace) -> int:
-    from simulators.replay import read_trips
-    from simulators.replay_run import replay, table
+    from rich.progress import Progress
 
-    trips = read_trips(arguments.files)
+    from simulators.replay_run import recorded, replay, stored, table
+
+    lakes = [p for p in arguments.files if p.is_dir()]
+    if lakes and len(arguments.files) > 1:
+        raise ValueError(f"{lakes[0]} is a lake: replay it alone")
+    if lakes:
+        trips, registry = stored(lakes[0])
+    else:
+        trips, registry = recorded(arguments.files, vehicle_class=arguments.vehicle_class, fuel=arguments.fuel)
     folder = _folder(arguments.folder, "replay")
     print(f"{len(trips)} trips, {sum(t.ledger.rows for t in trips)} rows, speed {arguments.speed:g}, into {folder}")
-    results = asyncio.run(
-        replay(
-            trips,
-            folder,
-            speed=arguments.speed,
-            max_gap_s=arguments.max_gap,
-            vehicle_class=arguments.vehicle_class,
-            fuel=arguments.fuel,
-            factor_set=arguments.factors,
-            embedded_broker=arguments.embedded_broker,
+    with Progress(transient=True) as progress:
+        task = progress.add_task("readings confirmed", total=sum(t.ledger.rows for t in trips))
+        results = asyncio.run(
+            replay(
+                trips,
+                registry,
+                folder,
+                speed=arguments.speed,
+                max_gap_s=arguments.max_gap,
+                factor_set=arguments.factors,
+                embedded_broker=arguments.embedded_broker,
+                progress=lambda n: progress.update(task, completed=n),
+            )
         )
-    )
     print(table(results))
     print(f'try: python -m storage --lake {folder}/lake sql "FROM emissions LIMIT 5"')
     return 0 if all(r.lost == 0 and r.duplicates == 0 for r in results) else 1
+
+
+def _accuracy(arguments: argparse.Namespace) -> int:
+    from rich.progress import Progress
+
+    from simulators.accuracy import measure
+    from simulators.accuracy_table import markdown, plain
+    from simulators.demo import Options, run
+
+    with Progress(transient=True) as progress:
+        task = progress.add_task("simulated time", total=1.0)
+        report = measure(
+            arguments.scenario,
+            arguments.seed,
+            hours=arguments.hours,
+            factors=arguments.factors,
+            progress=lambda done: progress.update(task, completed=done),
+        )
+    live = None
+    if arguments.live > 0:
+        print(f"live run of {arguments.live:g} s ...", file=sys.stderr)
+        folder = _folder(None, "accuracy")
+        live = asyncio.run(run(Options(seed=arguments.seed, duration_s=arguments.live, folder=folder, quiet=True)))
+    date = time.strftime("%Y-%m-%d", time.gmtime())
+    print(markdown(report, live, date))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(plain(report, live, date), indent=1) + "\n", encoding="utf-8")
+    return 0 if report.delivery.lost == report.delivery.duplicated == 0 else 1
 
 
 def _warm() -> int:
@@ -136,8 +189,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _demo(arguments)
         if arguments.command == "replay":
             return _replay(arguments)
+        if arguments.command == "accuracy":
+            return _accuracy(arguments)
         return _warm()
-    except (ScenarioError, DemoError, BrokerError, ValueError, OSError) as error:
+    except (ScenarioError, DemoError, BrokerError, ConfigError, StorageError, ValueError, OSError) as error:
         print(f"{arguments.command}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -23,7 +23,7 @@ from simulators.fleet import World, build
 from simulators.registry_files import write_registry
 from storage.factor_files import class_table, factor_set
 from storage.registry import load_registry
-from stream.columns import LOAD_STATES, SIGNALS, UNKNOWN
+from stream.columns import ENERGY_METHODS, LOAD_STATES, SIGNALS, UNKNOWN
 from stream.fleet import Fleet, build_fleet
 from stream.pipeline import Columns, start, step
 
@@ -33,6 +33,12 @@ METHODS: Final = ("measured", "rate only", "model only")
 _COUNTERS: Final = ("fuel_total_hr_l", "fuel_total_l", "fuel_flow_total_l", "gas_total_kg", "battery_energy_total_kwh")
 _RATES: Final = ("fuel_rate_lph", "battery_power_kw")
 _HIDDEN: Final = {"measured": (), "rate only": _COUNTERS, "model only": (*_COUNTERS, *_RATES)}
+_OBTAINED: Final = {
+    "measured": ("counter_hr", "counter", "counter_gap", "flow_meter", "meter"),
+    "rate only": ("rate",),
+    "model only": ("model",),
+}
+WHOLE: Final = 0.95  # share of a trip's or kilometre's rows that must be obtained in the way that is judged
 STOP_S: Final = 300  # a pause this long ends a trip
 TRIP_MIN_KM: Final = 2.0
 FAULT_MINUTES: Final = 20
@@ -55,7 +61,7 @@ class Errors:
     """Relative errors of CO2e against truth, 0.01 = 1 %. NaN = nothing to compare. ``total`` keeps its sign.
 
     ``second``, ``km``, ``trip``: median of the absolute errors; ``trip_p95`` their 95th percentile; ``band``: share of trips
-    whose truth lies within the reported 95 % band; ``known``: share of the true CO2e for which a figure exists.
+    whose truth lies within the reported 95 % band; ``share``: part of the true CO2e for which the figure was obtained so.
     """
 
     vehicle_class: str
@@ -68,7 +74,7 @@ class Errors:
     trip_p95: float
     total: float
     band: float
-    known: float
+    share: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +168,8 @@ def _collect(
             e = results.emissions
             if results.readings["seq"].size != chunk.n:
                 raise AssertionError("the simulator's readings come in order, so every one is taken")
-            known = e["co2e_wtt_ug"] != UNKNOWN
+            ways = [ENERGY_METHODS.index(m) for m in _OBTAINED[method]]
+            known = (e["co2e_wtt_ug"] != UNKNOWN) & np.isin(e["energy_method"], ways)
             reported = np.where(known, e["co2e_ttw_ug"] + e["co2e_wtt_ug"], 0).astype(np.float64)
             rows[method].pieces.append(
                 {
@@ -216,15 +223,16 @@ def _errors(rows: _Rows, devices: Ints, vehicle_class: str, method: str) -> Erro
         base = int(c["device"][a]) * 10_000_000
         km_key[a:b] = base + np.floor(np.cumsum(c["distance_m"][a:b]) / 1000).astype(np.int64)
         trip_key[a:b] = base + _trips(c["time_ns"][a:b], c["speed_kmh"][a:b])
-    known, true, reported = c["known"], c["true"], c["reported"]
+    known, reported = c["known"], c["reported"]
+    every, true = c["true"], np.where(c["known"], c["true"], 0.0)
     second = _relative(reported[known], true[known])
     k_true, k_reported, k_known, k_n = _groups(km_key, true, reported, known.astype(float), np.ones(true.size))
-    whole = k_known >= 0.98 * k_n
+    whole = k_known >= WHOLE * k_n
     km = _relative(k_reported[whole], k_true[whole])
     t_true, t_reported, t_band, t_m, t_known, t_n = _groups(
         trip_key, true, reported, c["band"], c["distance_m"], known.astype(float), np.ones(true.size)
     )
-    real = (t_m >= TRIP_MIN_KM * 1000) & (t_known >= 0.98 * t_n)
+    real = (t_m >= TRIP_MIN_KM * 1000) & (t_known >= WHOLE * t_n)
     trip = _relative(t_reported[real], t_true[real])
     inside = np.abs(t_reported[real] - t_true[real]) <= t_band[real]
     total = float(true[known].sum())
@@ -239,7 +247,7 @@ def _errors(rows: _Rows, devices: Ints, vehicle_class: str, method: str) -> Erro
         _quantile(trip, 0.95),
         (float(reported[known].sum()) - total) / total if total else float("nan"),
         float(inside.mean()) if real.any() else float("nan"),
-        total / float(true.sum()) if true.sum() else float("nan"),
+        total / float(every.sum()) if every.sum() else float("nan"),
     )
 
 
@@ -348,5 +356,6 @@ def measure(
     errors = [
         _errors(rows[method], np.array(devices), name, method) for name, devices in groups.items() for method in METHODS
     ]
+    errors = [e for e in errors if e.share > 0]
     delivery = _delivery(build(scenario, seed, warmup_s=3600), fleet, seed)
     return Report(scenario, seed, hours, n, factors, errors, _emptiness(rows["measured"]), delivery)

@@ -100,7 +100,8 @@ async def consumer(folder: Path, broker: LocalBroker, *, earliest: str, factor_s
     config = folder / "fleet.toml"
     config.write_text(
         f'tenants = ["{TENANT}"]\nregistry = "registry"\nlake = "lake"\nfactor_set = "{factor_set}"\n'
-        f'earliest = {earliest}\nmetrics_port = {port}\n[broker]\nhost = "127.0.0.1"\nport = {broker.port}\n',
+        f'earliest = {earliest}\nmetrics_port = {port}\n[broker]\nhost = "127.0.0.1"\nport = {broker.port}\n'
+        f'protocol = "{broker.protocol}"\n',
         encoding="utf-8",
     )
     log = folder / "consumer.log"
@@ -132,12 +133,14 @@ async def consumer(folder: Path, broker: LocalBroker, *, earliest: str, factor_s
             process.kill()
 
 
-def gateway(device: str, source: Source, port: int, *, batch_s: float, counters: Counters, seed: int) -> Gateway:
+def gateway(
+    device: str, source: Source, broker: LocalBroker, *, batch_s: float, counters: Counters, seed: int
+) -> Gateway:
     """A gateway of the demo's tenant on the local broker. What it has to say goes to no terminal: its figures are shown."""
     config = GatewayConfig(
         device=device,
         tenant=TENANT,
-        broker=Broker(host="127.0.0.1", port=port),
+        broker=Broker(host="127.0.0.1", port=broker.port, protocol=broker.protocol),
         batch_s=batch_s,
         clock="ntp",
         clock_error_ms=20,
@@ -150,17 +153,17 @@ def _quiet(_: Say) -> None:
     pass
 
 
-def gateways(world: World, speed: float, port: int, counters: Counters, start_s: int) -> list[Gateway]:
+def gateways(world: World, speed: float, broker: LocalBroker, counters: Counters, start_s: int) -> list[Gateway]:
     """One gateway per vehicle and warehouse of the world; the warehouses' clocks begin at ``start_s``."""
     made = [
-        gateway(device, world.live_source(i, speed), port, batch_s=BATCH_S, counters=counters, seed=world.seed)
+        gateway(device, world.live_source(i, speed), broker, batch_s=BATCH_S, counters=counters, seed=world.seed)
         for i, device in enumerate(world.devices)
     ]
     for i, row in enumerate(world.registry()["warehouses"]):
         spec = from_registry({k: str(v) for k, v in row.items()}, PRESETS[i % len(PRESETS)])
         site = Warehouse(spec, seed=world.seed + i, start_s=start_s)
         source = WarehouseSource(site, every_s=METER_EVERY_S, speed=speed)
-        made.append(gateway(str(row["device"]), source, port, batch_s=BATCH_S, counters=counters, seed=world.seed))
+        made.append(gateway(str(row["device"]), source, broker, batch_s=BATCH_S, counters=counters, seed=world.seed))
     return made
 
 
@@ -177,6 +180,7 @@ class Options:
     embedded_broker: bool = False
     factor_set: str = "fleetco2-2025.1"
     scenario: str = "demo"
+    quiet: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +224,7 @@ async def run(options: Options) -> dict[str, Any]:
     ):
         await asyncio.to_thread(_catch_up, world, back_s)
         start_s = _world_s(world)
-        made = gateways(world, options.speed, broker.port, counters, start_s)
+        made = gateways(world, options.speed, broker, counters, start_s)
         running = Running(options, broker, server, made, start_s, time.monotonic())
         tasks = [asyncio.create_task(g.run(stop)) for g in made]
         watch = asyncio.create_task(_watch(server, stop))
@@ -228,7 +232,7 @@ async def run(options: Options) -> dict[str, Any]:
             loop.call_later(options.duration_s, stop.set)
         watcher = Watcher(running)
         try:
-            await show(watcher, stop)
+            await (stop.wait() if options.quiet else show(watcher, stop))
         finally:
             stop.set()
             await asyncio.gather(*tasks)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 START_S: Final = 15.0
 _PLACES: Final = "/usr/sbin:/usr/local/sbin:/opt/homebrew/sbin"  # where mosquitto lies when it is not on a user's PATH
@@ -47,6 +47,7 @@ class LocalBroker:
     name: str
     port: int
     pid: int
+    protocol: Literal["auto", "3.1.1"]
 
 
 def free_port() -> int:
@@ -86,7 +87,7 @@ async def local_broker(folder: Path, *, port: int = 0, embedded: bool = False) -
     )
     try:
         await _wait_for(process, name, port, folder / "broker.log")
-        yield LocalBroker(name, port, process.pid)
+        yield LocalBroker(name, port, process.pid, "auto" if name == "mosquitto" else "3.1.1")
     finally:
         if process.poll() is None:
             process.terminate()

@@ -2,20 +2,20 @@
 
 import asyncio
 import signal
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from devices.counters import Counters
-from simulators.demo import DRAIN_S, consumer, gateway
+from simulators.demo import consumer, gateway
 from simulators.local_broker import local_broker
-from simulators.recordings import Trip, TripLedger
+from simulators.recordings import Trip, TripLedger, trips_from_table
 from simulators.registry_files import write_registry
-from simulators.replay import TripSource, registry_for
+from simulators.replay import TripSource, read_trips, registry_for
 from storage.query import connect
 
+PROGRESS_EVERY_S: Final = 0.2
 EARLIEST: Final = "2000-01-01"  # recordings keep their own time
 _TRIPS_SQL: Final = """
 SELECT device,
@@ -24,7 +24,7 @@ SELECT device,
        sum(distance_mm) / 1e6 AS distance_km,
        sum(co2e_ttw_ug) / 1e9 AS co2e_ttw_kg,
        sum(co2e_ttw_ug + co2e_wtt_ug) / 1e9 AS co2e_wtw_kg,
-       sum(dt_us) FILTER (fuel_nl IS NOT NULL) / sum(dt_us) AS coverage,
+       sum(dt_us) FILTER (energy_method <> 'none') / sum(dt_us) AS coverage,
        string_agg(DISTINCT energy_method, ' ' ORDER BY energy_method) FILTER (energy_method <> 'none') AS methods,
        min(fuel_nl) AS least_nl
 FROM emissions GROUP BY device
@@ -55,21 +55,48 @@ class TripResult:
         return self.ledger.sent - self.stored - self.rejected
 
 
+Registry = Mapping[str, Sequence[Mapping[str, object]]]
+
+
+def recorded(paths: Sequence[Path], *, vehicle_class: str, fuel: str) -> tuple[list[Trip], Registry]:
+    """Trips of recordings and a registry with one vehicle for each; ``fuel`` where the recording does not say."""
+    trips = read_trips(paths)
+    rows = registry_for(trips, vehicle_class=vehicle_class)
+    return trips, {"vehicles": [row | {"fuel": row["fuel"] or fuel} for row in rows]}
+
+
+def stored(lake: Path) -> tuple[list[Trip], Registry]:
+    """The raw readings of a lake, one trip per device, and the registry that it was made with."""
+    con = connect(lake)
+    trips = trips_from_table(con.sql("SELECT * FROM readings").to_arrow_table())
+    registry: dict[str, list[Mapping[str, object]]] = {}
+    for name in ("vehicles", "warehouses", "routes"):
+        found = con.execute(f"SELECT * FROM {name}")  # noqa: S608
+        columns = [d[0] for d in found.description or ()]
+        registry[name] = [
+            {k: "" if v is None else v for k, v in zip(columns, row, strict=True)} for row in found.fetchall()
+        ]
+    con.close()
+    return trips, registry
+
+
 async def replay(
     trips: Sequence[Trip],
+    registry: Registry,
     folder: Path,
     *,
     speed: float,
     max_gap_s: float,
-    vehicle_class: str,
-    fuel: str,
     factor_set: str,
     embedded_broker: bool = False,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> list[TripResult]:
-    """Send every trip by a gateway of its own and wait until all of it is durable; Ctrl-C ends early, with what is done."""
+    """Send every trip by a gateway of its own and wait until all of it is durable; Ctrl-C ends early, with what is done.
+
+    ``progress`` is told how many readings are confirmed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    rows = registry_for(trips, vehicle_class=vehicle_class)
-    write_registry(folder / "registry", {"vehicles": [row | {"fuel": row["fuel"] or fuel} for row in rows]})
+    write_registry(folder / "registry", registry)
     counters = Counters()
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -81,13 +108,14 @@ async def replay(
         consumer(folder, broker, earliest=EARLIEST, factor_set=factor_set) as server,
     ):
         made = [
-            gateway(t.device, s, broker.port, batch_s=1.0, counters=counters, seed=0)
+            gateway(t.device, s, broker, batch_s=1.0, counters=counters, seed=0)
             for t, s in zip(trips, sources, strict=True)
         ]
-        await asyncio.gather(*(g.run(stop) for g in made))
-        until = time.monotonic() + DRAIN_S
-        while any(g.figures().unconfirmed for g in made) and time.monotonic() < until:
-            await asyncio.sleep(0.1)
+        running = asyncio.gather(*(g.run(stop) for g in made))
+        while not running.done():
+            progress(sum(g.figures().confirmed for g in made))
+            await asyncio.wait([running], timeout=PROGRESS_EVERY_S)
+        await running
     return await asyncio.to_thread(_results, server.lake, [s.ledger for s in sources])
 
 

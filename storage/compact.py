@@ -26,18 +26,13 @@ from storage.delta import DELTA_FAULTS, DeltaLog, add_action
 from storage.disk import Disk, check_folder, fault, lock
 from storage.errors import LakeMissingError, StorageError
 from storage.landing import write_table
-from storage.schema import LANDED, PARTITIONS, arrow_schema
-from stream.columns import ROLLUP
+from storage.schema import LANDED, PARTITIONS, ROLLUP_KEYS, ROLLUP_NEWEST, ROLLUP_SUMS, arrow_schema
 
 TARGET_ROWS: Final = 500_000  # of a merged file: 400 MB of arrays while it is made
 COMMIT_TRIES: Final = 200  # each takes about 15 ms; a writer makes a few commits a second
 TMP: Final = "tmp-compact"  # the writer empties its own
 MERGED: Final = "merged-"  # how names of merged files begin; those of commits begin with their number
 KEEP_HOURS: Final = 1  # replaced files stay for readers that began before; at least the longest query
-
-ROLLUP_NEWEST: Final = tuple(c.name for c in ROLLUP if c.name.startswith("newest_"))
-ROLLUP_SUMS: Final = tuple(c.name for c in ROLLUP if c.dtype == "int64" and c.name not in (*ROLLUP_NEWEST, "minute_ns"))
-ROLLUP_KEYS: Final = tuple(c.name for c in ROLLUP if c.name not in (*ROLLUP_NEWEST, *ROLLUP_SUMS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +70,8 @@ def compact(
             log = DeltaLog(lake / table, arrow_schema(table, partitions=True), PARTITIONS[table], disk)
             log.attach()
             for partition, files in _partitions(log):
-                for group in groups(files, target_rows):
+                alike = [f for f in files if not log.mixed() or _is_current(table, log.path / f.path)]
+                for group in groups(alike, target_rows):
                     yield _merge(lake, disk, log, partition, group, now_ns)
     except DELTA_FAULTS as e:
         raise fault(lake, e) if isinstance(e, OSError) else StorageError(lake, str(e)) from e
@@ -100,6 +96,11 @@ def _partitions(log: DeltaLog) -> list[tuple[dict[str, str], list[_File]]]:
         key = tuple(str(row[f"partition.{n}"]) for n in names)
         found.setdefault(key, []).append(_File(row["path"], row["num_records"], row["size_bytes"]))
     return [(dict(zip(names, key, strict=True)), found[key]) for key in sorted(found)]
+
+
+def _is_current(table: str, path: Path) -> bool:
+    """Whether a file has today's columns: one from before a column was added stays as it is."""
+    return bool(pq.read_schema(path).names == arrow_schema(table).names)
 
 
 def groups(files: list[_File], target_rows: int) -> list[list[_File]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
-from deltalake import DeltaTable, Schema
+from deltalake import DeltaTable, Field, Schema
 from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction, CommitProperties, PostCommitHookProperties, RemoveAction, Transaction
 
@@ -20,9 +20,9 @@ from storage.errors import StorageError
 from storage.ledger import FileEntry
 
 APP: Final = "fleetco2"
-CHECKPOINT_EVERY: Final = (
-    50  # own commits; a commit costs 0.1 ms more per log entry since the checkpoint, a checkpoint 45 ms
-)
+MIXED: Final = "fleetco2.mixed"  # table property: columns were added since the first files
+# Own commits. Each log entry since the checkpoint costs a commit 0.2 ms, a checkpoint costs 30 ms in the background.
+CHECKPOINT_EVERY: Final = 20
 MAX_RETRIES: Final = 100  # of an append that meets a compaction; each takes about 10 ms
 _NO_HOOKS: Final = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)  # they do not sync
 CONFIGURATION: Final = {
@@ -73,8 +73,32 @@ class DeltaLog:
                 str(self.path), self._schema, partition_by=self._partitions, configuration=dict(CONFIGURATION)
             )
         self.reopen()
+        self._add_columns()
         self._synced = max((_version(p) for p in folder.glob("*.checkpoint.parquet")), default=-1)
         self.sync()
+
+    def _add_columns(self) -> None:
+        """Give an older table the columns that came since; its older files have none, so theirs are null.
+
+        Raises StorageError for a table with columns that this program does not know, or knows as something else.
+        """
+        have = {f.name: f for f in self.handle.schema().fields}
+        wanted = {f.name: f for f in self._schema.fields}
+        for name, f in have.items():
+            if name not in wanted or wanted[name].type != f.type:
+                raise StorageError(
+                    self.path, f"has a column {name} ({f.type}) that this program does not know: written by a newer program"
+                )
+        new = [Field(f.name, f.type, nullable=True, metadata=f.metadata) for f in wanted.values() if f.name not in have]
+        if new:
+            self.handle.alter.set_table_properties({MIXED: "true"}, raise_if_not_exists=False)  # first: a crash may follow
+            self.reopen()
+            self.handle.alter.add_columns(new, post_commithook_properties=_NO_HOOKS)
+            self.reopen()
+
+    def mixed(self) -> bool:
+        """Whether some files may lack columns of the schema."""
+        return mixed(self.handle, [f.name for f in self._schema.fields])
 
     def attach(self) -> None:
         """Read the log of a table that another process writes: nothing is mended, and what is there counts as synced."""
@@ -185,6 +209,11 @@ class DeltaLog:
                     raise StorageError(path, f"damaged log entry: {e}") from e
                 if "commitInfo" in action:
                     yield action["commitInfo"]
+
+
+def mixed(handle: DeltaTable, wanted: Sequence[str]) -> bool:
+    """Whether some files of a table may lack one of the columns ``wanted``."""
+    return MIXED in handle.metadata().configuration or not {f.name for f in handle.schema().fields}.issuperset(wanted)
 
 
 def _version(path: Path) -> int:

@@ -16,10 +16,10 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from storage.delta import log_entry
+from storage.delta import log_entry, mixed
 from storage.disk import check_folder
 from storage.errors import LakeMissingError, StorageError
-from storage.views import NOW, STORED, figure_views, stored_view
+from storage.views import NOW, STORED, figure_views, stored_schema, stored_view
 
 MEMORY_LIMIT: Final = "1GB"  # a query that wants more is refused; nothing spills to disk
 REOPEN_AFTER: Final = 20  # versions; a handle reads every log entry since it was opened
@@ -49,15 +49,16 @@ class _Table:
             return False
         return int(pointer["version"]) > self.version
 
-    def read(self) -> tuple[int, list[str]]:
-        """The newest version and its files. Raises DeltaError."""
+    def read(self) -> tuple[int, list[str], bool]:
+        """The newest version, its files, whether some of them may lack columns. Raises DeltaError."""
         if self.handle is None or self.handle.version() - self.opened_at > REOPEN_AFTER:
             self.handle = DeltaTable(str(self.path))
             self.opened_at = self.handle.version()
         else:
             self.handle.update_incremental()
         actions = pa.table(self.handle.get_add_actions())
-        return self.handle.version(), [str(self.path / unquote(path)) for path in actions["path"].to_pylist()]
+        files = [str(self.path / unquote(path)) for path in actions["path"].to_pylist()]
+        return self.handle.version(), files, mixed(self.handle, stored_schema(self.path.name).names)
 
 
 @dataclass
@@ -114,18 +115,18 @@ def refresh(con: duckdb.DuckDBPyConnection) -> bool:
         return False
     con.execute("BEGIN")
     try:
-        for name, (_, files) in found.items():
-            con.execute(stored_view(name, files))
+        for name, (_, files, mixed_columns) in found.items():
+            con.execute(stored_view(name, files, mixed=mixed_columns))
         con.execute("COMMIT")
     except duckdb.Error as e:
         con.execute("ROLLBACK")
         raise StorageError(_READERS[con].lake, f"a file of the newest version cannot be read: {e}") from e
-    for name, (version, _) in found.items():
+    for name, (version, _, _) in found.items():
         tables[name].version = version
     return True
 
 
-def _read(table: _Table) -> tuple[int, list[str]]:
+def _read(table: _Table) -> tuple[int, list[str], bool]:
     for _ in range(_TRIES - 1):
         try:
             return table.read()

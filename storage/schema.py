@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from stream.columns import TABLES, UNKNOWN, Column
+from stream.columns import ROLLUP, TABLES, UNKNOWN, Column
 from stream.factors import Factor
 from stream.fleet import Route, Vehicle, Warehouse
 
@@ -27,6 +27,9 @@ PARTITIONS: Final[dict[str, tuple[str, ...]]] = {
     "rollups": ("day", "factor_set"),
     "quarantine": ("day",),
 }
+ROLLUP_NEWEST: Final = tuple(c.name for c in ROLLUP if c.name.startswith("newest_"))  # take the maximum
+ROLLUP_SUMS: Final = tuple(c.name for c in ROLLUP if c.dtype == "int64" and c.name not in (*ROLLUP_NEWEST, "minute_ns"))
+ROLLUP_KEYS: Final = tuple(c.name for c in ROLLUP if c.name not in (*ROLLUP_NEWEST, *ROLLUP_SUMS))
 LANDED: Final = tuple(DAY_OF)  # the tables that a commit writes, raw first
 SMALL_DICTIONARY: Final = (
     64  # a list of names up to this long is written whole; a longer one is cut to the names in use

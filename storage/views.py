@@ -11,7 +11,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from storage.schema import DIMENSIONS, LANDED, arrow_schema
+from storage.schema import DIMENSIONS, LANDED, PARTITIONS, ROLLUP_NEWEST, ROLLUP_SUMS, arrow_schema
 
 MINUTE_NS: Final = 60_000_000_000
 WINDOW_NS: Final = 2 * MINUTE_NS  # "now": the last full minute and the running one, so 60 to 120 s
@@ -47,47 +47,42 @@ def _literal(path: str) -> str:
     return "'" + path.replace("'", "''") + "'"
 
 
-def stored_view(table: str, files: Sequence[str]) -> str:
-    """The statement that makes the view of a stored table over exactly ``files``; without files it has no rows, in the same types."""
-    schema = DIMENSIONS[table] if table in DIMENSIONS else arrow_schema(table, partitions=True)
+def stored_schema(table: str) -> pa.Schema:
+    """Columns of a stored table, those in the path included."""
+    return DIMENSIONS[table] if table in DIMENSIONS else arrow_schema(table, partitions=True)
+
+
+def stored_view(table: str, files: Sequence[str], *, mixed: bool = False) -> str:
+    """The statement that makes the view of a stored table over exactly ``files``; without files it has no rows, in the same types.
+
+    ``mixed`` says that some files may lack columns, which are null then.
+    """
+    schema = stored_schema(table)
     extra = [f"{_timestamp(ns)} AS {name}" for name, ns in _TIMES.get(table, {}).items()]
     if table in ("emissions", "rollups"):
         extra.append("co2e_ttw_ug + co2e_wtt_ug AS co2e_wtw_ug")
     columns = ", ".join([f.name for f in schema] + extra)
+    typed = ", ".join(f"CAST(NULL AS {_SQL_TYPES[f.type]}) AS {f.name}" for f in schema)
+    source = f"(SELECT {typed} WHERE false)"
     if files:
-        hive = (
-            ""
-            if table in DIMENSIONS
-            else ", hive_partitioning = true, hive_types = {'day': DATE, 'factor_set': VARCHAR}"
-        )
-        if hive and "factor_set" not in schema.names:
-            hive = hive.replace(", 'factor_set': VARCHAR", "")
-        source = f"read_parquet([{', '.join(_literal(f) for f in files)}]{hive})"
-    else:
-        typed = ", ".join(f"CAST(NULL AS {_SQL_TYPES[f.type]}) AS {f.name}" for f in schema)
-        source = f"(SELECT {typed} WHERE false)"
+        types = ", ".join(f"'{name}': {_SQL_TYPES[schema.field(name).type]}" for name in PARTITIONS.get(table, ()))
+        options = f", hive_partitioning = true, hive_types = {{{types}}}" if types else ""
+        options += ", union_by_name = true" if mixed else ""
+        read = f"read_parquet([{', '.join(_literal(f) for f in files)}]{options})"
+        source = f"({source[1:-1]} UNION ALL BY NAME SELECT * FROM {read})" if mixed else read
     return f"CREATE OR REPLACE VIEW {table} AS SELECT {columns} FROM {source}"
 
 
 # Additive columns of a rollup -> the part of the observed time for which they are known. Always known where that is empty.
 _KNOWN: Final = "observed_us - unknown_us"
-_SUMS: Final = {
+_KNOWN_FOR: Final = {
     "readings": "",
     "observed_us": "",
     "unknown_us": "",
-    "distance_mm": "observed_us - distance_unknown_us",
     "distance_unknown_us": "",
-    "fuel_nl": _KNOWN,
-    "fuel_gas_ug": _KNOWN,
-    "energy_uwh": _KNOWN,
-    "co2_ttw_ug": _KNOWN,
-    "co2e_ttw_ug": _KNOWN,
-    "co2e_wtt_ug": _KNOWN,
-    "co2e_wtw_ug": _KNOWN,
-    "co2_biogenic_ug": _KNOWN,
-    "co2e_measured_ug": _KNOWN,
-    "co2e_u_ug": _KNOWN,
+    "distance_mm": "observed_us - distance_unknown_us",
 }
+_SUMS: Final = {name: _KNOWN_FOR.get(name, _KNOWN) for name in (*ROLLUP_SUMS, "co2e_wtw_ug")}
 _ADDITIVE: Final = ", ".join(_SUMS)
 _SUM_OF_PARTS: Final = ",\n    ".join(
     f"CASE WHEN sum({known}) > 0 THEN CAST(sum({name}) AS BIGINT) END AS {name}"
@@ -96,7 +91,7 @@ _SUM_OF_PARTS: Final = ",\n    ".join(
     for name, known in _SUMS.items()
 )
 _SUM_OF_SUMS: Final = ",\n    ".join(f"CAST(sum({name}) AS BIGINT) AS {name}" for name in _SUMS)
-_NEWEST: Final = "max(newest_time_ns) AS newest_time_ns, max(newest_received_ns) AS newest_received_ns"
+_NEWEST: Final = ", ".join(f"max({name}) AS {name}" for name in ROLLUP_NEWEST)
 _FRESHNESS: Final = f"""\
     {_timestamp("newest_time_ns")} AS newest_time,
     (now_ns() - newest_time_ns) / 1e9 AS age_s"""
@@ -113,6 +108,7 @@ _FIGURES: Final = f"""\
     distance_mm / 1e6 AS distance_km,
     fuel_nl / 1e9 AS fuel_l,
     fuel_gas_ug / 1e9 AS fuel_gas_kg,
+    tru_fuel_nl / 1e9 AS tru_fuel_l,
     energy_uwh / 1e9 AS energy_kwh,
     co2e_ttw_ug / 1e9 AS co2e_ttw_kg,
     co2e_wtt_ug / 1e9 AS co2e_wtt_kg,
@@ -201,7 +197,7 @@ SELECT {key}, name AS {key}_name, factor_set, {counts}
     co2e_wtw_kg_per_h * (1 - co2e_u_rel) AS co2e_wtw_low_kg_per_h,
     co2e_wtw_kg_per_h * (1 + co2e_u_rel) AS co2e_wtw_high_kg_per_h,
     co2e_u_rel, co2e_wtw_g_per_km, measured_share, coverage, observed_s, expected_s,
-    distance_km, fuel_l, fuel_gas_kg, energy_kwh, co2e_wtw_kg,
+    distance_km, fuel_l, fuel_gas_kg, tru_fuel_l, energy_kwh, co2e_wtw_kg,
 {_FRESHNESS}
 FROM figures LEFT JOIN {dimension} USING ({key})"""
 

@@ -1,0 +1,82 @@
+"""The accuracy report as Markdown, for the terminal and the README, and as plain values for JSON."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from simulators.accuracy import Report
+
+
+def _percent(value: float, digits: int = 1, sign: bool = False) -> str:
+    return "–" if math.isnan(value) else f"{100 * value:{'+' if sign else ''}.{digits}f} %"
+
+
+def markdown(report: Report, live: Mapping[str, Any] | None, date: str) -> str:
+    """Tables of errors, empty running, delivery and latency. ``live``: final figures of a demo run, None if none was made."""
+    lines = [
+        (
+            f"Scenario {report.scenario}, seed {report.seed}, {report.hours:g} h of virtual time, {report.readings:,} readings, "
+            f"factors {report.factor_set}, {date}. Error of CO2e (well-to-wheel) against the simulated truth under the same factors; "
+            "1 s, 1 km, trip: median of the absolute errors; share: part of the true CO2e that had a figure of this kind."
+        ),
+        "",
+        "| vehicles | figure from | n | trips | 1 s | 1 km | trip | trip, 95th percentile | all, signed | trips in 95 % band | share |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {e.vehicle_class} | {e.method} | {e.vehicles} | {e.trips} | {_percent(e.second)} | {_percent(e.km)} | {_percent(e.trip)} "
+        f"| {_percent(e.trip_p95)} | {_percent(e.total, sign=True)} | {_percent(e.band, 0)} | {_percent(e.share, 0)} |"
+        for e in report.errors
+    ]
+    x = report.emptiness
+    lines += [
+        "",
+        "| empty running, by km | value |",
+        "|---|---|",
+        f"| true share | {_percent(x.true_share)} |",
+        f"| reported share, low to high bound | {_percent(x.reported_low)} to {_percent(x.reported_high)} |",
+        f"| load state unknown | {_percent(x.unknown_share)} |",
+        f"| precision, recall | {_percent(x.precision)}, {_percent(x.recall)} |",
+    ]
+    d = report.delivery
+    faults = ", ".join(f"{n} {kind}" for kind, n in sorted(d.faults.items()))
+    lines += [
+        "",
+        "| readings through faults | value |",
+        "|---|---|",
+        f"| faults, in messages | {faults} |",
+        f"| sent, stored | {d.sent:,}, {d.stored:,} |",
+        f"| lost, duplicated | {d.lost}, {d.duplicated} |",
+        f"| hostile messages, refused | {d.hostile}, {d.hostile_refused} |",
+    ]
+    if live is not None:
+        latency = live["latency"]
+        times = ", ".join("–" if latency[k] is None else f"{latency[k]:.2f} s" for k in ("p50_s", "p99_s"))
+        lines += [
+            "",
+            f"| live run, {live['trucks']} trucks, {live['broker']} | value |",
+            "|---|---|",
+            f"| sent, stored, lost, duplicated | {live['sent']:,}, {live['stored']:,}, {live['lost']}, {live['duplicated']} |",
+            f"| {latency['of']}, batches of 1 s, p50 and p99 | {times} |",
+        ]
+    return "\n".join(lines)
+
+
+def plain(report: Report, live: Mapping[str, Any] | None, date: str) -> dict[str, Any]:
+    """The same as a tree for JSON; what is not known is None."""
+    tree = dataclasses.asdict(report)
+    tree["date"] = date
+    tree["live"] = live
+    cleaned: dict[str, Any] = _without_nan(tree)
+    return cleaned
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, float):
+        return None if math.isnan(value) else value
+    if isinstance(value, Mapping):
+        return {k: _without_nan(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(v) for v in value]
+    return value
