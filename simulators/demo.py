@@ -50,6 +50,7 @@ HISTORY_S: Final = (
 METER_EVERY_S: Final = 2
 EARLIEST: Final = "2020-01-01"
 RATE_LOOKS: Final = 10  # looks that the rate is taken over: confirmations come in bursts
+COMPACT_EVERY_S: Final = 60
 COUNT_EVERY_S: Final = 5.0  # counting every row on disk costs more than the figures themselves
 PLAIN_EVERY_S: Final = 2.0
 LIVE_EVERY_S: Final = 0.5
@@ -131,6 +132,30 @@ async def consumer(folder: Path, broker: LocalBroker, *, earliest: str, factor_s
             await asyncio.to_thread(process.wait, 30)
         except subprocess.TimeoutExpired:
             process.kill()
+
+
+@contextlib.asynccontextmanager
+async def compactor(folder: Path) -> AsyncIterator[None]:
+    """``python -m storage compact`` beside the consumer while the block runs: a commit a second leaves many small files."""
+    command = [
+        sys.executable,
+        "-m",
+        "storage",
+        "--lake",
+        str(folder / "lake"),
+        "compact",
+        "--every",
+        str(COMPACT_EVERY_S),
+    ]
+    with (folder / "compactor.log").open("wb") as out:
+        process = subprocess.Popen(  # noqa: S603, ASYNC220
+            command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True
+        )
+    try:
+        yield
+    finally:
+        process.terminate()
+        await asyncio.to_thread(process.wait)
 
 
 def gateway(
@@ -221,12 +246,15 @@ async def run(options: Options) -> dict[str, Any]:
     async with (
         local_broker(options.folder, port=options.port, embedded=options.embedded_broker) as broker,
         consumer(options.folder, broker, earliest=EARLIEST, factor_set=options.factor_set) as server,
+        compactor(options.folder),
     ):
         await asyncio.to_thread(_catch_up, world, back_s)
         start_s = _world_s(world)
         made = gateways(world, options.speed, broker, counters, start_s)
         running = Running(options, broker, server, made, start_s, time.monotonic())
         tasks = [asyncio.create_task(g.run(stop)) for g in made]
+        for task in tasks:
+            task.add_done_callback(lambda _: stop.set())  # they run until then; one that ends earlier has failed
         watch = asyncio.create_task(_watch(server, stop))
         if options.duration_s:
             loop.call_later(options.duration_s, stop.set)

@@ -74,7 +74,7 @@ def compact(
                 for group in groups(alike, target_rows):
                     yield _merge(lake, disk, log, partition, group, now_ns)
     except DELTA_FAULTS as e:
-        raise fault(lake, e) if isinstance(e, OSError) else StorageError(lake, str(e)) from e
+        raise fault(lake, e) from e
     finally:
         os.close(held)
 
@@ -227,7 +227,7 @@ def sweep(lake: Path, *, disk: Disk | None = None, keep_hours: int = KEEP_HOURS)
                     disk.remove(log.path / name)
                     removed.append(log.path / name)
     except DELTA_FAULTS as e:
-        raise fault(lake, e) if isinstance(e, OSError) else StorageError(lake, str(e)) from e
+        raise fault(lake, e) from e
     finally:
         os.close(held)
     return removed

@@ -87,11 +87,14 @@ class DeltaLog:
         for name, f in have.items():
             if name not in wanted or wanted[name].type != f.type:
                 raise StorageError(
-                    self.path, f"has a column {name} ({f.type}) that this program does not know: written by a newer program"
+                    self.path,
+                    f"has a column {name} ({f.type}) that this program does not know: written by a newer program",
                 )
         new = [Field(f.name, f.type, nullable=True, metadata=f.metadata) for f in wanted.values() if f.name not in have]
         if new:
-            self.handle.alter.set_table_properties({MIXED: "true"}, raise_if_not_exists=False)  # first: a crash may follow
+            self.handle.alter.set_table_properties(
+                {MIXED: "true"}, raise_if_not_exists=False
+            )  # first: a crash may follow
             self.reopen()
             self.handle.alter.add_columns(new, post_commithook_properties=_NO_HOOKS)
             self.reopen()

@@ -6,22 +6,30 @@
 import errno
 import fcntl
 import os
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from storage.errors import LakeBusyError, LakeMissingError, StorageError
 
+_MENDS: Final = {
+    errno.ENOSPC: "no space left on the disk; free some, then write again",
+    errno.EDQUOT: "the disk quota is used up; raise it, then write again",
+    errno.EIO: "the disk reports an input/output error; check the disk",
+    errno.EROFS: "the file system is mounted read-only",
+    errno.EACCES: "permission denied",
+}
+_OS_ERROR: Final = re.compile(r"os error (\d+)")
+_COLOUR: Final = re.compile(r"\x1b\[\d*m")
 
-def fault(path: Path, error: OSError) -> StorageError:
-    """``error`` as a StorageError that names ``path`` and what to do about the common ones."""
-    mend = {
-        errno.ENOSPC: "no space left on the disk; free some, then write again",
-        errno.EDQUOT: "the disk quota is used up; raise it, then write again",
-        errno.EIO: "the disk reports an input/output error; check the disk",
-        errno.EROFS: "the file system is mounted read-only",
-        errno.EACCES: "permission denied",
-    }
-    return StorageError(path, mend.get(error.errno or 0, os.strerror(error.errno) if error.errno else str(error)))
+
+def fault(path: Path, error: Exception) -> StorageError:
+    """``error`` of the disk or of delta-rs as a StorageError that names ``path`` and, for the common ones, what to do."""
+    found = _OS_ERROR.search(str(error))
+    code = getattr(error, "errno", None) or (int(found[1]) if found else 0)
+    if code:
+        return StorageError(path, _MENDS.get(code, os.strerror(code)))
+    return StorageError(path, "the table log refused: " + " ".join(_COLOUR.sub("", str(error)).split()))
 
 
 def check_folder(path: Path) -> None:

@@ -72,7 +72,7 @@ class Lake:
         except BaseException as e:
             lake.close()
             if isinstance(e, DELTA_FAULTS):
-                raise _wrapped(path, e) from e
+                raise fault(path, e) from e
             raise
         return lake
 
@@ -209,7 +209,7 @@ class Lake:
                 for table in self.tables.values():
                     table.reopen()
             except DELTA_FAULTS as e:
-                raise _wrapped(self.path, e) from e
+                raise fault(self.path, e) from e
 
     def _commit_raw(self, record: Record, line: bytes) -> None:
         """Step 2: the atomic point."""
@@ -224,7 +224,7 @@ class Lake:
                     self.path,
                     [self.path / record.state, *(self.path / f.table / f.path for f in record.files)],
                 )
-                raise _wrapped(raw.path, e) from e
+                raise fault(raw.path, e) from e
         try:
             raw.sync()
         except OSError as e:
@@ -238,7 +238,7 @@ class Lake:
             raw.reopen()
             if raw.transaction() < record.n:
                 return False
-            newest = next(info[RECORD_KEY] for info in raw.commit_infos() if RECORD_KEY in info)
+            newest = next((info[RECORD_KEY] for info in raw.commit_infos() if RECORD_KEY in info), None)
         except (*DELTA_FAULTS, StorageError) as e:
             self._doubt = LakeInDoubtError(
                 raw.path, f"commit {record.n} failed ({error}) and its log cannot be read ({e})"
@@ -269,9 +269,8 @@ class Lake:
             try:
                 table.commit(actions, self.n, {"fleetco2.n": str(self.n)})
             except DELTA_FAULTS as e:
-                table.reopen()
-                if table.transaction() < self.n:
-                    raise _wrapped(table.path, e) from e
+                if not self._has_newest(table):
+                    raise fault(table.path, e) from e
         try:
             table.sync()
         except OSError as e:
@@ -279,12 +278,15 @@ class Lake:
             raise self._doubt from e
         self._later(table.refresh)
 
+    def _has_newest(self, table: DeltaLog) -> bool:
+        try:
+            table.reopen()
+        except DELTA_FAULTS as e:
+            raise fault(table.path, e) from e
+        return table.transaction() >= self.n
+
     def _refresh_raw(self) -> None:
         raw = self.tables[RAW]
         if raw.checkpoint_due:
             self._ledger.sync()  # the checkpoint lets Delta drop log entries, whose records the ledger then keeps alone
         raw.refresh()
-
-
-def _wrapped(path: Path, error: BaseException) -> StorageError:
-    return fault(path, error) if isinstance(error, OSError) else StorageError(path, f"the table log refused: {error}")

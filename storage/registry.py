@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.delta import DELTA_FAULTS, DeltaLog, add_action
-from storage.errors import StorageError
+from storage.disk import fault
 from storage.factor_files import factor_set, factor_set_ids
 from storage.lake import Lake
 from storage.landing import write_file
@@ -224,5 +224,5 @@ def _write_dimension(lake: Lake, name: str, data: pa.Table) -> bool:
         table.replace([add_action(entry, lake.now_ms())], {"fleetco2.sha256": digest})
         table.sync()
     except DELTA_FAULTS as e:
-        raise StorageError(path, f"could not be written: {e}") from e
+        raise fault(path, e) from e
     return True

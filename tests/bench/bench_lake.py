@@ -5,6 +5,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from storage.parquet import encode
 from storage.query import connect, refresh
 from storage.registry import load_registry
 from storage.schema import Columns, Names, arrow_schema, empty, to_arrow
-from stream.columns import ROLLUP, SIGNALS, UNKNOWN
+from stream.columns import EMISSION, ROLLUP, SIGNALS, UNKNOWN
 from tests.bench.result import Result
 
 PER_MESSAGE = 60  # readings of one device that lie together, as they arrive
@@ -89,8 +90,6 @@ def _trucks(n: int, devices: int, start_ns: int = T0) -> tuple[dict[str, Columns
         "distance_mm": (speed / 3.6 * 1000).astype(np.int64),
         "distance_method": np.full(n, 2, np.int32),
         "fuel_nl": fuel,
-        "fuel_gas_ug": unknown,
-        "energy_uwh": unknown,
         "energy_method": np.ones(n, np.int32),
         "co2_ttw_ug": (fuel * 2.55).astype(np.int64),
         "co2e_ttw_ug": (fuel * 2.583).astype(np.int64),
@@ -99,6 +98,10 @@ def _trucks(n: int, devices: int, start_ns: int = T0) -> tuple[dict[str, Columns
         "co2e_u_rel": np.full(n, 0.05),
         "kernel_version": np.ones(n, np.int32),
     }
+    for c in EMISSION:  # those a diesel truck has nothing for
+        emissions.setdefault(
+            c.name, unknown if c.nullable else np.zeros(n, np.int64 if c.dtype == "int64" else np.int32)
+        )
     return {"readings": readings, "emissions": emissions, "rollups": _rollups(messages, devices, start_ns, rng)}, Names(
         device=names, asset=names, route=tuple(f"route-{i}" for i in range(8))
     )
@@ -183,7 +186,7 @@ def _settings(n: int) -> list[Result]:
     for form, write in forms.items():
         ns = size = 0.0
         for table in tables:
-            best = min(_cpu(lambda w=write, t=table: w(t)) for _ in range(5))
+            best = min(_cpu(partial(write, table)) for _ in range(5))
             ns += best / n * 1e9
             size += write(table) / n
         results += [

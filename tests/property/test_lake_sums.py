@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage.compact import ROLLUP_KEYS, ROLLUP_NEWEST, ROLLUP_SUMS, compact
+from storage.compact import compact
 from storage.lake import Lake
 from storage.parquet import encode
 from storage.query import connect
-from storage.schema import DAY_NS, Columns, days, to_arrow
+from storage.schema import DAY_NS, ROLLUP_KEYS, ROLLUP_NEWEST, ROLLUP_SUMS, Columns, days, to_arrow
 from stream.columns import TABLES, UNKNOWN
 from tests.lake_data import NAMES, T0, columns, nothing
 

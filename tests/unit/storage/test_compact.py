@@ -101,8 +101,8 @@ def test_a_row_is_written_again_only_a_few_times() -> None:
                 rows = sum(f.rows for f in g)
                 written += rows
                 files = [*(f for f in files if f not in g), compaction._File(f"m{i:05d}", rows, 1)]
-    assert written / (3000 * 200) < 12
-    assert len(files) < 60
+    assert written / (3000 * 200) < 6
+    assert len(files) < 20
 
 
 def test_a_writer_goes_on_beside_it(tmp_path: Path) -> None:

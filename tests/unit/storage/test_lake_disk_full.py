@@ -47,6 +47,7 @@ for free in range(16):
     except StorageError as e:
         outcome = "refused"
         assert str(path) in str(e), e
+        assert "no space left on the disk" in str(e), e
         ballast.unlink()
         n = lake.commit(second)
     assert n == 2, n

@@ -1,16 +1,19 @@
 """The registry: what is read, and what each mistake is answered with."""
 
+import errno
 import time
 from pathlib import Path
 
 import pytest
 from deltalake import DeltaTable
 
+from storage.errors import StorageError
 from storage.factor_files import class_table, factor_set, factor_set_ids
 from storage.lake import Lake
 from storage.registry import Registry, RegistryError, load_registry, write_dimensions
 from stream.factors import FactorError
 from stream.fleet import Route, Vehicle, Warehouse, build_fleet
+from tests.lake_data import FaultyDisk
 
 VEHICLES = "vehicle,device,vehicle_class,fuel,route,tare_kg,gvw_kg,cda_m2,crr,p_rated_kw,tank_l,grid_zone,vin\n"
 WAREHOUSES = "warehouse,device,name,lat_deg,lon_deg,area_m2,pallet_positions,grid_zone\n"
@@ -171,3 +174,16 @@ def test_packaged_factor_sets_and_classes_make_a_fleet(tmp_path: Path) -> None:
 def test_an_unknown_factor_set_names_those_there_are() -> None:
     with pytest.raises(FactorError, match=f"no factor set '../x'; packaged are .*{factor_set_ids()[0]}"):
         factor_set("../x")
+
+
+def test_a_full_disk_is_said_and_the_dimensions_stay(tmp_path: Path) -> None:
+    (tmp_path / "registry").mkdir()
+    registry = load_registry(write(tmp_path / "registry"))
+    disk = FaultyDisk()
+    with Lake.open(tmp_path / "lake", create=True, disk=disk) as lake:
+        write_dimensions(lake, registry)
+        disk.arm(0, OSError(errno.ENOSPC, "made up"), once=False)
+        with pytest.raises(StorageError, match="no space left on the disk"):
+            write_dimensions(lake, Registry((), (), ()))
+        disk.arm(None, OSError())
+        assert write_dimensions(lake, registry) == []
