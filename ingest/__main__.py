@@ -11,7 +11,9 @@ from types import FrameType
 
 from devices.config import ConfigError, password
 from devices.counters import Counters
+from devices.wire import Sample, encode_batch, topic
 from ingest.config import FleetConfig, load
+from ingest.decode import Message, decode
 from ingest.metrics import prometheus_text, serve
 from ingest.service import Service
 from ingest.transport import Link
@@ -19,10 +21,9 @@ from storage.errors import StorageError
 from storage.factor_files import class_table, factor_set
 from storage.lake import Lake
 from storage.registry import RegistryError, load_registry, write_dimensions
-from stream.columns import READING
 from stream.factors import FactorError
-from stream.fleet import build_fleet
-from stream.pipeline import empty_columns, start, step
+from stream.fleet import Fleet, build_fleet
+from stream.pipeline import State, start, step
 from stream.state import StateError
 
 _EPILOG = """\
@@ -56,6 +57,16 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _load_kernels(fleet: Fleet, state: State) -> None:
+    """Decode and step one made-up reading, so that the first real one does not wait for compiled code to be loaded."""
+    if not fleet.devices:
+        return
+    device = fleet.devices[0]
+    frame = encode_batch(device, 1, 0, [Sample(0, {"speed_kmh": 0.0})])
+    message = Message(topic("kernels", device, "up/readings"), frame, 0)
+    step(state, decode([message], fleet.device_index, {"kernels"}, earliest_ns=0).columns)
+
+
 def _run(config: FleetConfig, secret: str | None) -> None:
     factors = factor_set(config.factor_set)
     registry = load_registry(Path(config.registry))
@@ -67,7 +78,7 @@ def _run(config: FleetConfig, secret: str | None) -> None:
         topics = [f"fleet/v1/{t}/+/{leaf}" for t in config.tenants for leaf in ("up/readings", "up/json", "up/state")]
         link = Link(config.broker, config.client_id, secret, topics, config.commit.max_messages, time.time_ns)
         state = start(fleet, stored)
-        step(state, empty_columns(READING))  # loads the compiled kernels before the first message waits for them
+        _load_kernels(fleet, state)
         service = Service(config, fleet, lake, state, link, counters, time.time_ns)
         metrics = None
         if config.metrics_port:

@@ -111,6 +111,7 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _replay(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
     from rich.progress import Progress
 
     from simulators.replay_run import recorded, replay, stored, table
@@ -124,7 +125,7 @@ def _replay(arguments: argparse.Namespace) -> int:
         trips, registry = recorded(arguments.files, vehicle_class=arguments.vehicle_class, fuel=arguments.fuel)
     folder = _folder(arguments.folder, "replay")
     print(f"{len(trips)} trips, {sum(t.ledger.rows for t in trips)} rows, speed {arguments.speed:g}, into {folder}")
-    with Progress(transient=True) as progress:
+    with Progress(transient=True, console=Console(stderr=True)) as progress:
         task = progress.add_task("readings confirmed", total=sum(t.ledger.rows for t in trips))
         results = asyncio.run(
             replay(
@@ -144,13 +145,14 @@ def _replay(arguments: argparse.Namespace) -> int:
 
 
 def _accuracy(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
     from rich.progress import Progress
 
     from simulators.accuracy import measure
     from simulators.accuracy_table import markdown, plain
     from simulators.demo import Options, run
 
-    with Progress(transient=True) as progress:
+    with Progress(transient=True, console=Console(stderr=True)) as progress:
         task = progress.add_task("simulated time", total=1.0)
         report = measure(
             arguments.scenario,
