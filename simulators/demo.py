@@ -311,6 +311,15 @@ class Watcher:
         self._counted_at = -COUNT_EVERY_S
         self._lost = 0
 
+    def heading(self) -> str:
+        """What runs, once."""
+        r = self._running
+        absent = "mosquitto is not used here, " if r.broker.protocol == "3.1.1" else ""
+        return (
+            f"{absent}broker {r.broker.name} on 127.0.0.1:{r.broker.port}, {len(r.gateways)} gateways, factors "
+            f"{r.options.factor_set}, seed {r.options.seed}, speed x{r.options.speed:g}; everything lies in {r.options.folder}"
+        )
+
     def look(self, *, count: bool = False) -> Look:
         """Blocking, for a thread of its own. The disk is counted every few seconds, or at once when ``count``."""
         r = self._running
@@ -392,6 +401,7 @@ class Watcher:
 async def show(watcher: Watcher, stop: asyncio.Event) -> None:
     """A live table where there is a terminal, a block of plain lines every few seconds elsewhere."""
     console = Console()
+    console.print(watcher.heading(), highlight=False)
     if not console.is_terminal:
         while not stop.is_set():
             look = await asyncio.to_thread(watcher.look)

@@ -46,7 +46,12 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--lake", type=Path, required=True, help="folder that the consumer writes to")
+    parser.add_argument(
+        "--lake",
+        type=Path,
+        default=Path(os.environ.get("FLEETCO2_LAKE", "lake")),
+        help="folder that the consumer writes to; default: what FLEETCO2_LAKE says, else ./lake",
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     sql = commands.add_parser("sql", help="answer one SELECT")
     sql.add_argument("query", help="one SELECT; - reads it from standard input")
