@@ -80,7 +80,8 @@ def _folder(given: Path | None, kind: str) -> Path:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    from simulators.demo import Options, run
+    from simulators.demo import run
+    from simulators.demo_view import Options
 
     if not 1 <= arguments.trucks <= 2000:
         print(f"--trucks is {arguments.trucks}, must be 1 to 2000", file=sys.stderr)
@@ -150,7 +151,8 @@ def _accuracy(arguments: argparse.Namespace) -> int:
 
     from simulators.accuracy import measure
     from simulators.accuracy_table import markdown, plain
-    from simulators.demo import Options, run
+    from simulators.demo import run
+    from simulators.demo_view import Options
 
     with Progress(transient=True, console=Console(stderr=True)) as progress:
         task = progress.add_task("simulated time", total=1.0)
@@ -182,8 +184,8 @@ def _warm() -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0 when it went well, 1 when readings were lost, 2 for what cannot be run."""
-    from simulators.demo import DemoError
     from simulators.local_broker import BrokerError
+    from simulators.server_process import DemoError
 
     arguments = _parser().parse_args(argv)
     try:

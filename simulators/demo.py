@@ -4,62 +4,35 @@ The one file here that wires the pipeline. Broker and consumer are processes of 
 """
 
 import asyncio
-import contextlib
-import math
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
-import urllib.request
-from collections import deque
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
-import duckdb
 import msgspec
-from rich.console import Console
-from rich.live import Live
 
-from dashboards.live import RouteNow, Stored, WarehouseNow, read, stored
-from dashboards.terminal import Flow, picture, plain
 from devices.config import Broker, GatewayConfig
 from devices.core import Say
 from devices.counters import Counters
 from devices.gateway import Gateway
 from devices.sources import Source
+from simulators.demo_view import Options, Running, Watcher, show
 from simulators.fleet import World, build
-from simulators.local_broker import LocalBroker, free_port, local_broker
+from simulators.local_broker import LocalBroker, local_broker
 from simulators.registry_files import write_registry
 from simulators.scenario import Scenario, load
+from simulators.server_process import TENANT, Consumer, DemoError, compactor, consumer
 from simulators.warehouse import Warehouse
 from simulators.warehouse_source import WarehouseSource
 from simulators.warehouse_spec import from_registry
-from storage.query import connect, refresh
 
-TENANT: Final = "demo"
 WARMUP_S: Final = 3600  # the world runs an hour unseen, so that trucks are under way
 DRAIN_S: Final = 15.0  # how long the gateways may take to get their last readings confirmed
-CONSUMER_START_S: Final = 60.0
-HISTORY_S: Final = (
-    7200  # faster than real time the world starts in the past, this many real seconds before it meets the clock
-)
+HISTORY_S: Final = 7200  # faster than real time the world starts in the past and meets the clock after so many seconds
 METER_EVERY_S: Final = 2
 EARLIEST: Final = "2020-01-01"
-RATE_LOOKS: Final = 10  # looks that the rate is taken over: confirmations come in bursts
-COMPACT_EVERY_S: Final = 60
-COUNT_EVERY_S: Final = 5.0  # counting every row on disk costs more than the figures themselves
-PLAIN_EVERY_S: Final = 2.0
-LIVE_EVERY_S: Final = 0.5
 BATCH_S: Final = 1.0
 PRESETS: Final = ("ambient", "cold_store", "cross_dock")  # what the warehouses are, in turn
-
-
-class DemoError(RuntimeError):
-    """The demo cannot go on; the text says why and what to do."""
 
 
 def scaled(scenario: Scenario, trucks: int) -> Scenario:
@@ -72,90 +45,6 @@ def scaled(scenario: Scenario, trucks: int) -> Scenario:
         counts[i] += 1
     fleets = tuple(msgspec.structs.replace(f, count=n) for f, n in zip(scenario.fleet, counts, strict=True) if n)
     return msgspec.structs.replace(scenario, fleet=fleets)
-
-
-@dataclass(frozen=True, slots=True)
-class Consumer:
-    """The consumer's process and where it tells what it did."""
-
-    process: subprocess.Popen[bytes]
-    metrics_url: str
-    lake: Path
-    log: Path
-
-    def metrics(self) -> dict[str, float]:
-        """Counters and quantiles by their Prometheus name, labels included; empty while it does not answer."""
-        try:
-            with urllib.request.urlopen(self.metrics_url, timeout=2) as answer:  # noqa: S310
-                text = answer.read().decode()
-        except OSError:
-            return {}
-        pairs = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
-        return {name: float(value) for name, value in pairs}
-
-
-@contextlib.asynccontextmanager
-async def consumer(folder: Path, broker: LocalBroker, *, earliest: str, factor_set: str) -> AsyncIterator[Consumer]:
-    """``python -m ingest`` on the registry in ``folder`` while the block runs. Raises DemoError if it cannot start."""
-    port = free_port()
-    config = folder / "fleet.toml"
-    config.write_text(
-        f'tenants = ["{TENANT}"]\nregistry = "registry"\nlake = "lake"\nfactor_set = "{factor_set}"\n'
-        f'earliest = {earliest}\nmetrics_port = {port}\n[broker]\nhost = "127.0.0.1"\nport = {broker.port}\n'
-        f'protocol = "{broker.protocol}"\n',
-        encoding="utf-8",
-    )
-    log = folder / "consumer.log"
-    with log.open("wb") as out:
-        process = subprocess.Popen(  # noqa: S603, ASYNC220
-            [sys.executable, "-m", "ingest", "--config", str(config), "--verbose"],
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        )
-    running = Consumer(process, f"http://127.0.0.1:{port}/metrics", folder / "lake", log)
-    try:
-        until = time.monotonic() + CONSUMER_START_S
-        while (await asyncio.to_thread(running.metrics)).get("fleetco2_connected") != 1:
-            if process.poll() is not None:
-                raise DemoError(f"the consumer ended at once: {log.read_text(encoding='utf-8').strip()[-500:]}")
-            if time.monotonic() > until:
-                raise DemoError(f"the consumer did not connect within {CONSUMER_START_S:g} s, see {log}")
-            await asyncio.sleep(0.1)
-        yield running
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-        try:
-            await asyncio.to_thread(process.wait, 30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-
-
-@contextlib.asynccontextmanager
-async def compactor(folder: Path) -> AsyncIterator[None]:
-    """``python -m storage compact`` beside the consumer while the block runs: a commit a second leaves many small files."""
-    command = [
-        sys.executable,
-        "-m",
-        "storage",
-        "--lake",
-        str(folder / "lake"),
-        "compact",
-        "--every",
-        str(COMPACT_EVERY_S),
-    ]
-    with (folder / "compactor.log").open("wb") as out:
-        process = subprocess.Popen(  # noqa: S603, ASYNC220
-            command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True
-        )
-    try:
-        yield
-    finally:
-        process.terminate()
-        await asyncio.to_thread(process.wait)
 
 
 def gateway(
@@ -190,38 +79,6 @@ def gateways(world: World, speed: float, broker: LocalBroker, counters: Counters
         source = WarehouseSource(site, every_s=METER_EVERY_S, speed=speed)
         made.append(gateway(str(row["device"]), source, broker, batch_s=BATCH_S, counters=counters, seed=world.seed))
     return made
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What ``make demo ARGS=...`` may choose. ``duration_s`` 0 = until Ctrl-C."""
-
-    trucks: int = 40
-    speed: float = 1.0
-    duration_s: float = 0.0
-    seed: int = 7
-    folder: Path = Path("build/demo")
-    port: int = 0
-    embedded_broker: bool = False
-    factor_set: str = "fleetco2-2025.1"
-    scenario: str = "demo"
-    quiet: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """The parts of a demo that a view looks at. ``began``: monotonic s when the gateways started, at ``start_s`` of the world."""
-
-    options: Options
-    broker: LocalBroker
-    consumer: Consumer
-    gateways: Sequence[Gateway]
-    start_s: int
-    began: float
-
-    def virtual_ns(self) -> int:
-        """The world's time now, ns since 1970."""
-        return int((self.start_s + (time.monotonic() - self.began) * self.options.speed) * 1e9)
 
 
 async def run(options: Options) -> dict[str, Any]:
@@ -289,132 +146,3 @@ async def _watch(server: Consumer, stop: asyncio.Event) -> None:
     while server.process.poll() is None:
         await asyncio.sleep(0.5)
     stop.set()
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """One look at a running demo."""
-
-    flow: Flow
-    routes: list[RouteNow]
-    warehouses: list[WarehouseNow]
-
-
-class Watcher:
-    """Looks at a running demo: figures and counts from the Parquet, latency from the consumer."""
-
-    def __init__(self, running: Running) -> None:
-        self._running = running
-        self._con: duckdb.DuckDBPyConnection | None = None
-        self._recent: deque[tuple[float, int]] = deque(maxlen=RATE_LOOKS)
-        self._stored = Stored(0, 0, 0, 0)
-        self._counted_at = -COUNT_EVERY_S
-        self._lost = 0
-
-    def heading(self) -> str:
-        """What runs, once."""
-        r = self._running
-        absent = "mosquitto is not used here, " if r.broker.protocol == "3.1.1" else ""
-        return (
-            f"{absent}broker {r.broker.name} on 127.0.0.1:{r.broker.port}, {len(r.gateways)} gateways, factors "
-            f"{r.options.factor_set}, seed {r.options.seed}, speed x{r.options.speed:g}; everything lies in {r.options.folder}"
-        )
-
-    def look(self, *, count: bool = False) -> Look:
-        """Blocking, for a thread of its own. The disk is counted every few seconds, or at once when ``count``."""
-        r = self._running
-        figures = [g.figures() for g in r.gateways]
-        elapsed = time.monotonic() - r.began
-        confirmed = sum(f.confirmed for f in figures)
-        if self._con is None and (r.consumer.lake / "rollups").exists():
-            self._con = connect(r.consumer.lake)
-        routes: list[RouteNow] = []
-        warehouses: list[WarehouseNow] = []
-        if self._con is not None:
-            refresh(self._con)
-            if r.options.speed > 1:
-                self._con.execute(f"SET VARIABLE now_ns = {r.virtual_ns()}")
-            routes, warehouses = read(self._con)
-            if count or elapsed - self._counted_at >= COUNT_EVERY_S:
-                self._counted_at = elapsed
-                self._stored = stored(self._con)
-                self._lost = max(0, confirmed - self._stored.distinct - self._stored.quarantined)
-        metrics = r.consumer.metrics()
-        which = "reading_to_commit" if r.options.speed <= 1 else "receive_to_commit"
-        p50, p99 = (metrics.get(f'fleetco2_{which}_seconds{{quantile="{q}"}}') for q in (0.5, 0.99))
-        self._recent.append((elapsed, confirmed))
-        since, before = self._recent[0]
-        flow = Flow(
-            elapsed_s=elapsed,
-            broker=r.broker.name,
-            factor_set=r.options.factor_set,
-            speed=r.options.speed,
-            gateways=len(figures),
-            online=sum(f.connected for f in figures),
-            sent=sum(f.sent for f in figures),
-            stored=self._stored.distinct,
-            on_the_way=sum(f.unconfirmed for f in figures),
-            lost=self._lost,
-            duplicates=self._stored.rows - self._stored.distinct,
-            rejected=self._stored.rejected,
-            per_s=(confirmed - before) / max(elapsed - since, 1.0),
-            latency_p50_s=None if p50 is None or math.isnan(p50) else p50,
-            latency_p99_s=None if p99 is None or math.isnan(p99) else p99,
-            latency_of="reading to disk" if r.options.speed <= 1 else "received to disk",
-        )
-        return Look(flow, routes, warehouses)
-
-    def final(self) -> dict[str, Any]:
-        """What lies on disk against what was sent, once all gateways have ended. Latency in s, CO2e in kg, None = not known."""
-        r = self._running
-        look = self.look(count=True)
-        figures = [g.figures() for g in r.gateways]
-        sent = sum(f.sent for f in figures)
-        flow = look.flow
-        return {
-            "sent": sent,
-            "stored": flow.stored,
-            "quarantined": self._stored.quarantined,
-            "lost": sent - flow.stored - self._stored.quarantined,
-            "duplicated": flow.duplicates,
-            "rejected": flow.rejected,
-            "thinned": sum(f.thinned for f in figures),
-            "latency": {"of": flow.latency_of, "p50_s": flow.latency_p50_s, "p99_s": flow.latency_p99_s},
-            "co2e_wtw_kg": {
-                "route": {x.route: x.total_kg for x in look.routes},
-                "warehouse": {x.warehouse: x.total_kg for x in look.warehouses},
-            },
-            "factor_set": r.options.factor_set,
-            "broker": r.broker.name,
-            "trucks": r.options.trucks,
-            "seed": r.options.seed,
-            "speed": r.options.speed,
-            "lake": str(r.consumer.lake),
-        }
-
-    def close(self) -> None:
-        """Let go of the lake."""
-        if self._con is not None:
-            self._con.close()
-
-
-async def show(watcher: Watcher, stop: asyncio.Event) -> None:
-    """A live table where there is a terminal, a block of plain lines every few seconds elsewhere."""
-    console = Console()
-    console.print(watcher.heading(), highlight=False)
-    if not console.is_terminal:
-        while not stop.is_set():
-            look = await asyncio.to_thread(watcher.look)
-            print(plain(look.flow, look.routes, look.warehouses), flush=True)
-            await _until(stop, PLAIN_EVERY_S)
-        return
-    with Live(console=console, auto_refresh=False) as live:
-        while not stop.is_set():
-            look = await asyncio.to_thread(watcher.look)
-            live.update(picture(look.flow, look.routes, look.warehouses), refresh=True)
-            await _until(stop, LIVE_EVERY_S)
-
-
-async def _until(stop: asyncio.Event, seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)

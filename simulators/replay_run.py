@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Final
 
 from devices.counters import Counters
-from simulators.demo import consumer, gateway
+from simulators.demo import gateway
 from simulators.local_broker import local_broker
 from simulators.recordings import Trip, TripLedger, trips_from_table
 from simulators.registry_files import write_registry
 from simulators.replay import TripSource, read_trips, registry_for
+from simulators.server_process import consumer
 from storage.query import connect
 
 PROGRESS_EVERY_S: Final = 0.2

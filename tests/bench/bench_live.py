@@ -14,9 +14,9 @@ from typing import Final
 import numpy as np
 
 from devices.wire import Sample, encode_batch, topic
-from simulators.demo import TENANT, Consumer, consumer
 from simulators.local_broker import find_mosquitto, local_broker
 from simulators.registry_files import write_registry
+from simulators.server_process import TENANT, Consumer, consumer
 from storage.query import connect, refresh
 from tests.bench.result import Result
 

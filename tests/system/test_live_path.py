@@ -18,11 +18,12 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from devices.counters import Counters
 from devices.wire import Ack, Sample, encode_batch, topic
-from simulators.demo import TENANT, Consumer, consumer, scaled
+from simulators.demo import scaled
 from simulators.local_broker import BrokerError, LocalBroker, find_mosquitto, local_broker
 from simulators.registry_files import write_registry
 from simulators.replay_run import recorded, replay, stored
 from simulators.scenario import load
+from simulators.server_process import TENANT, Consumer, consumer
 from storage.query import connect
 from tests.support import ROOT, SHARED
 
