@@ -18,6 +18,7 @@ from devices.gateway import Gateway
 from devices.sources import Source
 from simulators.demo_view import Options, Running, Watcher, show
 from simulators.fleet import World, build
+from simulators.live import LiveFleet
 from simulators.local_broker import LocalBroker, local_broker
 from simulators.registry_files import write_registry
 from simulators.scenario import Scenario, load
@@ -69,8 +70,9 @@ def _quiet(_: Say) -> None:
 
 def gateways(world: World, speed: float, broker: LocalBroker, counters: Counters, start_s: int) -> list[Gateway]:
     """One gateway per vehicle and warehouse of the world; the warehouses' clocks begin at ``start_s``."""
+    engine = LiveFleet(world, speed)
     made = [
-        gateway(device, world.live_source(i, speed), broker, batch_s=BATCH_S, counters=counters, seed=world.seed)
+        gateway(device, engine.source(i), broker, batch_s=BATCH_S, counters=counters, seed=world.seed)
         for i, device in enumerate(world.devices)
     ]
     for i, row in enumerate(world.registry()["warehouses"]):

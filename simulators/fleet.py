@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +25,6 @@ from simulators.sensors import clock, power, restart, sense
 from simulators.traces import load_traces
 from simulators.trips import Geography, Plan
 from simulators.truth import truth_row
-
-if TYPE_CHECKING:
-    from simulators.live import LiveFleet, VehicleInFleet
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -134,7 +131,6 @@ class World:
         self.now_s = 0
         self.notes = notes
         self.every_ticks = every_ticks
-        self._live: LiveFleet | None = None
         self.vehicles = tuple(b.vehicle.name for b in built)
         self.devices = tuple(b.vehicle.device for b in built)
         self.routes = tuple(route.id for route in scenario.route)
@@ -196,19 +192,6 @@ class World:
         end = self.now_s + seconds
         while self.now_s < end:
             yield self.advance(min(chunk_s, end - self.now_s), threads=threads)
-
-    def live_source(self, vehicle: int, speed: float = 1.0) -> "VehicleInFleet":
-        """A gateway's source for one vehicle of this world. All of a world's sources share one clock and one engine.
-
-        The first call starts the engine and sets ``speed`` (virtual seconds a second); later calls must give the same.
-        """
-        from simulators.live import LiveFleet
-
-        if self._live is None:
-            self._live = LiveFleet(self, speed)
-        elif self._live.speed != speed:
-            raise ValueError(f"this world runs at speed {self._live.speed:g}, not {speed:g}")
-        return self._live.source(vehicle)
 
     def registry(self) -> dict[str, list[dict[str, object]]]:
         """Rows for vehicles.csv, warehouses.csv and routes.csv: what an operator would know. Blank = the class's default."""

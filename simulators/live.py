@@ -8,15 +8,13 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
 from devices.wire import Sample
+from simulators.fleet import Chunk, World
 from simulators.layout import SIGNALS
-
-if TYPE_CHECKING:
-    from simulators.fleet import Chunk, World
 
 WAITING: Final = (
     6000  # readings kept for a gateway that does not ask: ten minutes at 10 Hz; then the oldest go, counted
@@ -24,11 +22,11 @@ WAITING: Final = (
 
 
 class LiveFleet:
-    """The engine behind ``World.live_source``."""
+    """One engine for all vehicles of ``world``; ``speed`` virtual seconds a second. Raises ValueError for a speed not above 0."""
 
     def __init__(
         self,
-        world: "World",
+        world: World,
         speed: float,
         *,
         sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep,
@@ -68,7 +66,7 @@ class LiveFleet:
         waiting.clear()
         return taken
 
-    def _hand_out(self, chunk: "Chunk") -> None:
+    def _hand_out(self, chunk: Chunk) -> None:
         if not chunk.n:
             return
         device = chunk.readings["device"].tolist()

@@ -143,10 +143,6 @@ def test_readings_nobody_takes_are_bounded_and_counted() -> None:
     assert len(engine._waiting[1]) == WAITING
 
 
-def test_a_world_has_one_speed() -> None:
-    world = build(scenario(), 3)
-    world.live_source(0, 2.0)
-    with pytest.raises(ValueError, match="runs at speed 2, not 3"):
-        world.live_source(0, 3.0)
+def test_speed_must_be_above_zero() -> None:
     with pytest.raises(ValueError, match="speed is 0"):
-        build(scenario(), 3).live_source(0, 0.0)
+        LiveFleet(build(scenario(), 3), 0.0)
