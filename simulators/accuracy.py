@@ -29,15 +29,22 @@ from stream.pipeline import Columns, start, step
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-METHODS: Final = ("measured", "rate only", "model only")
+METHODS: Final = ("measured", "rate only", "model, class default", "model, learnt")
 _COUNTERS: Final = ("fuel_total_hr_l", "fuel_total_l", "fuel_flow_total_l", "gas_total_kg", "battery_energy_total_kwh")
 _RATES: Final = ("fuel_rate_lph", "battery_power_kw")
-_HIDDEN: Final = {"measured": (), "rate only": _COUNTERS, "model only": (*_COUNTERS, *_RATES)}
+_HIDDEN: Final = {
+    "measured": (),
+    "rate only": _COUNTERS,
+    "model, class default": (*_COUNTERS, *_RATES),
+    "model, learnt": (),
+}
 _OBTAINED: Final = {
     "measured": ("counter_hr", "counter", "counter_gap", "flow_meter", "meter"),
     "rate only": ("rate",),
-    "model only": ("model",),
+    "model, class default": ("model",),
+    "model, learnt": ("model",),
 }
+LEARN_SHARE: Final = 0.5  # of the time, after which the signals of "model, learnt" fall silent
 WHOLE: Final = 0.95  # share of a trip's or kilometre's rows that must be obtained in the way that is judged
 STOP_S: Final = 300  # a pause this long ends a trip
 TRIP_MIN_KM: Final = 2.0
@@ -164,7 +171,10 @@ def _collect(
         truth = chunk.truth
         true_ug = _true_ug(fleet, truth)
         for method in METHODS:
-            states[method], results = step(states[method], _without(chunk.readings, _HIDDEN[method]))
+            hidden = _HIDDEN[method]
+            if method == "model, learnt" and chunk.start_s >= LEARN_SHARE * seconds:
+                hidden = _HIDDEN["model, class default"]
+            states[method], results = step(states[method], _without(chunk.readings, hidden))
             e = results.emissions
             if results.readings["seq"].size != chunk.n:
                 raise AssertionError("the simulator's readings come in order, so every one is taken")

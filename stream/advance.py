@@ -14,6 +14,7 @@ from stream.fuel import (
     COUNTER_HR,
     FLOW_METER,
     METER,
+    MODEL,
     NONE,
     RATE,
     U_METHOD_REL,
@@ -25,6 +26,7 @@ from stream.fuel import (
     tru_fuel,
 )
 from stream.kernel import kernel
+from stream.learning import u_model_rel
 from stream.road_load import ENGINE_OFF_RPM
 from stream.site import site_energy
 from stream.table import (
@@ -94,6 +96,12 @@ def _speeds(state: Any, speed_kmh: float, gps_speed_kmh: float) -> tuple[float, 
     if math.isnan(v0) or math.isnan(v1):
         v0, v1 = state["gps_speed_kmh"], gps_speed_kmh
     return v0 / 3.6, v1 / 3.6
+
+
+@kernel
+def _u_amount_rel(state: Any, method: int) -> float:
+    """Relative half-width of the 95 % interval of an amount obtained by ``method``."""
+    return u_model_rel(state) if method == MODEL else U_METHOD_REL[method]
 
 
 @kernel
@@ -171,7 +179,7 @@ def advance_rows(r: Any, params: Any, states: Any, out: Any, u_rel: Any, roll: A
                         state, p, battery_kwh[i], battery_kw[i], wheel_w, v, off, time_ns, dt_s
                     )
                     out[ENERGY, i], out[METHOD, i] = energy, method
-                    u = battery_co2e(out, i, energy, p["grid_total"], p["grid_u_rel"], U_METHOD_REL[method])
+                    u = battery_co2e(out, i, energy, p["grid_total"], p["grid_u_rel"], _u_amount_rel(state, method))
                 elif p["has_fuel"]:
                     model = model_fuel_g_per_h(p, wheel_w, v, rpm[i])
                     if p["fuel_is_gas"]:
@@ -193,7 +201,7 @@ def advance_rows(r: Any, params: Any, states: Any, out: Any, u_rel: Any, roll: A
                         )
                         out[FUEL_LIQUID, i] = amount
                     out[METHOD, i] = method
-                    u = fuel_co2e(out, i, amount, p, U_METHOD_REL[method])
+                    u = fuel_co2e(out, i, amount, p, _u_amount_rel(state, method))
                 add_tru(out, i, tru_fuel(state, tru_l[i], time_ns), p)
                 state["speed_kmh"] = speed[i]
                 state["gps_speed_kmh"] = gps_speed[i]

@@ -11,8 +11,9 @@ import numpy as np
 from stream.columns import ENERGY_METHODS, UNKNOWN
 from stream.counters import GAP_S, advance, book, settle
 from stream.distance import integrate
-from stream.fixed import PER_UNIT, to_fixed
+from stream.fixed import PER_UNIT, times, to_fixed
 from stream.kernel import kernel
+from stream.learning import U_CLASS_REL, learn, ratio
 from stream.road_load import (
     ENGINE_OFF_RPM,
     STANDARD_TEMP_C,
@@ -47,7 +48,7 @@ TRU_TICK_NL: Final = 500_000_000
 LITRE_PER_KWH_CAP: Final = 0.25 * 1.2  # most fuel an engine can burn per kWh rated, science reference section 4
 KG_PER_KWH_CAP: Final = 0.21 * 1.2
 # Half-width of the 95 % interval of the amount, by ENERGY_METHODS; science reference section 8, systematic part.
-U_METHOD_REL: Final = np.array([math.nan, 0.03, 0.03, 0.03, 0.02, 0.05, 0.05, 0.15, 0.01])
+U_METHOD_REL: Final = np.array([math.nan, 0.03, 0.03, 0.03, 0.02, 0.05, 0.05, U_CLASS_REL, 0.01])
 
 
 @kernel
@@ -109,7 +110,8 @@ def liquid_fuel(
     A counter is called stuck against the model only while the engine surely runs: a parked truck invents no fuel.
     """
     rate = to_fixed(integrate(state["fuel_rate_lph"], rate_lph, dt_s, 3600.0), PER_UNIT)
-    model = to_fixed(integrate(model_g_per_h, model_g_per_h, dt_s, 3600.0) / (p["fuel_kg_per_l"] * 1000.0), PER_UNIT)
+    bare = to_fixed(integrate(model_g_per_h, model_g_per_h, dt_s, 3600.0) / (p["fuel_kg_per_l"] * 1000.0), PER_UNIT)
+    model = times(bare, ratio(state))
     estimate = rate if rate != UNKNOWN else (model if engine_surely_on else UNKNOWN)
     cap = p["p_rated_kw"] * LITRE_PER_KWH_CAP / 3600.0 * PER_UNIT
     coarse_before = state["counter_last"][FUEL]
@@ -133,6 +135,8 @@ def liquid_fuel(
         amount, method = rate, RATE
     elif model != UNKNOWN:
         amount, method = model, MODEL
+    if bare > 0 and method not in (NONE, MODEL):
+        learn(state, amount, bare, dt_s)
     if dt_s > GAP_S and (method in (COUNTER_HR, COUNTER)):
         method = COUNTER_GAP
     book(state, FUEL_HR, FUEL_FLOW, 0 if amount == UNKNOWN else amount)
@@ -142,10 +146,13 @@ def liquid_fuel(
 @kernel
 def gas_fuel(state: Any, p: Any, total_kg: float, model_g_per_h: float, time_ns: int, dt_s: float) -> tuple[int, int]:
     """(gas in µg or UNKNOWN, method) of one interval."""
-    model = to_fixed(integrate(model_g_per_h, model_g_per_h, dt_s, 3600.0) / 1000.0, PER_UNIT)
+    bare = to_fixed(integrate(model_g_per_h, model_g_per_h, dt_s, 3600.0) / 1000.0, PER_UNIT)
+    model = times(bare, ratio(state))
     cap = p["p_rated_kw"] * KG_PER_KWH_CAP / 3600.0 * PER_UNIT
     amount = _from_counter(state, GAS, to_fixed(total_kg, PER_UNIT), model, cap, COARSE_TICK_NL, True, time_ns)
     method = COUNTER_GAP if dt_s > GAP_S else COUNTER
+    if amount != UNKNOWN and bare > 0:
+        learn(state, amount, bare, dt_s)
     if amount == UNKNOWN:
         amount, method = model, MODEL
     if amount == UNKNOWN:
@@ -177,7 +184,7 @@ def battery_energy(
     measured = to_fixed(integrate(state["battery_power_kw"], power_kw, dt_s, 3600.0), PER_UNIT)
     aux_kw = 0.0 if ignition_off else p["aux_kw"]
     kw = battery_power_kw(wheel_w, v_ms, aux_kw, p["p_rated_kw"], p["eta_drive"], p["eta_regen"])
-    model = to_fixed(integrate(kw, kw, dt_s, 3600.0), PER_UNIT)
+    bare = to_fixed(integrate(kw, kw, dt_s, 3600.0), PER_UNIT)
     amount, method = UNKNOWN, NONE
     now = to_fixed(total_kwh, PER_UNIT)
     last = state["counter_last"][BATTERY]
@@ -195,7 +202,9 @@ def battery_energy(
         state["counter_time_ns"][BATTERY] = time_ns
     if amount == UNKNOWN and measured != UNKNOWN:
         amount, method = measured, RATE
-    elif amount == UNKNOWN and model != UNKNOWN:
-        amount, method = model, MODEL
+    if amount != UNKNOWN and bare != UNKNOWN:
+        learn(state, amount, bare, dt_s)
+    elif bare != UNKNOWN:
+        amount, method = times(bare, ratio(state)), MODEL
     book(state, BATTERY, BATTERY, 0 if amount == UNKNOWN else amount)
     return amount, method

@@ -42,13 +42,15 @@ STATE: Final = np.dtype(
         ("counter_suspect_ns", "i8", (N_COUNTERS,)),
         ("ahead", "i8", (N_COUNTERS,)),  # booked minus counted since the anchor
         ("silent", "i8", (N_COUNTERS,)),  # estimated use while the counter stood still
+        ("learnt_measured", "f8"),  # L, kg or kWh, fading
+        ("learnt_modelled", "f8"),
         ("fuel_tick_nl", "i8"),  # smallest step seen of the coarse fuel counter
     ],
     align=True,
 )
 StateRows = npt.NDArray[np.void]
 _MAGIC: Final = b"FS"
-_VERSION: Final = 1
+_VERSION: Final = 2
 _HEADER: Final = 2 + 1 + 4 + 4 + 4
 
 

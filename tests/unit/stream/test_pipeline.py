@@ -67,7 +67,28 @@ def test_model_is_the_last_resort_and_says_so() -> None:
     e = _run(readings(T, speed_kmh=80.0, gross_weight_kg=27_500.0))
     assert _methods(e) == {"model", "none"}
     assert _litres(e) / (80 * 599 / 3600) * 100 == pytest.approx(26.7, rel=0.10)  # EMEP/EEA artic half laden
-    assert np.nanmin(e["co2e_u_rel"]) > 0.14
+    assert np.nanmin(e["co2e_u_rel"]) > 0.2
+
+
+def test_vehicle_teaches_its_model_and_a_gap_is_filled_by_it() -> None:
+    t = np.arange(3 * 3600)
+    v = 70 + 12 * np.sin(t / 90)
+    bare = _run(readings(t, speed_kmh=v))
+    planted = np.cumsum(np.where(bare["fuel_nl"] == UNKNOWN, 0, bare["fuel_nl"])) / 1e9 * 1.25
+    measured = np.where(t < 2 * 3600, planted, np.nan)
+    e = _run(readings(t, speed_kmh=v, fuel_total_hr_l=measured))
+    gap = e["fuel_nl"][t >= 2 * 3600]
+    assert {ENERGY_METHODS[m] for m in e["energy_method"][t >= 2 * 3600]} == {"model"}
+    assert gap.sum() / 1e9 == pytest.approx(planted[-1] - planted[2 * 3600 - 1], rel=0.06)
+    assert np.nanmin(e["co2e_u_rel"][t >= 2 * 3600]) < np.nanmin(bare["co2e_u_rel"]) - 0.03
+
+
+def test_a_wild_counter_does_not_teach_without_bound() -> None:
+    t = np.arange(2 * 3600)
+    counter = np.where(t < 3600, t * 0.02, np.nan)
+    e = _run(readings(t, speed_kmh=60.0, fuel_total_hr_l=counter))
+    bare = _run(readings(t, speed_kmh=60.0))
+    assert e["fuel_nl"][-1] <= 1.61 * bare["fuel_nl"][-1]
 
 
 def test_nothing_measured_is_unknown_not_zero() -> None:
