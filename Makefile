@@ -8,10 +8,10 @@ BIN := .venv/bin
 READY := .venv/.ready
 ARGS ?=
 
-.PHONY: demo test check format bench clean setup help
+.PHONY: demo test check format bench docs-plots clean setup help
 
 help: ## what the targets do
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | sort
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | sort
 
 demo: $(READY) ## the whole system on a simulated fleet, live figures in the terminal
 	@$(BIN)/python -m simulators demo $(ARGS)
@@ -33,6 +33,9 @@ format: $(READY) ## put the code in form
 bench: $(READY) ## benchmarks; prints a table and writes build/bench.json
 	@$(BIN)/python -m tests.bench $(ARGS)
 
+docs-plots: $(READY) ## fuel model beside published points; writes build/plots
+	@$(BIN)/python -m tests.plots $(ARGS)
+
 setup: $(READY) ## install what is locked, compile the kernels
 
 clean: ## remove the environment, caches and everything built
@@ -40,7 +43,7 @@ clean: ## remove the environment, caches and everything built
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # numba keeps compiled kernels beside their source and looks at one file only: after any change they are all made anew.
-$(READY): uv.lock pyproject.toml $(UV) $(wildcard stream/*.py simulators/*.py ingest/frame.py)
+$(READY): uv.lock pyproject.toml $(UV) $(wildcard stream/*.py simulators/*.py) ingest/frame.py devices/signals.py
 	@UV_PROJECT_ENVIRONMENT=.venv $(UV) sync --quiet --locked --all-extras --python $(PYTHON)
 	@find stream ingest simulators -name '*.nb[ic]' -delete
 	@echo "compiling the kernels (once after each change) ..."

@@ -1,5 +1,6 @@
 """Configuration of the gateway: TOML to frozen structs; what is wrong is said with file, key and mend."""
 
+import os
 import re
 import tomllib
 import types
@@ -12,6 +13,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar, Union, get_args, get
 import msgspec
 from msgspec import Meta
 
+from devices.signals import BY_NAME
 from devices.wire import MAX_READINGS
 
 T = TypeVar("T")
@@ -80,11 +82,35 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     hold_s: Annotated[
         float, Meta(ge=0, le=3600, description="with several sources: seconds a value may be repeated, 0 to 3600")
     ] = 2
+    hold: Annotated[
+        dict[str, Annotated[float, Meta(ge=0, le=86_400)]],
+        Meta(description="with several sources: seconds by signal instead of hold_s, for values told when they change"),
+    ] = {}
+    stuck_s: Annotated[
+        float,
+        Meta(ge=0, le=86_400, description="seconds a value may stand still that others say must move; 0 = never told"),
+    ] = 120
     drain_s: Annotated[float, Meta(ge=0, le=600, description="seconds to wait for confirmations when told to stop")] = 5
     clock: Annotated[
-        Literal["none", "rtc", "ntp", "gps"], Meta(description='what the clock rests on: "none", "rtc", "ntp" or "gps"')
+        Literal["none", "rtc", "ntp", "gps", "auto"],
+        Meta(description='what the clock rests on: "auto" asks the system, "none", "rtc", "ntp" or "gps" say it'),
     ] = "none"
     clock_error_ms: Annotated[int, Meta(ge=-1, le=2**31 - 1, description="bound on its error; -1 = not known")] = -1
+    health_port: Annotated[int, Meta(ge=0, le=65535, description="health page on 127.0.0.1; 0 = none")] = 0
+    config_key: Annotated[
+        str,
+        Meta(
+            description="the operator's Ed25519 public key, base64: takes signed configuration from the server; blank = none"
+        ),
+    ] = ""
+    config_trial_s: Annotated[
+        float,
+        Meta(ge=1, le=86_400, description="seconds without a confirmation until remote configuration is taken back"),
+    ] = 600
+    state_dir: Annotated[
+        str,
+        Meta(description="folder that keeps remote configuration over a restart; blank = that of systemd, else none"),
+    ] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +137,19 @@ def load(path: Path) -> Loaded:
     gateway = convert(tree, GatewayConfig, where)
     base = path.parent
     if gateway.broker.tls is not None:
-        _check_tls(gateway.broker.tls, base, where)
+        tls = _with_credentials(gateway.broker.tls, os.environ.get("CREDENTIALS_DIRECTORY", ""))
+        _check_tls(tls, base, where)
+        broker = msgspec.structs.replace(gateway.broker, tls=tls)
+        gateway = msgspec.structs.replace(gateway, broker=broker)
     return Loaded(gateway, source_configs(gateway, where), where, base)
 
 
 def source_configs(gateway: GatewayConfig, where: str) -> tuple[SourceConfig, ...]:
     """The ``[[source]]`` tables as kind, name and options. ConfigError without a kind or with a name given twice."""
+    for signal in gateway.hold:
+        if signal not in BY_NAME:
+            near = get_close_matches(signal, BY_NAME, n=1)
+            raise ConfigError(where, f"hold.{signal}", "is no signal" + (f"; did you mean {near[0]}?" if near else ""))
     found: dict[str, SourceConfig] = {}
     for i, table in enumerate(gateway.source):
         options = dict(table)
@@ -174,6 +207,14 @@ def keys(of: type) -> list[tuple[str, str, str]]:
         if text := _description(field.type):
             rows.append((field.name, default, text))
     return rows
+
+
+def _with_credentials(tls: Tls, folder: str) -> Tls:
+    """Files that systemd hands over (LoadCredential=) stand for those of the same name."""
+    if not folder:
+        return tls
+    given = {key: str(Path(folder) / name) for key in ("ca", "cert", "key") if (name := getattr(tls, key))}
+    return msgspec.structs.replace(tls, **{key: path for key, path in given.items() if Path(path).is_file()})
 
 
 def _check_tls(tls: Tls, base: Path, where: str) -> None:

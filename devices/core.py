@@ -16,13 +16,13 @@ from typing import Final
 
 import msgspec
 
-from devices.clock import ClockState
+from devices.clock import ClockLog, ClockState, coarse
 from devices.config import GatewayConfig
 from devices.counters import Counters
 from devices.outbox import Outbox
 from devices.patience import Patience
 from devices.signals import SIGNALS
-from devices.wire import Ack, GatewayState, Sample, encode_batch, topic
+from devices.wire import Ack, AppliedConfig, GatewayState, Sample, encode_batch, topic
 
 FIRST_BATCHES_S: Final = (
     1.0  # after a connect the live period begins here and doubles up to batch_s: figures come quickly
@@ -35,6 +35,7 @@ START_BATCHES: Final = 4  # unconfirmed batches right after a connect; doubles w
 REFUSED_MOST_S: Final = 60.0  # ceiling of the wait after the broker said "not delivered"; begins at 1 s and doubles
 PUBACK_MOST_S: Final = 60.0  # a broker that takes nothing for so long is left and connected to anew
 RETRY_MOST_S: Final = 60.0  # ceiling of the jittered wait before a connect
+STATE_GAP_S: Final = 10.0  # between two messages of state on one link: a sensor that comes and goes is no flood
 STABLE_S: Final = 60.0  # a link that held this long resets the back-off
 NOT_DELIVERED: Final = {0x10: "no subscriber", 0x87: "not authorized", 0x97: "quota exceeded"}
 _BOUNDS: Final = {s.name: (s.low, s.high) for s in SIGNALS}
@@ -74,6 +75,17 @@ class Say:
 
 
 Action = Publish | Connect | Drop | Say
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What ``up/state`` says beside the figures; a change is published, except of ``undated`` alone."""
+
+    sources: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    stuck: tuple[str, ...] = ()
+    undated: int = 0
+    config: AppliedConfig | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +132,12 @@ class GatewayCore:
         self.ack_topic = topic(config.tenant, config.device, "dn/ack")
         self.state_topic = topic(config.tenant, config.device, "up/state")
         self._readings_topic = topic(config.tenant, config.device, "up/readings")
-        self._clock = ClockState(config.clock, config.clock_error_ms)
+        self._clock = ClockState("none" if config.clock == "auto" else config.clock, config.clock_error_ms)
+        self._clocks = ClockLog(self._clock)
         self._software = software
-        self._sources = sources
+        self._about = About(sources)
+        self._told: tuple[object, ...] = ()  # what the last message of state said
+        self._state_at = -inf
         self._rng = rng
         self._counters = counters
         self._outbox = Outbox(config.keep_max_readings)
@@ -174,9 +189,38 @@ class GatewayCore:
                 software=self._software,
                 unconfirmed=box.numbered - box.confirmed,
                 oldest_unsent_ns=box.oldest_ns,
-                sources=self._sources,
+                sources=self._about.sources,
+                clock=self._clock.source,
+                undated=self._about.undated,
+                missing=self._about.missing,
+                stuck=self._about.stuck,
+                config=self._about.config,
             )
         )
+
+    @property
+    def writable(self) -> bool:
+        """Whether the outbox takes readings: in memory it does as long as it keeps its bound."""
+        return len(self._outbox) <= self.config.keep_max_readings
+
+    @property
+    def clock(self) -> ClockState:
+        """What the readings to come are dated with."""
+        return self._clock
+
+    def reconfigure(self, config: GatewayConfig) -> None:
+        """Use other batches and windows from now on. Identity, broker and the outbox's bound stay those of the start."""
+        self.config = config
+
+    def on_clock(self, state: ClockState) -> None:
+        """What the readings to come are dated with; those taken before keep what they had."""
+        self._clock = coarse(state)
+        self._clocks.note(self._outbox.numbered, self._clock)
+
+    def on_about(self, about: About, now: float) -> list[Action]:
+        """Sources, faults or configuration have changed."""
+        self._about = about
+        return self._pump(now)
 
     def on_sample(self, sample: Sample, now: float) -> list[Action]:
         """Number and keep a reading; values that cannot be are left out and counted."""
@@ -207,6 +251,7 @@ class GatewayCore:
         self._period_s = 0.0
         self._go_back(now)
         self._said -= {"broker_unreachable", "broker_lost"}
+        self._state_at = now
         return [self._publish_state(online=True), *self._pump(now)]
 
     def on_disconnected(self, reason: str, now: float) -> list[Action]:
@@ -261,6 +306,7 @@ class GatewayCore:
         if not gained:
             return []
         self._counters.add("readings_confirmed", gained)
+        self._clocks.forget(ack.next)
         self._cursor = max(self._cursor, ack.next)
         self._progress_at, self._refused = now, 0
         self._allowed = min(self._allowed * 2, UNCONFIRMED_WINDOWS * self.config.window)
@@ -310,7 +356,7 @@ class GatewayCore:
         """When ``on_tick`` has something to do; inf if only an event can change anything."""
         stalled_at = self._stalled_at() if self._unconfirmed else inf
         puback_at = self._puback_at + PUBACK_MOST_S if self._window else inf
-        return min(stalled_at, puback_at, self._retry_at, self._due_at())
+        return min(stalled_at, puback_at, self._retry_at, self._due_at(), self._state_due_at())
 
     def _possible(self, values: dict[str, float]) -> dict[str, float]:
         """Values whose signal exists and whose range holds them; the rest is counted. NaN fails every comparison."""
@@ -339,6 +385,9 @@ class GatewayCore:
     def _pump(self, now: float) -> list[Action]:
         """Send every batch that is due."""
         actions: list[Action] = []
+        if now >= self._state_due_at():
+            self._state_at = now
+            actions.append(self._publish_state(online=True))
         while now >= self._due_at():
             actions.append(self._publish_batch(now))
         return actions
@@ -363,18 +412,29 @@ class GatewayCore:
         if not self._window:
             self._puback_at = now
         self._window.add(self._token)
+        clock = self._clocks.over(batch.seq0, batch.end)
         payload = encode_batch(  # 1,000 readings of noise in every signal stay far below the packet limit
             self.config.device,
             self.boot_id,
             batch.seq0,
             batch.samples,
             historical=historical,
-            clock_source=self._clock.source,
-            clock_error_ms=self._clock.error_ms,
+            clock_source=clock.source,
+            clock_error_ms=clock.error_ms,
         )
         return Publish(self._token, self._readings_topic, payload)
 
+    def _telling(self) -> tuple[object, ...]:
+        about = self._about
+        return about.sources, about.missing, about.stuck, about.config, about.undated > 0, self._clock.source
+
+    def _state_due_at(self) -> float:
+        if not self._connected or self._draining or self._told == self._telling():
+            return inf
+        return self._state_at + STATE_GAP_S
+
     def _publish_state(self, *, online: bool) -> Publish:
+        self._told = self._telling()
         self._token += 1
         return Publish(self._token, self.state_topic, self.state(online=online), retain=True)
 

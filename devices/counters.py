@@ -11,6 +11,50 @@ CounterName = Literal[
     "time_impossible",  # gateway: a sample whose time does not fit the wire; the sample is dropped
     "csv_cell_unparsable",  # gateway: a cell that is no number, by column; the value is absent
     "csv_row_unparsable",  # gateway: a row whose cells or time cannot be told; the row is skipped
+    # gateway: buses
+    "can_frames",  # gateway: CAN frames read
+    "can_pgn_unknown",  # gateway: frames of a parameter group that is not decoded
+    "can_frame_not_j1939",  # gateway: frames with an 11-bit identifier, remote frames, frames of more than 8 bytes
+    "can_frame_short",  # gateway: frames that end before the value, by SPN; the value is absent
+    "can_raw_unusable",  # gateway: raw codes that are no value, by SPN and not_available, error or reserved
+    "can_source_conflict",  # gateway: values of another sender than the first valid one, by SPN; ignored
+    "can_transfer_broken",  # gateway: multi-packet messages given up, by reason
+    "can_vin_unreadable",  # gateway: vehicle identifications that are no VIN
+    "can_vin_other",  # gateway: vehicle identifications that differ from the configured one; readings are withheld
+    "can_bus_error",  # gateway: error frames of the CAN controller
+    "can_silent",  # gateway: times the bus fell silent
+    "can_value_withheld",  # gateway: values that the configuration leaves open, by signal; a reading each
+    "signal_stuck",  # gateway: times a value stood still while others said it must move, by signal
+    "gps_sentence_refused",  # gateway: lines of a receiver that were not used, by reason
+    "gps_message_refused",  # gateway: messages of gpsd that cannot be read
+    "gps_fix_refused",  # gateway: positions that were not used, by reason
+    "gps_time_refused",  # gateway: receiver times that were not believed, by reason
+    "gps_clock_differs",  # gateway: positions stamped with the arrival, because receiver and system clock disagree
+    # gateway: meters
+    "meter_silent",  # gateway: a meter that did not answer, by meter
+    "meter_refused",  # gateway: a meter that is not what it should be, or reports an exception, by meter and reason
+    "meter_returned",  # gateway: a meter that answers again as it should, by meter
+    "meter_exchanged",  # gateway: a meter that has another serial number than before, by meter
+    "meter_value_absent",  # gateway: a register that says "not available", by signal
+    "meter_value_refused",  # gateway: a value that cannot be, by signal and reason; it is dropped
+    "meter_counter_anew",  # gateway: a counter that fell or jumped and was taken up anew, by signal
+    "meter_sum_incomplete",  # gateway: a signal fed by several meters of which one is missing, by signal; it is left out
+    "message_unreadable",  # gateway: a message or file of a device or WMS that cannot be read, by source
+    "message_value_unreadable",  # gateway: a value in it that is no number, by signal; it is absent
+    "message_stale",  # gateway: a value that was seen before or whose age is not known, by source; it is dropped
+    "message_overflow",  # gateway: messages that came faster than they were read, by source; the newest are lost
+    "pulses_impossible",  # gateway: pulses faster than a meter can give them, by source; they are not added
+    "pulse_count_unsaved",  # gateway: counts that the disk refused, by source; their readings are not given
+    "pulse_counter_restarted",  # gateway: a count that began again at 0, by source
+    # gateway: clock
+    "clock_refused",  # gateway: times that were not believed, by system or receiver and reason
+    "clock_stepped",  # gateway: times a clock left what boottime says, by system or receiver and direction
+    "readings_undated_lost",  # gateway: readings given up while the clock was not known, because too many waited
+    # gateway: remote configuration
+    "config_applied",  # gateway: remote configurations put in force on trial
+    "config_kept",  # gateway: remote configurations that the server has answered under
+    "config_refused",  # gateway: remote configurations not applied, by reason
+    "config_rolled_back",  # gateway: remote configurations taken back, by reason
     # gateway: outbox and delivery
     "readings_numbered",  # gateway: readings that got a seq
     "readings_confirmed",  # gateway: readings below the server's cumulative acknowledgement

@@ -7,22 +7,32 @@ import asyncio
 import logging
 import random
 import secrets
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from math import inf
 from pathlib import Path
 from typing import Final
 
-from devices.config import GatewayConfig
-from devices.core import RETRY_MOST_S, STABLE_S, Action, Connect, Drop, Figures, GatewayCore, Publish, Say
+from devices.clock import Timekeeper
+from devices.config import GatewayConfig, SourceConfig, source_configs
+from devices.core import RETRY_MOST_S, STABLE_S, About, Action, Connect, Drop, Figures, GatewayCore, Publish, Say
 from devices.counters import Counters
-from devices.source_join import Joiner
+from devices.health import Health, SourceHealth
+from devices.intake import Intake
+from devices.remote_config import Change, RemoteConfig
 from devices.sources import Source
 from devices.transport import Link, LinkError, MqttVersion, Will, connect
-from devices.wire import Sample
+from devices.wire import Sample, topic
 
 FAREWELL_S: Final = 2.0  # for the broker to take the last word
 FAIR_SAMPLES: Final = 64  # after so many from one source the others get their turn, even if it never waits by itself
+BEAT_S: Final = 1.0  # the clock, trials and the watchdog are looked after so often
+RECEIVER_ERROR_MS: Final = 1000  # a sentence arrives up to a second after the moment it tells
+FORMER_MAX: Final = (
+    4  # configurations whose readings still wait for the clock; who changes more often gives up the oldest
+)
 ROOM_BATCHES: Final = 4  # a source that can wait is held back when so many full batches are unconfirmed
+GOOD_NEWS: Final = frozenset(("connected", "clock_known", "source_returned", "config_applied", "config_kept"))
 _LOG: Final = logging.getLogger("devices.gateway")
 
 
@@ -30,7 +40,9 @@ class Gateway:
     """One gateway in the running event loop; 50 fit into one process.
 
     ``rng`` makes jitter only. ``boot_id`` is random unless given, because two runs with the same one would be taken for
-    repeats of each other. ``say`` gets what a person should know; without it a warning is logged.
+    repeats of each other. ``say`` gets what a person should know; without it a warning is logged. ``clock`` dates readings
+    and tells each batch's clock; without it the configuration says what the clock rests on. ``remote`` takes configuration
+    from the server, whose sources ``make_source`` makes. ``on_beat`` is called about once a second while all is alive.
     """
 
     def __init__(
@@ -45,9 +57,17 @@ class Gateway:
         base: Path | None = None,
         software: str = "fleetco2",
         say: Callable[[Say], None] | None = None,
+        clock: Timekeeper | None = None,
+        remote: RemoteConfig | None = None,
+        make_source: Callable[[SourceConfig], Source] | None = None,
+        on_beat: Callable[[], object] = lambda: None,
     ) -> None:
         self._config = config
-        self._sources = sources
+        self._sources = tuple(sources)
+        self._clock = clock
+        self._remote = remote
+        self._make_source = make_source
+        self._on_beat = on_beat
         self._rng = rng
         self._counters = counters
         self._password = password
@@ -61,7 +81,12 @@ class Gateway:
             software=software,
             sources=tuple(source.name for source in sources),
         )
-        self._joiner = Joiner(sample_s=config.sample_s, hold_s=config.hold_s) if len(sources) > 1 else None
+        self._intake = self._new_intake()
+        self._former: list[Intake] = []
+        self._config_topic = topic(config.tenant, config.device, "dn/config")
+        self._anchors: dict[int, tuple[int, float]] = {}
+        self._clock_said = ""
+        self._anew = asyncio.Event()
         self._room_rows = min(ROOM_BATCHES * config.batch_max, config.keep_max_readings // 2)
         self._version: MqttVersion = "3.1.1" if config.broker.protocol == "3.1.1" else "5"
         self._falls_back = config.broker.protocol == "auto"  # until the broker has shown that it speaks MQTT 5
@@ -82,32 +107,85 @@ class Gateway:
 
         After ``stop``, confirmations are waited for during ``drain_s``; what is unconfirmed then is in the figures.
         """
+        if self._remote is not None:
+            config, said = self._remote.start(self._now())
+            self._do(said)
+            if config is not self._config:
+                self._apply(config)
         self._do([])
+        self._look()
         async with asyncio.TaskGroup() as tasks:
             stopped = tasks.create_task(stop.wait())
             link = tasks.create_task(self._keep_link())
-            feeds = [tasks.create_task(self._feed(i, source)) for i, source in enumerate(self._sources)]
-            await _first(stopped, tasks.create_task(_all(feeds)))
-            for feed in feeds:
-                feed.cancel()
-            await _all(feeds)
-            if self._joiner is not None:
-                self._take(self._joiner.flush())
+            beat = tasks.create_task(self._beat())
+            feeds = tasks.create_task(self._feed_all())
+            await _first(stopped, feeds)
+            feeds.cancel()
+            await _all([feeds])
+            self._look()
+            self._take(self._intake.flush())
+            self._give_up([*self._former, self._intake])
             self._do(self._core.on_stop(self._now()))
             emptied = tasks.create_task(self._empty.wait())
             await _first(stopped, emptied)
             await asyncio.wait([emptied], timeout=self._config.drain_s)
             await self._say_farewell()
-            for task in (stopped, emptied, link):
+            for task in (stopped, emptied, link, beat):
                 task.cancel()
         if self._timer is not None:
             self._timer.cancel()
         self._core.on_closed()
         return self.figures()
 
+    def health(self) -> Health:
+        """What the health page tells."""
+        now, figures, core = self._now(), self.figures(), self._core
+        state = self._intake.clock_state() or core.clock
+        return Health(
+            device=figures.device,
+            boot_id=figures.boot_id,
+            broker=f"{self._config.broker.host}:{self._config.broker.port}",
+            connected=figures.connected,
+            reconnects=figures.reconnects,
+            sent=figures.sent,
+            confirmed=figures.confirmed,
+            unconfirmed=figures.unconfirmed,
+            thinned=figures.thinned,
+            outbox_rows=figures.kept_rows,
+            outbox_max=self._config.keep_max_readings,
+            clock=state.source,
+            clock_error_ms=state.error_ms,
+            undated=self._intake.waiting,
+            sources=tuple(
+                SourceHealth(
+                    name=s.name,
+                    samples=s.samples,
+                    age_s=None if s.sample_at is None else now - s.sample_at,
+                    error=s.error,
+                    error_age_s=None if s.error_at is None else now - s.error_at,
+                )
+                for s in self._intake.sources
+            ),
+            stuck=self._intake.stuck,
+            config=None if self._remote is None else self._remote.applied,
+            counters=self._counters.snapshot(),
+        )
+
+    async def _feed_all(self) -> None:
+        """All sources until they have ended; those of a new configuration from then on."""
+        while True:
+            self._anew.clear()
+            async with asyncio.TaskGroup() as tasks:
+                feeds = [tasks.create_task(self._feed(i, source)) for i, source in enumerate(self._sources)]
+                anew = tasks.create_task(self._anew.wait())
+                await _first(anew, tasks.create_task(_all(feeds)))
+                for task in (*feeds, anew):
+                    task.cancel()
+            if not self._anew.is_set():
+                return
+
     async def _feed(self, index: int, source: Source) -> None:
         """Samples of one source, which is started again after a fault."""
-        can_wait = getattr(source, "can_wait", False)
         taken = failures = 0
         said = ""
         while True:
@@ -115,15 +193,21 @@ class Gateway:
             samples = source.samples()
             try:
                 while (sample := await self._next(samples)) is not None:
-                    self._take([sample] if self._joiner is None else self._joiner.on_sample(index, sample))
+                    self._offer(index, source)
+                    self._take(self._intake.on_sample(index, sample, self._now()))
+                    if said:
+                        said = ""
+                        self._say(Say("source_returned", source.name))
                     taken += 1
                     if taken % FAIR_SAMPLES == 0:
                         await asyncio.sleep(0)
-                    if can_wait:
+                    if getattr(source, "can_wait", False):
                         await self._room.wait()
                 return
             except _SourceFailedError as error:
                 self._counters.add("source_failed", label=source.name)
+                self._intake.on_fault(index, str(error), self._now())
+                self._tell()
                 if str(error) != said:
                     said = str(error)
                     self._say(Say("source_failed", f"{source.name}: {said}; it is started again until it works"))
@@ -136,9 +220,97 @@ class Gateway:
         except Exception as error:  # a source is a plug-in: whatever it raises must not stop the others
             raise _SourceFailedError(f"{type(error).__name__}: {error}") from error
 
+    async def _beat(self) -> None:
+        """What must happen while nothing else does. Runs in the loop of the sources, so it tells that the loop turns."""
+        while True:
+            for index, source in enumerate(self._sources):
+                self._offer(index, source)
+            self._look()
+            if self._remote is not None:
+                change, said = self._remote.on_tick(self._now())
+                self._change(change, said)
+            self._tell()
+            if self._core.writable:
+                self._on_beat()
+            await asyncio.sleep(BEAT_S)
+
+    def _offer(self, index: int, source: Source) -> None:
+        """Hand a receiver's time to the clock."""
+        anchor: tuple[int, float] | None = getattr(source, "anchor", None)
+        if self._clock is None or anchor is None or self._anchors.get(index) == anchor:
+            return
+        self._anchors[index] = anchor
+        offer_time(source, self._clock)
+
+    def _look(self) -> None:
+        """Date what can be dated."""
+        if self._clock is None:
+            return
+        self._clock.look()
+        if self._clock.known and self._former:
+            for intake in self._former:
+                self._take([*intake.on_clock(), *intake.flush()])
+            self._former.clear()
+        self._take(self._intake.on_clock())
+        said = "clock_unknown" if not self._clock.known else "clock_known"
+        if said != self._clock_said:
+            self._clock_said = said
+            text = "readings wait until a receiver or the network tells the time"
+            self._say(Say(said, text if said == "clock_unknown" else self._clock.state().source))
+
     def _take(self, samples: Iterable[Sample]) -> None:
         for sample in samples:
+            if (state := self._intake.clock_state(sample.time_ns)) is not None:
+                self._core.on_clock(state)
             self._do(self._core.on_sample(sample, self._now()))
+
+    def _give_up(self, intakes: Iterable[Intake]) -> None:
+        if lost := sum(intake.waiting for intake in intakes):
+            self._counters.add("readings_undated_lost", lost)
+            self._say(Say("readings_undated_lost", f"{lost} readings end here: their time is not known"))
+
+    def _tell(self) -> None:
+        """Keep what ``up/state`` says up to date."""
+        intake = self._intake
+        about = About(
+            sources=tuple(source.name for source in self._sources),
+            missing=intake.missing,
+            stuck=intake.stuck,
+            undated=intake.waiting,
+            config=None if self._remote is None else self._remote.applied,
+        )
+        self._do(self._core.on_about(about, self._now()))
+
+    def _change(self, change: Change | None, said: Iterable[Say]) -> None:
+        self._do(said)
+        if change is not None:
+            self._apply(change.config)
+        self._tell()
+
+    def _apply(self, config: GatewayConfig) -> None:
+        """Use other sources and batches. The outbox and the link do not notice."""
+        if self._make_source is None:
+            raise TypeError("remote needs make_source")
+        self._take(self._intake.flush())
+        if self._intake.waiting:
+            self._former.append(self._intake)
+            self._give_up(self._former[:-FORMER_MAX])
+            del self._former[:-FORMER_MAX]
+        self._config = config
+        self._core.reconfigure(config)
+        self._sources = tuple(self._make_source(s) for s in source_configs(config, "dn/config"))
+        self._intake = self._new_intake()
+        self._anchors.clear()
+        self._room_rows = min(ROOM_BATCHES * config.batch_max, config.keep_max_readings // 2)
+        self._anew.set()
+
+    def _new_intake(self) -> Intake:
+        names = [source.name for source in self._sources]
+        return Intake(self._config, names, clock=self._clock, counters=self._counters, on_stuck=self._on_stuck)
+
+    def _on_stuck(self, signal: str) -> None:
+        self._counters.add("signal_stuck", label=signal)
+        self._say(Say("signal_stuck", f"{signal} stands still although others say it must move; look at its sensor"))
 
     async def _keep_link(self) -> None:
         self._do(self._core.on_start())
@@ -167,7 +339,7 @@ class Gateway:
             password=self._password,
             base=self._base,
             will=Will(core.state_topic, core.state(online=False)),
-            subscribe=core.ack_topic,
+            subscribe=(core.ack_topic,) if self._remote is None else (core.ack_topic, self._config_topic),
             on_puback=self._on_puback,
         ) as link:
             self._say(Say("connected", f"{broker.host}:{broker.port} with MQTT {version}"))
@@ -175,10 +347,19 @@ class Gateway:
             self._falls_back = self._falls_back and version != "5"
             try:
                 self._do(core.on_connected(self._now()))
-                async for payload in link.messages():
-                    self._do(core.on_ack(payload, self._now()))
+                async for where, payload in link.messages():
+                    self.on_message(where, payload)
             finally:
                 self._link = None
+
+    def on_message(self, where: str, payload: bytes) -> None:
+        """A message of the broker, on one of the topics subscribed."""
+        if self._remote is not None and where == self._config_topic:
+            self._change(*self._remote.on_message(payload, self._now(), self.figures().sent))
+            return
+        self._do(self._core.on_ack(payload, self._now()))
+        if self._remote is not None and (said := self._remote.on_confirmed(self.figures().confirmed)):
+            self._change(None, said)
 
     def _on_puback(self, token: int, reason: int) -> None:
         if token == self._farewell_token:
@@ -209,7 +390,7 @@ class Gateway:
                         self._link.cut(reason)
                 case Say():
                     self._say(action)
-        _set(self._room, len(self._core) < self._room_rows)
+        _set(self._room, len(self._core) + self._intake.waiting < self._room_rows)
         _set(self._empty, len(self._core) == 0)
         self._rearm()
 
@@ -230,8 +411,16 @@ class Gateway:
         return asyncio.get_running_loop().time()
 
     def _log(self, what: Say) -> None:
-        level = logging.INFO if what.event == "connected" else logging.WARNING
+        level = logging.INFO if what.event in GOOD_NEWS else logging.WARNING
         _LOG.log(level, "%s device=%s detail=%s", what.event, self._config.device, what.detail)
+
+
+def offer_time(source: Source, clock: Timekeeper) -> None:
+    """Hand the time of a source that is a receiver to the clock; nothing happens with others."""
+    anchor: tuple[int, float] | None = getattr(source, "anchor", None)
+    if anchor is not None:
+        utc_ns, at_s = anchor
+        clock.offer(utc_ns, RECEIVER_ERROR_MS, max(0, round((time.monotonic() - at_s) * 1e9)))
 
 
 async def run(

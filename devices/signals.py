@@ -25,7 +25,7 @@ SIGNALS: Final = (
     Signal(4, "alt_m", 0.1, -500, 9000),
     Signal(5, "gps_speed_kmh", 0.01, 0, 300),
     Signal(6, "hdop", 0.1, 0, 100),
-    Signal(7, "speed_kmh", 1 / 256, 0, 250.996),
+    Signal(7, "speed_kmh", 1 / 256, 0, 251),
     Signal(8, "odometer_m", 1, 0, 21_055_406_000),
     Signal(9, "engine_speed_rpm", 0.125, 0, 8031.875),
     Signal(10, "engine_torque_pct", 1, -125, 125),

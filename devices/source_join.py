@@ -1,5 +1,6 @@
 """Several sources of one device, joined by time onto one sample clock. Pure: the times of the samples drive it."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from devices.wire import Sample
@@ -14,15 +15,17 @@ class _Held(NamedTuple):
 class Joiner:
     """Joins readings into cells of ``sample_s`` [s]; a value is repeated for at most ``hold_s`` [s], by its own age.
 
+    ``hold_by_signal`` [s] stands instead of ``hold_s`` for its signals, such as weights that are told only when they change.
     Where two sources give the same signal, the one listed first is believed while its value is not too old. A joined
     reading has the time of its newest value. A step of the clock back by more than ``hold_s`` forgets what was held.
     """
 
-    __slots__ = ("_cell", "_dirty", "_held", "_hold_ns", "_newest_ns", "_period_ns")
+    __slots__ = ("_cell", "_dirty", "_held", "_hold_by", "_hold_ns", "_newest_ns", "_period_ns")
 
-    def __init__(self, *, sample_s: float, hold_s: float) -> None:
+    def __init__(self, *, sample_s: float, hold_s: float, hold_by_signal: Mapping[str, float] | None = None) -> None:
         self._period_ns = max(1, round(sample_s * 1e9))
         self._hold_ns = round(hold_s * 1e9)
+        self._hold_by = {name: round(seconds * 1e9) for name, seconds in (hold_by_signal or {}).items()}
         self._held: dict[str, _Held] = {}
         self._cell = 0
         self._newest_ns = 0
@@ -43,7 +46,7 @@ class Joiner:
         self._dirty = self._dirty or cell == self._cell
         for name, value in sample.values.items():
             old = self._held.get(name)
-            if old is None or self._replaces(sample.time_ns, source, old):
+            if old is None or self._replaces(name, sample.time_ns, source, old):
                 self._held[name] = _Held(value, sample.time_ns, source)
         return done
 
@@ -52,11 +55,11 @@ class Joiner:
         if not self._dirty:
             return []
         self._dirty = False
-        oldest = self._newest_ns - self._hold_ns
-        self._held = {name: held for name, held in self._held.items() if held.time_ns >= oldest}
+        newest, by, hold = self._newest_ns, self._hold_by, self._hold_ns
+        self._held = {n: held for n, held in self._held.items() if newest - held.time_ns <= by.get(n, hold)}
         return [Sample(self._newest_ns, {name: held.value for name, held in self._held.items()})]
 
-    def _replaces(self, time_ns: int, source: int, old: _Held) -> bool:
+    def _replaces(self, name: str, time_ns: int, source: int, old: _Held) -> bool:
         if source == old.source:
             return time_ns >= old.time_ns
-        return source < old.source or time_ns - old.time_ns > self._hold_ns
+        return source < old.source or time_ns - old.time_ns > self._hold_by.get(name, self._hold_ns)

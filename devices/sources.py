@@ -8,6 +8,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
@@ -21,7 +22,15 @@ from devices.wire import Sample
 
 GROUP: Final = "fleetco2.sources"
 BUILT_IN: Final = (EntryPoint("csv", "devices.source_csv:make", GROUP),)
-IN_EXTRA: Final = {"simulated_vehicle": "server", "simulated_warehouse": "server", "parquet": "server"}
+IN_EXTRA: Final = {
+    "can": "can",
+    "firmware": "serial",
+    "modbus": "modbus",
+    "nmea": "gps",
+    "simulated_vehicle": "server",
+    "simulated_warehouse": "server",
+    "parquet": "server",
+}
 
 
 class Source(Protocol):
@@ -29,7 +38,8 @@ class Source(Protocol):
 
     An exception it raises is said and counted, and ``samples`` is called again after a back-off: a source that cannot
     begin anew keeps its place itself. A source that can wait (a replay) may have an attribute ``can_wait = True``: it is
-    asked for less while the outbox fills, where a live one has its oldest readings thinned.
+    asked for less while the outbox fills, where a live one has its oldest readings thinned. One that knows the time (a
+    receiver) may have an attribute ``anchor``: UTC [ns] and ``Context.monotonic`` [s] of the same moment, or None.
     """
 
     @property
@@ -85,3 +95,42 @@ def make(config: SourceConfig, context: Context) -> Source:
         mend = f"{config.kind!r} cannot be loaded ({error}); it needs: pip install 'fleetco2[{extra}]'"
         raise ConfigError(context.where, key, mend) from None
     return factory(config.options, context)
+
+
+def make_now_or_later(config: SourceConfig, context: Context) -> Source:
+    """The source, or one that is made when that becomes possible: a port that is not there yet must not stop the others."""
+    try:
+        return make(config, context)
+    except ConfigError:
+        return _Later(config, context)
+
+
+class _Later:
+    """A source that could not be made. Each call of ``samples`` tries again, and raises what is wrong."""
+
+    def __init__(self, config: SourceConfig, context: Context) -> None:
+        self._config = config
+        self._context = context
+        self._made: Source | None = None
+
+    @property
+    def name(self) -> str:
+        return self._config.name
+
+    @property
+    def can_wait(self) -> bool:
+        return bool(getattr(self._made, "can_wait", False))
+
+    @property
+    def anchor(self) -> tuple[int, float] | None:
+        anchor: tuple[int, float] | None = getattr(self._made, "anchor", None)
+        return anchor
+
+    async def samples(self) -> AsyncIterator[Sample]:
+        """Readings of the source, once it is made. ConfigError while it cannot be."""
+        if self._made is None:
+            self._made = make(self._config, self._context)
+        samples: Any = self._made.samples()
+        async with aclosing(samples):
+            async for sample in samples:
+                yield sample

@@ -1,4 +1,4 @@
-"""The gateway's link to a broker, over aiomqtt: publish with QoS 1, PUBACKs with their reason, messages of one topic.
+"""The gateway's link to a broker, over aiomqtt: publish with QoS 1, PUBACKs with their reason, messages of a few topics.
 
 aiomqtt 2.5 hides the reason code of a PUBACK and waits out its timeout when a broker hangs up before CONNACK.
 ``_Client`` opens both, on private names of the 2.x series; ``tests/system/test_gateway_broker.py`` fails if one goes.
@@ -61,11 +61,11 @@ class Link:
         """Give the link up; ``messages`` raises LinkError with ``reason``."""
         self._client.cut(reason)
 
-    async def messages(self) -> AsyncIterator[bytes]:
-        """Payloads of the subscribed topic. LinkError when the link is lost."""
+    async def messages(self) -> AsyncIterator[tuple[str, bytes]]:
+        """Topic and payload of what was subscribed. LinkError when the link is lost."""
         try:
             async for message in self._client.messages:
-                yield bytes(message.payload)
+                yield str(message.topic), bytes(message.payload)
         except aiomqtt.MqttError as error:
             raise LinkError(f"{self._address}: {_reason(error)}") from None
 
@@ -79,10 +79,10 @@ async def connect(
     password: str | None,
     base: Path,
     will: Will,
-    subscribe: str,
+    subscribe: Sequence[str],
     on_puback: Callable[[int, int], None],
 ) -> AsyncIterator[Link]:
-    """A link with ``subscribe`` subscribed. ``on_puback(token, reason)`` is called from the loop, reason 0 = taken.
+    """A link with the topics ``subscribe`` subscribed. ``on_puback(token, reason)`` is called from the loop, reason 0 = taken.
 
     The broker keeps no session: what it forgets, the gateway sends again. LinkError tells the address and what to mend.
     """
@@ -118,8 +118,9 @@ async def connect(
             granted = await client.subscribe_or_lose(subscribe)
         except aiomqtt.MqttError as error:
             raise LinkError(f"{address}: {_reason(error)}") from None
-        if any(_code(code) >= 0x80 for code in granted):
-            raise LinkError(f"{address} does not let {client_id} read {subscribe}; mend the broker's access rules")
+        refused = [topic for topic, code in zip(subscribe, granted, strict=False) if _code(code) >= 0x80]
+        if refused:
+            raise LinkError(f"{address} does not let {client_id} read {refused[0]}; mend the broker's access rules")
         yield Link(client, address)
     finally:
         await client.leave()
@@ -177,9 +178,9 @@ class _Client(aiomqtt.Client):
         info = self._client.publish(topic, payload, 1, retain)
         self._tokens[info.mid] = token
 
-    async def subscribe_or_lose(self, topic: str) -> Sequence[Any]:
-        """Reason codes of the SUBACK. aiomqtt would wait for one on a link that is lost meanwhile."""
-        granted = asyncio.ensure_future(self.subscribe(topic, qos=1))
+    async def subscribe_or_lose(self, topics: Sequence[str]) -> Sequence[Any]:
+        """Reason codes of the SUBACK, one a topic. aiomqtt would wait for one on a link that is lost meanwhile."""
+        granted = asyncio.ensure_future(self.subscribe([(topic, 1) for topic in topics]))
         try:
             either: list[asyncio.Future[Any]] = [granted, self._disconnected]
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)

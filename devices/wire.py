@@ -111,8 +111,21 @@ class Ack(msgspec.Struct, frozen=True):
     next: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
-class GatewayState(msgspec.Struct, frozen=True):
-    """On ``up/state``, retained: birth after connect, death as will. ``unconfirmed`` counts the readings kept."""
+class AppliedConfig(msgspec.Struct, frozen=True):
+    """The remote configuration in force: its version and the SHA-256 of its text, hex; ``refused`` = why the newest is not."""
+
+    version: Annotated[int, msgspec.Meta(ge=0)] = 0
+    sha256: str = ""
+    trial: bool = False
+    refused: str = ""
+
+
+class GatewayState(msgspec.Struct, frozen=True, omit_defaults=True):
+    """On ``up/state``, retained: birth after connect, death as will. ``unconfirmed`` counts the readings kept.
+
+    ``stuck`` names signals that stand still although others say they must move, ``missing`` sources that give nothing
+    because of a fault, ``undated`` counts readings that wait for the clock. ``config`` is None without remote configuration.
+    """
 
     status: Literal["online", "offline"]
     boot_id: BootId
@@ -120,6 +133,11 @@ class GatewayState(msgspec.Struct, frozen=True):
     unconfirmed: Annotated[int, msgspec.Meta(ge=0)]
     oldest_unsent_ns: TimeNs | None
     sources: tuple[str, ...]
+    clock: ClockSource = "none"
+    undated: Annotated[int, msgspec.Meta(ge=0)] = 0
+    missing: tuple[str, ...] = ()
+    stuck: tuple[str, ...] = ()
+    config: AppliedConfig | None = None
 
 
 class JsonReading(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -1,14 +1,19 @@
 """Emission factors: dated, immutable sets read from text, looked up by item and parameter, with unit, source and band.
 
 A set is one CSV in ``stream/factor_sets``; adding a set is adding a file. Nothing here reads a file: the caller hands in the
-text. A factor that is not in the set is an error that names it; nothing is guessed from a similar name.
+text. A factor that is not in the set is an error that names it; nothing is guessed from a similar name. A set answers in one
+GWP set only, so no report can add CO2e of two kinds.
 """
 
 import csv
+import difflib
+import hashlib
 import math
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 ELECTRICITY: Final = "electricity"
@@ -22,10 +27,31 @@ _ALIASES = {"petrol_avg": "petrol_e10"}
 U_TTW_REL = 0.02  # 95 %, relative: IPCC 72.6-74.8 g/MJ with EN 590 density, science reference section 8
 U_WTT_REL = 0.12  # 10-15 %, same table
 U_GRID_REL = 0.075  # annual national grid factor 5-10 %, same table
+ADBLUE_KG_PER_L: Final = 1.09  # 32.5 % urea solution, ISO 22241: 1.087-1.093 at 20 °C
+_FUEL_UNITS: Final = ("kgCO2e/l", "kgCO2e/kg", "kgCO2e/kWh gross CV", "kgCO2e/kWh net CV")
+_GRID_UNITS: Final = ("kgCO2e/kWh", "kgCO2/kWh")
+PARAMETERS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {  # name -> (meaning, the units it may be in)
+    "ttw": ("tank-to-wheel CO2e", (*_FUEL_UNITS, "kgCO2/l", "kgCO2/kg")),
+    "wtt": ("well-to-tank CO2e", _FUEL_UNITS),
+    "biogenic": ("biogenic CO2, outside the total", ("kgCO2/l", "kgCO2/kg")),
+    "density": ("mass of a litre at 15 °C", ("kg/l",)),
+    "lhv": ("lower (net) heating value", ("MJ/kg",)),
+    "generation": ("grid electricity as generated, location-based", _GRID_UNITS),
+    "td_loss": ("losses between power station and meter", _GRID_UNITS),
+    "upstream": ("supply of the power stations' fuel", _GRID_UNITS),
+    "life_cycle": ("grid electricity, generation and supply in one figure", _GRID_UNITS),
+    "gwp100": ("warming of a kilogram that leaks, over 100 years", ("kgCO2e/kg",)),
+}
 
 
 class FactorError(ValueError):
     """A factor is missing, ambiguous or has the wrong unit. The text names item, parameter and set."""
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """``"; nearest in spelling: a, b"``, or nothing where no known name looks like ``name``."""
+    close = difflib.get_close_matches(name, sorted(set(known)), n=4)
+    return f"; nearest in spelling: {', '.join(close)}" if close else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +78,72 @@ class Factor:
     notes: str
 
 
+CO2_ONLY: Final = "CO2 only"
+LIFE_CYCLE: Final = "life cycle"
+NO_GWP: Final = "n/a"
+_ASSESSMENT = re.compile(r"\b(?:SAR|TAR|AR\d)\b")
+
+
+@cache
+def _basis(parameter: str, unit: str, label: str) -> str:
+    if parameter in ("density", "lhv") or label.strip().lower() == NO_GWP:
+        return NO_GWP
+    if unit.startswith("kgCO2/") or label.strip().lower() == "co2 only":
+        return CO2_ONLY
+    if re.search(r"life.?cycle", label, re.IGNORECASE):
+        return LIFE_CYCLE
+    found = set(_ASSESSMENT.findall(label))
+    if len(found) != 1:
+        raise FactorError(f"gwp_set {label!r} is not one of AR4, AR5, AR6, {CO2_ONLY}, {LIFE_CYCLE}, {NO_GWP}")
+    return str(found.pop())
+
+
+def gwp_basis(factor: Factor) -> str:
+    """What the gases of a row were weighed with: ``"AR4"``, ``"AR5"``, ``"AR6"``.
+
+    ``"CO2 only"``, ``"life cycle"`` and ``"n/a"`` (densities, heating values) may stand beside any of them: the first has
+    no other gas, the second comes as one published figure whose gases cannot be taken apart. Raises FactorError.
+    """
+    return _basis(factor.parameter, factor.unit, factor.gwp_set)
+
+
+def is_gwp_set(basis: str) -> bool:
+    """Whether a basis weighs several gases, so that it must not be mixed with another."""
+    return basis not in (CO2_ONLY, LIFE_CYCLE, NO_GWP)
+
+
 @dataclass(frozen=True, slots=True)
 class FactorSet:
-    """A set of factors under one name. ``rows`` by (item, parameter)."""
+    """A set of factors under one name. ``rows`` by (item, parameter), ``sha256`` of the text it was read from.
+
+    ``gwp_example`` is a row of the GWP set that most of its rows use, the only one that it answers in; None where no row
+    has one.
+    """
 
     name: str
     rows: Mapping[tuple[str, str], Factor]
+    gwp_example: Factor | None = None
+    sha256: str = ""
+
+    def gwp_sets(self) -> Counter[str]:
+        """Rows by ``gwp_basis``."""
+        return Counter(gwp_basis(f) for f in self.rows.values())
 
     def get(self, item: str, parameter: str, *units: str) -> Factor:
-        """The factor, checked to be in one of ``units``. Raises FactorError."""
+        """The factor, checked to be in one of ``units`` and of the GWP set of the whole set. Raises FactorError."""
         factor = self.rows.get((item, parameter))
         if factor is None:
             raise FactorError(f"factor set {self.name} has no {parameter!r} for {item!r}")
         if units and factor.unit not in units:
             raise FactorError(
                 f"factor set {self.name}: {item} {parameter} is in {factor.unit!r}, wanted {' or '.join(units)}"
+            )
+        basis, example = gwp_basis(factor), self.gwp_example
+        if example is not None and is_gwp_set(basis) and basis != gwp_basis(example):
+            raise FactorError(
+                f"factor set {self.name} mixes GWP sets: {item} {parameter} ({factor.source_id}) is {basis}, but"
+                f" {example.item} {example.parameter} ({example.source_id}) is {gwp_basis(example)}, as most of the set;"
+                " one report has one GWP set"
             )
         return factor
 
@@ -83,22 +160,46 @@ def _number(text: str) -> float:
     return float(text) if text else math.nan
 
 
+def _parse_row(row: Mapping[str, str]) -> Factor:
+    """One checked row. Raises FactorError, KeyError, TypeError or ValueError without saying where."""
+    fields: dict[str, Any] = {k: _number(v) if k in _NUMBERS else v for k, v in row.items()}
+    factor = Factor(**{**fields, "item": row["item"].strip().lower()})
+    if factor.parameter not in PARAMETERS:
+        raise FactorError(f"unknown parameter {factor.parameter!r}{near(factor.parameter, PARAMETERS)}")
+    units = PARAMETERS[factor.parameter][1]
+    if factor.unit not in units:
+        basis = " (a kWh of fuel must tell its calorific basis)" if factor.unit.endswith("kWh") else ""
+        raise FactorError(f"{factor.item} {factor.parameter} is in {factor.unit!r}, not in {' or '.join(units)}{basis}")
+    if not math.isfinite(factor.value):
+        raise FactorError(f"{factor.item} {factor.parameter} has no value")
+    if factor.low > factor.value or factor.high < factor.value:
+        raise FactorError(
+            f"{factor.item} {factor.parameter} {factor.value} is outside its band {factor.low} to {factor.high}"
+        )
+    gwp_basis(factor)
+    return factor
+
+
 def parse_factors(name: str, text: str) -> FactorSet:
-    """Read a set from CSV text. Raises FactorError naming set and line for a bad value or a doubled key."""
+    """Read a set from CSV text. Items are taken in lower case, so the case of a zone's name does not matter.
+
+    Raises FactorError naming set and line for a bad value, an unknown parameter, a unit that is not one of the
+    parameter's, a value outside its band, an unknown GWP set, or a doubled key.
+    """
     rows: dict[tuple[str, str], Factor] = {}
     for line, row in enumerate(csv.DictReader(text.splitlines()), start=2):
         try:
-            fields: dict[str, Any] = {k: _number(v) if k in _NUMBERS else v for k, v in row.items()}
-            factor = Factor(**fields)
-        except (KeyError, TypeError, ValueError) as e:
+            factor = _parse_row(row)
+        except (AttributeError, KeyError, TypeError, ValueError) as e:
             raise FactorError(f"factor set {name}, line {line}: {e}") from e
         key = (factor.item, factor.parameter)
         if key in rows:
             raise FactorError(f"factor set {name}, line {line}: {key} stands twice")
-        if not math.isfinite(factor.value):
-            raise FactorError(f"factor set {name}, line {line}: {key} has no value")
         rows[key] = factor
-    return FactorSet(name, rows)
+    weighed = [f for f in rows.values() if is_gwp_set(gwp_basis(f))]
+    usual = Counter(gwp_basis(f) for f in weighed).most_common(1)
+    example = next((f for f in weighed if gwp_basis(f) == usual[0][0]), None) if usual else None
+    return FactorSet(name, rows, example, hashlib.sha256(text.encode()).hexdigest())
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,14 +241,22 @@ def _blend(factors: FactorSet, bio: str, base: str, share: float) -> FuelFactors
     )
 
 
+def blend_parts(fuel: str) -> tuple[str, str, float] | None:
+    """(biofuel, base fuel, volume share of the biofuel) of a blend's name such as ``diesel_b7``; None for any other name."""
+    for pattern, bio, base in _BLENDS.values():
+        match = pattern.match(fuel)
+        if match:
+            return bio, base, int(match[1]) / 100
+    return None
+
+
 def fuel_factors(factors: FactorSet, fuel: str) -> FuelFactors:
     """Factors of a fuel or of a blend by volume (``diesel_b7``, ``hvo30``, ``petrol_e10``). Raises FactorError."""
     fuel = _ALIASES.get(fuel, fuel)
     if (fuel, "ttw") not in factors.rows:
-        for pattern, bio, base in _BLENDS.values():
-            match = pattern.match(fuel)
-            if match:
-                return _blend(factors, bio, base, int(match[1]) / 100)
+        parts = blend_parts(fuel)
+        if parts:
+            return _blend(factors, *parts)
         known = sorted({item for item, parameter in factors.rows if parameter == "ttw"})
         raise FactorError(
             f"factor set {factors.name} has no fuel {fuel!r}; it has {', '.join(known)} and blends such as diesel_b7"
@@ -155,17 +264,22 @@ def fuel_factors(factors: FactorSet, fuel: str) -> FuelFactors:
     ttw = factors.get(fuel, "ttw", "kgCO2e/l", "kgCO2e/kg")
     unit = ttw.unit.rpartition("/")[2]
     wtt = factors.value(fuel, "wtt", f"kgCO2e/{unit}")
-    biogenic = factors.rows.get((fuel, "biogenic"))
+    has_biogenic = (fuel, "biogenic") in factors.rows
     return FuelFactors(
         unit=unit,
         ttw=ttw.value,
         wtt=wtt,
         co2=ttw.co2,
-        biogenic=biogenic.value if biogenic else 0.0,
+        biogenic=factors.value(fuel, "biogenic", f"kgCO2/{unit}") if has_biogenic else 0.0,
         density=factors.value(fuel, "density", "kg/l") if unit == "l" else 1.0,
         lhv=factors.value(fuel, "lhv", "MJ/kg") if (fuel, "lhv") in factors.rows else math.nan,
         u_rel=_combined_u_rel(ttw.value, wtt),
     )
+
+
+def adblue_co2_kg_per_l(factors: FactorSet) -> float:
+    """Fossil CO2 of a litre of AdBlue [kg/L], from its urea: 12/60 x 0.325 x 44/12 x density. Raises FactorError."""
+    return factors.value("adblue", "ttw", "kgCO2/kg") * ADBLUE_KG_PER_L
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,14 +292,20 @@ class GridFactors:
 
 
 def grid_factors(factors: FactorSet, zone: str) -> GridFactors:
-    """Location-based factors of a grid zone. Raises FactorError for a zone the set does not have: never filled from a neighbour."""
-    rows, zone = factors.rows, zone.lower()
+    """Location-based factors of a grid zone, upper or lower case. FactorError for a zone the set does not have: never filled
+    from a neighbour.
+    """
+    rows, zone = factors.rows, zone.strip().lower()
     if (zone, "life_cycle") in rows:
-        return GridFactors(math.nan, rows[zone, "life_cycle"].value, U_GRID_REL)
+        return GridFactors(math.nan, factors.value(zone, "life_cycle"), U_GRID_REL)
     if (zone, "generation") not in rows:
-        raise FactorError(f"factor set {factors.name} has no grid zone {zone!r}; it has {', '.join(factors.zones())}")
-    generation = rows[zone, "generation"].value
-    extra = [rows[zone, p].value for p in ("td_loss", "upstream") if (zone, p) in rows]
+        zones = factors.zones()
+        raise FactorError(
+            f"factor set {factors.name} has no grid zone {zone!r} among its {len(zones)}{near(zone, zones)};"
+            f" `python -m stream factors list {factors.name}` prints all"
+        )
+    generation = factors.value(zone, "generation")
+    extra = [factors.value(zone, p) for p in ("td_loss", "upstream") if (zone, p) in rows]
     upstream = sum(extra) if extra else math.nan
     u = math.hypot(generation * U_GRID_REL, upstream * U_WTT_REL) / (generation + upstream)
     return GridFactors(generation, generation + upstream, u)

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stream.columns import ASSET_KINDS
-from stream.factors import ELECTRICITY, ClassTable, FactorError, FactorSet, fuel_factors, grid_factors
+from stream.factors import ELECTRICITY, ClassTable, FactorError, FactorSet, FuelFactors, fuel_factors, grid_factors
 
 STAGES = ("trunk", "last_mile", "return", "reposition", "other")
 UNKNOWN_LOAD_SHARE = (
@@ -127,7 +127,9 @@ def _pick(own: float | None, default: float) -> float:
     return default if own is None else own
 
 
-def _vehicle_params(p: np.void, v: Vehicle, factors: FactorSet, classes: ClassTable) -> None:
+def _vehicle_params(
+    p: np.void, v: Vehicle, factors: FactorSet, classes: ClassTable, fuels: dict[str, FuelFactors]
+) -> None:
     defaults = classes.get(v.vehicle_class)
     if defaults is None:
         raise ValueError(
@@ -152,7 +154,7 @@ def _vehicle_params(p: np.void, v: Vehicle, factors: FactorSet, classes: ClassTa
         eta = defaults.eta_charge if defaults.eta_charge > 0 else ETA_CHARGE_DEFAULT
         p["has_battery"], p["grid_total"], p["grid_u_rel"] = 1, grid.total / eta, grid.u_rel
         return
-    fuel = fuel_factors(factors, v.fuel)
+    fuel = fuels.get(v.fuel) or fuels.setdefault(v.fuel, fuel_factors(factors, v.fuel))
     p["has_fuel"], p["fuel_is_gas"] = 1, int(fuel.unit == "kg")
     p["fuel_ttw"], p["fuel_wtt"], p["fuel_co2"] = fuel.ttw, fuel.wtt, fuel.co2
     p["fuel_biogenic"], p["fuel_u_rel"], p["fuel_kg_per_l"] = fuel.biogenic, fuel.u_rel, fuel.density
@@ -194,6 +196,7 @@ def build_fleet(
             params[name] = np.nan
     params["asset"] = np.arange(len(devices))
     params["route"] = -1
+    fuels: dict[str, FuelFactors] = {}
     for i, v in enumerate(vehicles):
         p = params[i]
         p["kind"] = ASSET_KINDS.index("vehicle")
@@ -201,7 +204,10 @@ def build_fleet(
             if v.route not in route_index:
                 raise ValueError(f"vehicle {v.vehicle}: route {v.route!r} is not in routes.csv")
             p["route"] = route_index[v.route]
-        _vehicle_params(p, v, factors, classes)
+        try:
+            _vehicle_params(p, v, factors, classes, fuels)
+        except FactorError as e:
+            raise ValueError(f"vehicle {v.vehicle}: {e}") from e
     for i, w in enumerate(warehouses, start=len(vehicles)):
         params[i]["kind"] = ASSET_KINDS.index("warehouse")
         try:

@@ -69,7 +69,7 @@ def engine_fuel_g_per_h(
     """
     if wheel_w < 0.0 and v_ms * 3.6 > FUEL_CUT_KMH:
         return 0.0
-    if v_ms * 3.6 < 1.0 and wheel_w <= 0.0:
+    if wheel_w <= 0.0:
         return idle_g_per_h
     engine_kw = min(max(wheel_w, 0.0) / 1000.0 / ETA_DRIVELINE + aux_kw, p_rated_kw)
     return max(a * p_rated_kw + b * engine_kw, idle_g_per_h)

@@ -78,7 +78,7 @@ class Hal:
         raise NotImplementedError
 
     def pulses_irq(self, on_edge: object) -> None:
-        """Have ``on_edge(input, active, ticks_ms)`` called at every edge of the pulse inputs, in an interrupt."""
+        """Have ``on_edge(input, closed, ticks_ms)`` called now with each input's level, then at each edge in an interrupt."""
         raise NotImplementedError
 
     def lock(self) -> int:

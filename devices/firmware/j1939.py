@@ -2,7 +2,8 @@
 
 Codes that are no value never become one: of the highest byte, 0xFB to 0xFD are reserved, 0xFE is an error, 0xFF is "not
 available". Of several addresses that send a signal the first one with a value is believed until it falls silent or has
-none any more. A value is repeated until it is as old as its group allows, then it is absent.
+none any more; a counter's first one for good, because another unit's total is another total. A value is repeated until it
+is as old as its group allows, then it is absent.
 """
 
 from . import record
@@ -23,6 +24,7 @@ SIGNALS = (
     (0xFE70, 1760, 2, 2, 30_000),  # CVW gross combination weight, 10 kg; byte order to be checked on a vehicle
 )
 FUEL_FINE, FUEL, DISTANCE, FUEL_RATE, TACHO, WHEEL, RPM, WEIGHT = range(8)
+COUNTERS = (FUEL_FINE, FUEL, DISTANCE)
 PGNS = tuple([signal[0] for signal in SIGNALS])
 VALUE, RESERVED, ERROR, NOT_AVAILABLE = range(4)
 
@@ -58,8 +60,8 @@ class Bus:
 
     def __init__(self) -> None:
         n = len(SIGNALS)
-        self._raw = [0] * n
-        self._source = [-1] * n
+        self._raw = [-1] * n  # -1 = absent
+        self._source = [-1] * n  # the address that is believed, -1 = none yet
         self._at = [0] * n
         self._frame_at = -ALIVE_MS - 1
         self._second_at = -SECOND_SOURCE_MS - 1
@@ -76,9 +78,7 @@ class Bus:
 
     def value(self, index: int, now: int) -> int:
         """Raw code of a signal, or -1 if it has no value or too old a one."""
-        if self._source[index] < 0 or now - self._at[index] > SIGNALS[index][4]:
-            return -1
-        return self._raw[index]
+        return self._raw[index] if now - self._at[index] <= SIGNALS[index][4] else -1
 
     def fields(self, now: int) -> tuple[int, int, int, int, int, int]:
         """(fuel total, odometer, fuel rate, speed, engine speed, gross weight), all bits set where absent."""
@@ -113,10 +113,12 @@ class Bus:
         return 0 <= self.speed(now) < STANDING_SPEED
 
     def _take(self, index: int, raw: int, source: int, now: int) -> None:
-        owner = self._source[index] if now - self._at[index] <= SIGNALS[index][4] else -1
+        owner = self._source[index]
+        if index not in COUNTERS and self.value(index, now) < 0:
+            owner = -1
         if classify(raw, SIGNALS[index][3]) != VALUE:
             if source == owner:
-                self._source[index] = -1
+                self._raw[index] = -1
         elif owner < 0 or source == owner:
             self._raw[index], self._source[index], self._at[index] = raw, source, now
         else:

@@ -3,7 +3,7 @@
 from .clock import Clock
 from .hal import Hal
 from .link import Link
-from .record import AFTER_WATCHDOG
+from .record import AFTER_WATCHDOG, head
 from .ring import Ring
 from .state import State
 
@@ -63,6 +63,8 @@ class Node:
         self.ring.rewind(self.ring.acked)
         self._saved_acked = self.ring.acked
         self.boot_id = hal.random_u32()
+        if self.ring.last and head(self.ring.last)[1] == self.boot_id:
+            self.boot_id = self.boot_id % 0xFFFFFFFF + 1
         self._sensors.begin(hal, self.state, self.ring.last)
         self.link = Link(hal, self.ring, self.state, self.boot_id, self._baud // 10 // LINE_PART)
         self._clock.now(hal.ticks_ms())
@@ -74,7 +76,9 @@ class Node:
         self._sensors.poll(now)
         must_save = False
         if now >= self._due:
-            self._due = self._due + self._interval_ms if now - self._due < self._interval_ms else now + self._interval_ms
+            self._due = (
+                self._due + self._interval_ms if now - self._due < self._interval_ms else now + self._interval_ms
+            )
             self._record(now)
             must_save = self._sensors.state_changed()
         try:

@@ -17,7 +17,7 @@
     warehouse  3 x u32 low and 3 x u16 high part of three pulse counts · u16 pulses too short to be one, modulo 2^16
     beat       u32 ring_id · u32 acked · u32 next · u32 oldest · u16 bad frames received · u16 failed flash writes;
                ``seq`` is ``next``, ``t_ms`` the moment of sending
-    anchor     u64 UTC in ms at t_ms 0 of ``boot_id``, zeros; ``seq`` and ``t_ms`` are 0
+    anchor     u64 UTC in ms at ``t_ms`` of the start ``boot_id``, zeros; ``seq`` is 0
 
 All bits set = not measured. Signals of the bus keep the raw codes of J1939, of which 0xFB.. and above are no values. There
 are integers only: boards have single-precision floats, and the same inputs must give the same bytes everywhere.
@@ -61,7 +61,9 @@ _BEAT = "<IIIIHH"
 
 def pack(kind: int, boot_id: int, seq: int, t_ms: int, fields: bytes, flags: int) -> bytes:
     """A record; ``fields`` of 20 bytes; ``t_ms`` and ``seq`` are taken modulo 2^32."""
-    body = struct.pack(_HEAD, MAGIC, VERSION, kind, boot_id, seq & NA32, t_ms & NA32) + fields + struct.pack("<H", flags)
+    body = (
+        struct.pack(_HEAD, MAGIC, VERSION, kind, boot_id, seq & NA32, t_ms & NA32) + fields + struct.pack("<H", flags)
+    )
     return body + struct.pack("<I", crc32(body) & NA32)
 
 
@@ -85,7 +87,9 @@ def truck_fields(
     fuel_total: int, odometer: int, fuel_rate: int, speed: int, rpm: int, gross: int, load_kg: int, axle_kg: int
 ) -> bytes:
     """Fields of a truck: raw codes of the bus, and two loads in kg, NA16 = none."""
-    return struct.pack(_TRUCK, fuel_total, odometer, fuel_rate, speed, rpm, gross, load_code(load_kg), load_code(axle_kg))
+    return struct.pack(
+        _TRUCK, fuel_total, odometer, fuel_rate, speed, rpm, gross, load_code(load_kg), load_code(axle_kg)
+    )
 
 
 def load_code(kg: int) -> int:
@@ -110,6 +114,6 @@ def beat_fields(ring_id: int, acked: int, following: int, oldest: int, bad_frame
     return struct.pack(_BEAT, ring_id, acked, following, oldest, min(bad_frames, NA16), min(failed_writes, NA16))
 
 
-def anchor_fields(start_utc_ms: int) -> bytes:
+def anchor_fields(utc_ms: int) -> bytes:
     """Fields of an anchor."""
-    return struct.pack("<Q", start_utc_ms) + bytes(12)
+    return struct.pack("<Q", utc_ms) + bytes(12)

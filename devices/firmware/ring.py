@@ -19,7 +19,9 @@ MAGIC = 0x4752  # "RG"
 VERSION = 1
 HEADER_SIZE = 20
 LEAST_SECTORS = 3  # one in use, one being erased, and one that still has the newest record of before
-SLOTS_TRIED = 8  # places that may refuse one record before the flash is called broken
+TRIES = (
+    4  # slots or sectors that may refuse one record: a bad place is passed over, a bad flash is not erased to the end
+)
 SLOTS_LOOKED_AT = 128  # slots read in one call of next_record: more than a sector has, a few ms at most
 _HEADER = "<HBBIIII"
 
@@ -71,7 +73,7 @@ class Ring:
     def append(self, kind: int, boot_id: int, t_ms: int, fields: bytes, flags: int) -> int:
         """Keep a record; gives its seq. OSError if the flash does not keep it: then nothing was written."""
         data = record.pack(kind, boot_id, self.next, t_ms, fields, flags)
-        for _ in range(SLOTS_TRIED):
+        for _ in range(TRIES):
             if self._slot >= self._slots and not self._advance():
                 continue
             at = self._address(self._sector, self._slot)

@@ -91,6 +91,7 @@ class Truck(Sensors):
         if max(loads) - min(loads) <= self._settings.spread_kg:
             self._state.tare, self._state.has_tare = median(self._tare), True
             self._tared, self._released = True, False
+            self._load.add(None, False)  # what came before is of the old zero
         self._tare = []
 
 
@@ -98,6 +99,5 @@ def main(settings: TruckSettings) -> None:
     """Run on the board; never returns."""
     from .hal_stm32 import Stm32Hal
 
-    hal = Stm32Hal(baud=settings.baud)
-    hal.open_can()
+    hal = Stm32Hal(settings.baud, settings.interval_ms, True)
     run(hal, Truck(settings), settings.interval_ms, settings.baud)

@@ -51,4 +51,4 @@ def main(settings: WarehouseSettings) -> None:
     """Run on the board; never returns."""
     from .hal_stm32 import Stm32Hal
 
-    run(Stm32Hal(baud=settings.baud), Warehouse(settings), settings.interval_ms, settings.baud)
+    run(Stm32Hal(settings.baud, settings.interval_ms, False), Warehouse(settings), settings.interval_ms, settings.baud)

@@ -118,3 +118,26 @@ def test_the_password_comes_from_the_environment_only() -> None:
 def test_every_key_is_explained_in_the_help(struct: type) -> None:
     explained = {key for key, _, _ in keys(struct)}
     assert set(struct.__annotations__) - explained <= {"broker", "tls"}  # the tables, explained by their own keys
+
+
+def test_a_limit_for_what_is_no_signal_is_named(tmp_path: Path) -> None:
+    error = refused(tmp_path, GOOD.replace("[broker]", "hold = { speed_kmhh = 3 }\n[broker]", 1))
+    assert (error.key, error.mend) == ("hold.speed_kmhh", "is no signal; did you mean speed_kmh?")
+
+
+def test_files_that_systemd_hands_over_stand_for_those_of_the_same_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    (credentials / "device.key").write_text("")
+    for name in ("device.pem", "ca.pem"):
+        (tmp_path / name).write_text("")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(credentials))
+    text = (
+        'device = "truck-01"\ntenant = "acme"\n[broker]\nhost = "b"\n'
+        'tls = { ca = "ca.pem", cert = "device.pem", key = "device.key" }\n[[source]]\nkind = "csv"\n'
+    )
+    tls = load(written(tmp_path, text)).gateway.broker.tls
+    assert tls is not None
+    assert (tls.ca, tls.cert, tls.key) == ("ca.pem", "device.pem", str(credentials / "device.key"))

@@ -40,7 +40,7 @@ def test_check_tells_that_all_is_in_order(tmp_path: Path, capsys: pytest.Capture
     [
         ("batchs = 1\n", '[[source]]\nkind = "csv"\npath = "trip.csv"\n', "did you mean batch_s?"),
         ("", "", "no source is configured"),
-        ("", '[[source]]\nkind = "can"\n', "installed are"),
+        ("", '[[source]]\nkind = "no-such-kind"\n', "installed are"),
         ("", '[[source]]\nkind = "csv"\npath = "none.csv"\n', "none.csv"),
         ("", 'password_env = "NOT_SET_ANYWHERE"\n[[source]]\nkind = "csv"\npath = "trip.csv"\n', "NOT_SET_ANYWHERE"),
     ],

@@ -3,13 +3,18 @@
 import asyncio
 import random
 import socket
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+import msgspec
+
+from devices.clock import BUILD_NS, ClockState, Timekeeper
 from devices.config import Broker, GatewayConfig
 from devices.core import Say
 from devices.counters import Counters
 from devices.gateway import ROOM_BATCHES, Gateway
+from devices.remote_config import RemoteConfig, Signed
 from devices.wire import Sample
 
 START_NS = 1_700_000_000_000_000_000
@@ -33,6 +38,7 @@ class Script:
     given: int = 0
     through: asyncio.Event = field(default_factory=asyncio.Event)
     started: int = 0
+    anchor: tuple[int, float] | None = None
 
     async def samples(self) -> AsyncIterator[Sample]:
         self.started += 1
@@ -134,3 +140,76 @@ def test_the_last_joined_reading_is_not_lost_at_the_end() -> None:
             return (await done).sent
 
     assert asyncio.run(scene()) == 1
+
+
+def test_readings_that_wait_for_the_clock_survive_another_configuration() -> None:
+    boot, known = 50 * 10**9, [False]
+    base = nowhere(clock="auto", source=({"kind": "script", "name": "first"},), config_trial_s=86_400)
+    scripts = {"first": Script("first", []), "second": Script("second", [])}
+    for name, script in scripts.items():
+        script.steps = [Sample(boot + k * 10**9, {"odometer_m": float(k)}) for k in range(5 if name == "first" else 3)]
+    text = '[[source]]\nkind = "script"\nname = "second"\n'
+    message = msgspec.json.encode(Signed(version=1, config=text, signature=""))
+
+    async def scene() -> tuple[int, int]:
+        counters, heard = Counters(), asyncio.Event()
+        clock = Timekeeper(
+            counters,
+            wall=lambda: BUILD_NS + boot,
+            boot=lambda: boot + (10**9 if known[0] else 0),
+            system=lambda: ClockState("ntp", 20) if known[0] else ClockState(),
+        )
+        gateway = Gateway(
+            base,
+            [scripts["first"]],
+            rng=Hasty(1),
+            counters=counters,
+            clock=clock,
+            remote=RemoteConfig(base, lambda _m, _s: True, counters=counters, check=lambda _: None),
+            make_source=lambda source: scripts[source.name],
+            say=lambda what: heard.set() if what.event == "clock_known" else None,
+        )
+        async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as tasks:
+            stop = asyncio.Event()
+            done = tasks.create_task(gateway.run(stop))
+            await scripts["first"].through.wait()
+            gateway.on_message("fleet/v1/acme/truck-01/dn/config", message)
+            await scripts["second"].through.wait()
+            before = gateway.figures().sent
+            known[0] = True
+            await heard.wait()
+            stop.set()
+            await done
+            return before, gateway.figures().sent
+
+    assert asyncio.run(scene()) == (0, 8)
+
+
+def test_a_receiver_among_the_sources_dates_the_others() -> None:
+    boot_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    can, gps = Script("can", [Sample(boot_ns, {"odometer_m": 1.0})]), Script("gps", [])
+    chosen = nowhere(clock="auto")
+
+    async def scene() -> tuple[int, str, int]:
+        counters, known = Counters(), asyncio.Event()
+        clock = Timekeeper(counters, wall=lambda: 0, system=ClockState)
+        gateway = Gateway(
+            chosen,
+            [can, gps],
+            rng=Hasty(1),
+            counters=counters,
+            clock=clock,
+            say=lambda what: known.set() if what.event == "clock_known" else None,
+        )
+        async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as tasks:
+            stop = asyncio.Event()
+            done = tasks.create_task(gateway.run(stop))
+            await can.through.wait()
+            before = gateway.figures().sent
+            gps.anchor = (BUILD_NS + 10**9, time.monotonic())
+            await known.wait()
+            stop.set()
+            await done
+            return before, gateway.health().clock, gateway.figures().sent
+
+    assert asyncio.run(scene()) == (0, "gps", 1)

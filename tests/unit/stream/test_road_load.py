@@ -82,7 +82,7 @@ def test_steady_fuel_against_published_curves(
 def test_fuel_limits() -> None:
     idle = 2170.0
     assert engine_fuel_g_per_h(-50_000.0, 20.0, 4.0, 330.0, 9.0, 190.0, idle) == 0.0
-    assert engine_fuel_g_per_h(-5_000.0, 2.0, 4.0, 330.0, 9.0, 190.0, idle) >= idle
+    assert engine_fuel_g_per_h(-5_000.0, 2.0, 4.0, 330.0, 9.0, 190.0, idle) == idle
     assert engine_fuel_g_per_h(0.0, 0.0, 4.0, 330.0, 9.0, 190.0, idle) == idle
     assert engine_fuel_g_per_h(9e9, 20.0, 4.0, 330.0, 9.0, 190.0, idle) == pytest.approx(9 * 330 + 190 * 330)
 
