@@ -17,6 +17,7 @@ from typing import TextIO
 import msgspec
 
 from devices import fitter, health
+from devices.actions import Figures
 from devices.clock import Timekeeper, wall_ns
 from devices.config import (
     Broker,
@@ -30,7 +31,6 @@ from devices.config import (
     password,
     source_configs,
 )
-from devices.core import Figures
 from devices.counters import Counters
 from devices.gateway import Gateway, offer_time
 from devices.install import install

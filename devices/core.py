@@ -16,13 +16,14 @@ from typing import Final
 
 import msgspec
 
+from devices.actions import About, Action, Connect, Drop, Figures, Publish, Say
 from devices.clock import ClockLog, ClockState, coarse
 from devices.config import GatewayConfig
 from devices.counters import Counters
 from devices.outbox import Outbox
 from devices.patience import Patience
 from devices.signals import SIGNALS
-from devices.wire import Ack, AppliedConfig, GatewayState, Sample, encode_batch, topic
+from devices.wire import Ack, GatewayState, Sample, encode_batch, topic
 
 FIRST_BATCHES_S: Final = (
     1.0  # after a connect the live period begins here and doubles up to batch_s: figures come quickly
@@ -40,71 +41,6 @@ STABLE_S: Final = 60.0  # a link that held this long resets the back-off
 NOT_DELIVERED: Final = {0x10: "no subscriber", 0x87: "not authorized", 0x97: "quota exceeded"}
 _BOUNDS: Final = {s.name: (s.low, s.high) for s in SIGNALS}
 _LATEST_NS: Final = 2**63 - 1
-
-
-@dataclass(frozen=True, slots=True)
-class Publish:
-    """Hand a message to the link with QoS 1; the PUBACK comes back with ``token``."""
-
-    token: int
-    topic: str
-    payload: bytes
-    retain: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Connect:
-    """Connect after ``delay_s``, with ``state(online=False)`` as the will."""
-
-    delay_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Drop:
-    """Cut the link; ``on_disconnected`` follows with ``reason``."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Say:
-    """Something a person should know: a constant event name and its detail."""
-
-    event: str
-    detail: str
-
-
-Action = Publish | Connect | Drop | Say
-
-
-@dataclass(frozen=True, slots=True)
-class About:
-    """What ``up/state`` says beside the figures; a change is published, except of ``undated`` alone."""
-
-    sources: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
-    stuck: tuple[str, ...] = ()
-    undated: int = 0
-    config: AppliedConfig | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """What a gateway has done so far. Readings, except where the name says otherwise."""
-
-    device: str
-    boot_id: int
-    sent: int  # numbered, so they will be sent
-    confirmed: int
-    kept_rows: int
-    thinned: int
-    reconnects: int
-    connected: bool
-
-    @property
-    def unconfirmed(self) -> int:
-        """Readings the server has not confirmed."""
-        return self.sent - self.confirmed
 
 
 @dataclass(slots=True)

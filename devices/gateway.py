@@ -13,9 +13,10 @@ from math import inf
 from pathlib import Path
 from typing import Final
 
+from devices.actions import About, Action, Connect, Drop, Figures, Publish, Say
 from devices.clock import Timekeeper
 from devices.config import GatewayConfig, SourceConfig, source_configs
-from devices.core import RETRY_MOST_S, STABLE_S, About, Action, Connect, Drop, Figures, GatewayCore, Publish, Say
+from devices.core import RETRY_MOST_S, STABLE_S, GatewayCore
 from devices.counters import Counters
 from devices.health import Health, SourceHealth
 from devices.intake import Intake

@@ -19,8 +19,8 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from devices.actions import Say
 from devices.config import ConfigError, GatewayConfig, convert, source_configs
-from devices.core import Say
 from devices.counters import Counters
 from devices.signing import Verify
 from devices.wire import AppliedConfig

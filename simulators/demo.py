@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
+from devices.actions import Say
 from devices.config import Broker, GatewayConfig
-from devices.core import Say
 from devices.counters import Counters
 from devices.gateway import Gateway
 from devices.sources import Source

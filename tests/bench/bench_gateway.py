@@ -19,8 +19,9 @@ from typing import Final
 import aiomqtt
 import msgspec
 
+from devices.actions import Action, Publish
 from devices.config import Broker, GatewayConfig
-from devices.core import Action, GatewayCore, Publish
+from devices.core import GatewayCore
 from devices.counters import Counters
 from devices.wire import HEADER, Ack
 from tests.bench.bench_wire import stop_go_trip

@@ -19,8 +19,8 @@ import aiomqtt
 import msgspec
 import pytest
 
+from devices.actions import Say
 from devices.config import Broker, GatewayConfig, Tls
-from devices.core import Say
 from devices.counters import Counters
 from devices.gateway import Gateway, run
 from devices.wire import Ack, GatewayState, Sample

@@ -6,9 +6,10 @@ import time
 import msgspec
 import pytest
 
+from devices.actions import Publish
 from devices.clock import ClockState, wall_ns
 from devices.config import GatewayConfig
-from devices.core import GatewayCore, Publish
+from devices.core import GatewayCore
 from devices.counters import Counters
 from devices.wire import CLOCK_SOURCES, ClockSource, Sample
 from ingest.decode import Message, decode

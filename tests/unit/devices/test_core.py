@@ -11,8 +11,9 @@ import msgspec
 import numpy as np
 import pytest
 
+from devices.actions import Action, Connect, Drop, Publish, Say
 from devices.config import Broker, GatewayConfig
-from devices.core import Action, Connect, Drop, GatewayCore, Publish, Say
+from devices.core import GatewayCore
 from devices.counters import Counters
 from devices.signals import SIGNALS
 from devices.wire import MAX_PACKET_BYTES, Ack, GatewayState, Sample

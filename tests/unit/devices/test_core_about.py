@@ -5,9 +5,10 @@ import random
 import msgspec
 import numpy as np
 
+from devices.actions import About, Action, Publish
 from devices.clock import ClockState
 from devices.config import Broker, GatewayConfig
-from devices.core import STATE_GAP_S, About, Action, GatewayCore, Publish
+from devices.core import STATE_GAP_S, GatewayCore
 from devices.counters import Counters
 from devices.wire import CLOCK_SOURCES, Ack, AppliedConfig, GatewayState, Sample
 from ingest.decode import Message, decode

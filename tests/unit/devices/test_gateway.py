@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from devices.actions import Say
 from devices.clock import BUILD_NS, ClockState, Timekeeper
 from devices.config import Broker, GatewayConfig
-from devices.core import Say
 from devices.counters import Counters
 from devices.gateway import ROOM_BATCHES, Gateway
 from devices.remote_config import RemoteConfig, Signed
