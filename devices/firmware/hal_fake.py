@@ -86,6 +86,7 @@ class FakeHal(Hal):
         self.slip = 0  # this pulse of the next conversion gets lost
         self.hx_pulses: list[int] = []  # pulses that each conversion got
         self.hx_resets = 0
+        self.locks = 0
         self._hx_pulse = 0
         self._seed = seed
         self._on_edge: object = None
@@ -167,10 +168,11 @@ class FakeHal(Hal):
             self._on_edge(i, closed, self.ticks_ms())
 
     def lock(self) -> int:
-        return 0
+        self.locks += 1
+        return self.locks - 1
 
     def unlock(self, state: int) -> None:
-        pass
+        self.locks = state
 
 
 def down_frame(flags: int, ring_id: int, acked: int, resume: int, utc_ms: int) -> bytes:

@@ -324,7 +324,6 @@ def test_the_tare_button_sets_the_zero_for_good() -> None:
     flash = FakeFlash(256, 10)
 
     def seen(bench: Bench, counts: int, seconds: int) -> int | None:
-        bench.frames()
         bench.say()
         found: list[fr.Record] = []
         for _ in range(10 * seconds):
@@ -343,6 +342,13 @@ def test_the_tare_button_sets_the_zero_for_good() -> None:
     assert seen(bench, 70_000, 2) == 700, "a short press does nothing"
     bench.hal.tare = True
     assert seen(bench, 70_000, 5) == 0
+    assert seen(bench, 75_000, 5) == 50, "held on it does nothing more"
+    bench.hal.tare = False
+    seen(bench, 75_000, 2)
+    bench.hal.tare = True
+    bench.run(5_000)
+    assert bench.node.faults == 0, "a cell that does not answer has no zero to take"
+    bench.hal.tare = False
     again = truck(flash, settings, seed=9)
     assert seen(again, 70_000, 3) == 0, "also after a power cut"
     assert seen(again, 170_000, 3) == 1_000
@@ -359,6 +365,7 @@ def test_pulses_go_on_counting_after_a_power_cut() -> None:
     bench.run(1_000)
     bench.say()
     first = readings(bench.run(100))
+    assert bench.hal.locks == 0, "interrupts are on again"
     assert isinstance(first[-1], fr.Warehouse)
     assert first[-1].counts == (30, 0, None)
     assert first[-1].flags == fr.WarehouseFlags.COUNT_NEW

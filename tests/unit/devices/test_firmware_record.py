@@ -176,6 +176,7 @@ def test_garbage_costs_at_most_the_frame_it_touches(reader: type[fr.FrameReader]
     assert r.feed(one[2:] + b"\0\0" + two + b"\x09garbage\0" + two) == [b"\x01\x02", b"\x03\x00", b"\x03\x00"]
     assert r.bad == 1
     assert r.feed(b"x" * 1_000_000) == []
+    assert len(r._kept) <= fr.FRAME_MOST
     assert r.feed(b"x" * 100 + b"\0" + one) == [b"\x01\x02"]
     assert r.bad == 2
 

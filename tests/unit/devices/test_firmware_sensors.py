@@ -132,11 +132,14 @@ def test_the_tachograph_before_the_wheels_and_the_fine_total_before_the_coarse()
     assert bus.fields(0)[3] == 0x5000
     assert bus.flags(0) & (record.TACHO_SPEED | record.FUEL_COARSE) == record.FUEL_COARSE
     bus.on_frame(*frame(TCO1, bytes(6) + b"\x01\x50", source=0xEE), 0)
-    bus.on_frame(*frame(HRLFC, bytes(4) + b"\x03\0\0\0"), 0)
-    assert bus.fields(0)[0] == 3
+    bus.on_frame(*frame(HRLFC, bytes(4) + b"\0\0\0\0"), 0)
+    assert bus.fields(0)[0] == 0, "a new truck's total, and not the coarse one"
     assert bus.fields(0)[3] == 0x5001
     assert bus.flags(0) & (record.TACHO_SPEED | record.FUEL_COARSE) == record.TACHO_SPEED
     assert bus.fields(1500)[3] == NA2
+    bus.on_frame(*frame(TCO1, bytes(8), source=0xEE), 2000)
+    assert bus.fields(2000)[3] == 0
+    assert bus.flags(2000) & record.TACHO_SPEED
 
 
 def test_the_first_source_is_believed_until_it_is_silent_or_has_no_value() -> None:
@@ -174,6 +177,13 @@ def test_another_unit_s_counter_is_never_believed_in_the_same_start(pgn: int, in
     assert total(31_782_122, 0xEE, 60_000) == NA4
     assert bus.flags(60_000) & record.SECOND_SOURCE
     assert total(7_501, 0x17, 60_010) == 7_501
+
+
+def test_address_0_is_a_source_like_any_other() -> None:
+    bus = Bus()
+    bus.on_frame(*frame(CCVS, b"\xff\x00\x10", source=0), 0)
+    bus.on_frame(*frame(CCVS, b"\xff\x00\x20", source=5), 1)
+    assert bus.fields(1)[3] == 0x1000
 
 
 def test_standing_is_known_only_from_a_speed() -> None:
@@ -305,6 +315,19 @@ def test_a_cell_that_falls_silent_is_reset_once_a_second_and_settles_again() -> 
     assert cell.take() == 77
 
 
+def test_a_cell_that_answers_is_not_reset() -> None:
+    h, cell = hal(), Cell(CHANNEL_A_128)
+    for now in range(0, 5000, 100):
+        poll(cell, h, [5], now)
+        cell.poll(h, now + 50)
+    assert h.hx_resets == 0
+    cell.take()
+    late = Cell(CHANNEL_A_128)
+    late.poll(h, 50_000)
+    late.poll(h, 51_000)
+    assert h.hx_resets == 0, "a second after the first look, not after the start"
+
+
 def test_a_cell_at_80_hz_that_nobody_asks_does_not_fill_the_memory() -> None:
     h, cell = hal(), Cell(CHANNEL_A_128)
     poll(cell, h, [3] * 1000)
@@ -342,6 +365,11 @@ def test_moving_it_takes_a_minute_and_a_gap_begins_it_anew() -> None:
     kg, is_steady = steady.result()
     assert is_steady
     assert abs(kg - 5000) <= 50
+    for _ in range(100):
+        steady.add(5000 + noise.randint(-50, 50), False)
+        assert steady.result()[1]
+    steady.add(5200, False)
+    assert not steady.result()[1]
     steady.add(None, False)
     assert steady.result() == (record.NA16, False)
     steady.add(5000, False)

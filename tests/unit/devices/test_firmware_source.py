@@ -261,6 +261,12 @@ def test_a_silent_line_is_a_fault_that_says_what_to_look_at() -> None:
         Script([b"\x80\x00"] * 20).samples(silent_s=5, baud=9600)
 
 
+def test_damage_before_the_last_good_frame_does_not_explain_a_silence() -> None:
+    beat = fr.frame(fr.encode(Beat(Head(1, 0, 0), 1, 0, 0, 0, 0, 0, WarehouseFlags(0))))
+    with pytest.raises(PortError, match="nothing on"):
+        Script([b"\x80\x00", beat, *[b""] * 20]).samples()
+
+
 def test_a_line_that_speaks_is_not_silent() -> None:
     beat = fr.frame(fr.encode(Beat(Head(1, 0, 0), 1, 0, 0, 0, 0, 0, WarehouseFlags(0))))
     script = Script([beat, *[b""] * 9] * 3)
