@@ -169,7 +169,7 @@ class Watcher:
 async def show(watcher: Watcher, stop: asyncio.Event) -> None:
     """A live table where there is a terminal, a block of plain lines every few seconds elsewhere."""
     console = Console()
-    console.print(watcher.heading(), highlight=False)
+    console.print(watcher.heading(), highlight=False, soft_wrap=True)
     if not console.is_terminal:
         while not stop.is_set():
             look = await asyncio.to_thread(watcher.look)

@@ -171,8 +171,9 @@ def test_one_reading_behind_the_missing_one_is_enough_to_see_that_the_node_went_
     assert line.seqs(reading(2), after_s=1) == [2]
 
 
-@pytest.mark.parametrize("how", ["came at last", "given up", "another flash"])
-def test_each_gap_has_tries_of_its_own(how: str) -> None:
+@pytest.mark.parametrize("second_comes", [True, False])
+@pytest.mark.parametrize("how", ["came at last", "given up", "said to be gone", "another flash"])
+def test_each_gap_has_tries_of_its_own(how: str, second_comes: bool) -> None:
     line = Line()
     line.give(beat(9))
     line.reply()
@@ -185,6 +186,8 @@ def test_each_gap_has_tries_of_its_own(how: str) -> None:
         assert line.seqs(reading(1), reading(2), reading(3)) == [1, 2, 3]
     elif how == "given up":
         assert line.seqs(reading(3)) == [3]
+    elif how == "said to be gone":
+        assert line.seqs(beat(9, oldest=3), reading(3)) == [3]
     else:
         assert line.seqs(beat(9, acked=3, ring=RING + 1), reading(3)) == [3]
     before = line.intake.figures.lost
@@ -193,8 +196,10 @@ def test_each_gap_has_tries_of_its_own(how: str) -> None:
         line.reply(1)
         assert line.seqs(reading(6), reading(7)) == []
     line.reply(1)
-    assert line.seqs(reading(4), reading(5)) == [4, 5]
-    assert line.intake.figures.lost == before
+    assert line.seqs(*[reading(i) for i in range(4 if second_comes else 6, 8)]) == (
+        [4, 5, 6, 7] if second_comes else [6, 7]
+    )
+    assert line.intake.figures.lost == before + (0 if second_comes else 2)
 
 
 def test_a_line_that_is_opened_again_begins_with_no_half_frame_and_miscounts_nothing() -> None:
