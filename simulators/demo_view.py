@@ -22,6 +22,7 @@ from simulators.server_process import Consumer
 from storage.query import connect, refresh
 
 RATE_LOOKS: Final = 10  # looks that the rate is taken over: confirmations come in bursts
+COUNT_FREELY: Final = 300_000  # rows that are counted at every look
 COUNT_EVERY_S: Final = 5.0  # counting every row on disk costs more than the figures themselves
 PLAIN_EVERY_S: Final = 2.0
 LIVE_EVERY_S: Final = 0.5
@@ -103,7 +104,7 @@ class Watcher:
             if r.options.speed > 1:
                 self._con.execute(f"SET VARIABLE now_ns = {r.virtual_ns()}")
             routes, warehouses = read(self._con)
-            if count or elapsed - self._counted_at >= COUNT_EVERY_S:
+            if count or self._stored.rows < COUNT_FREELY or elapsed - self._counted_at >= COUNT_EVERY_S:
                 self._counted_at = elapsed
                 self._stored = stored(self._con)
                 self._lost = max(0, confirmed - self._stored.distinct - self._stored.quarantined)
