@@ -30,6 +30,12 @@ CounterName = Literal[
     "gps_fix_refused",  # gateway: positions that were not used, by reason
     "gps_time_refused",  # gateway: receiver times that were not believed, by reason
     "gps_clock_differs",  # gateway: positions stamped with the arrival, because receiver and system clock disagree
+    # gateway: firmware nodes, by source
+    "firmware_frame_damaged",  # gateway: a frame whose checksum or form does not fit
+    "firmware_frame_newer",  # gateway: a sound frame of a version not known here
+    "firmware_record_lost",  # gateway: a record that the node no longer has
+    "firmware_record_undated",  # gateway: a record of a start whose time nobody knows; its counters are in the next
+    "firmware_record_repeated",  # gateway: a record that came again
     # gateway: meters
     "meter_silent",  # gateway: a meter that did not answer, by meter
     "meter_refused",  # gateway: a meter that is not what it should be, or reports an exception, by meter and reason

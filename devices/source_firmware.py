@@ -19,6 +19,7 @@ from msgspec import Meta
 
 from devices import firmware_record as fr
 from devices.config import ConfigError, convert
+from devices.counters import CounterName
 from devices.firmware_intake import REPLY_S, Figures, Intake
 from devices.firmware_record import Truck, TruckFlags, Warehouse
 from devices.outbox import CUMULATIVE
@@ -61,6 +62,15 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     silent_s: Annotated[float, Meta(ge=3, le=600, description="seconds without a frame that are a fault, 3 to 600")] = (
         10
     )
+
+
+_COUNTED: Final[dict[CounterName, str]] = {
+    "firmware_frame_damaged": "damaged",
+    "firmware_frame_newer": "newer",
+    "firmware_record_lost": "lost",
+    "firmware_record_undated": "undated",
+    "firmware_record_repeated": "repeated",
+}
 
 
 class PortError(OSError):
@@ -108,8 +118,10 @@ class FirmwareSource:
             heard_s, before = context.monotonic(), intake.figures
             while (data := await port.read(REPLY_S)) is not None:
                 now_s = context.monotonic()
+                told = intake.figures
                 for sample in intake.on_bytes(data, now_s, context.now_ns()):
                     yield sample
+                self._count(told)
                 now_s = context.monotonic()
                 if reply := intake.reply(now_s, context.now_ns()):
                     port.write(reply)
@@ -117,6 +129,12 @@ class FirmwareSource:
                     heard_s, before = now_s, intake.figures
                 elif now_s - heard_s >= self._options.silent_s:
                     raise PortError(self._silence(intake.figures.damaged - before.damaged))
+
+    def _count(self, told: Figures) -> None:
+        """What went wrong on the line since ``told``, under the gateway's counters."""
+        for name, field in _COUNTED.items():
+            if more := getattr(self._intake.figures, field) - getattr(told, field):
+                self._context.counters.add(name, more, label=self.name)
 
     def _silence(self, damaged: int) -> str:
         on = f"{self._options.port} for {self._options.silent_s:g} s"

@@ -198,6 +198,7 @@ def test_records_that_nobody_can_date_are_counted_and_not_invented() -> None:
     times = [round((s.time_ns - T0_NS) / 10**9) for s in samples]
     assert times == list(range(11, 25))
     assert source.figures.undated == 9
+    assert source._context.counters.by_label("firmware_record_undated") == {source.name: 9}
 
 
 def test_a_warehouse_s_count_survives_power_cuts() -> None:
