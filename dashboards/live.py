@@ -17,7 +17,9 @@ FROM warehouses w LEFT JOIN warehouse_now n ON n.warehouse = w.warehouse
 ORDER BY w.warehouse
 """
 _TOTALS: Final = """
-SELECT route, asset, sum(co2e_wtw_ug) / 1e9 AS kg FROM rollups GROUP BY ALL
+SELECT route, asset,
+       CASE WHEN sum(observed_us - unknown_us) > 0 OR sum(co2e_wtw_ug) <> 0 THEN sum(co2e_wtw_ug) / 1e9 END AS kg
+FROM rollups GROUP BY ALL
 """
 
 _STORED: Final = """
