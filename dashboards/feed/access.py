@@ -37,7 +37,7 @@ class Token(msgspec.Struct, frozen=True):
     expires_in: int
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """A token request that is refused."""
 
     def __init__(self, status: int, error: TokenError) -> None:
@@ -141,20 +141,20 @@ class Access:
         self._accounts[key_id] = (left - 1.0, now)
 
     def token(self, authorization: str | None, form: Mapping[str, str]) -> Token:
-        """Client credentials grant, RFC 6749 section 4.4; the client names itself by HTTP Basic or in the form. Raises Refused."""
+        """Client credentials grant, RFC 6749 section 4.4; the client names itself by HTTP Basic or in the form. Raises RefusedError."""
         if form.get("grant_type") != "client_credentials":
-            raise Refused(400, TokenError("unsupported_grant_type", "grant_type must be client_credentials"))
+            raise RefusedError(400, TokenError("unsupported_grant_type", "grant_type must be client_credentials"))
         client_id, secret = _credentials(authorization, form)
         try:
             key = self.by_key(secret)
         except ProblemError as e:
-            raise Refused(401, TokenError("invalid_client", e.detail)) from None
+            raise RefusedError(401, TokenError("invalid_client", e.detail)) from None
         if key.id != client_id:
-            raise Refused(401, TokenError("invalid_client", "client_id is the part of the key between the underscores"))
+            raise RefusedError(401, TokenError("invalid_client", "client_id is the part of the key between the underscores"))
         try:
             self._charge(key.id)
         except ProblemError as e:
-            raise Refused(429, TokenError("invalid_request", e.detail)) from None
+            raise RefusedError(429, TokenError("invalid_request", e.detail)) from None
         text = secrets.token_urlsafe(32)
         while len(self._tokens) >= TOKENS:
             self._tokens.popitem(last=False)
@@ -175,7 +175,7 @@ def _credentials(authorization: str | None, form: Mapping[str, str]) -> tuple[st
             raise ValueError(scheme)
         client_id, _, secret = base64.b64decode(text, validate=True).decode().partition(":")
     except (ValueError, binascii.Error):
-        raise Refused(400, TokenError("invalid_request", "the Authorization header must be HTTP Basic")) from None
+        raise RefusedError(400, TokenError("invalid_request", "the Authorization header must be HTTP Basic")) from None
     return client_id, secret
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dashboards.feed.access import Access, Audit, Rate, Refused
+from dashboards.feed.access import Access, Audit, Rate, RefusedError
 from dashboards.feed.keys import make, revoke, save
 from dashboards.feed.problem import ProblemError
 
@@ -95,7 +95,7 @@ def test_token_requests_that_are_refused(tmp_path: Path, clock: Clock) -> None:
         ("Basic %%%", grant, "invalid_request"),
         (None, grant, "invalid_client"),
     ):
-        with pytest.raises(Refused) as e:
+        with pytest.raises(RefusedError) as e:
             access.token(authorization, form)
         assert e.value.error.error == error
 
