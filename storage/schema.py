@@ -20,11 +20,20 @@ from stream.fleet import Route, Vehicle, Warehouse
 Columns = dict[str, npt.NDArray[Any]]
 
 DAY_NS: Final = 86_400_000_000_000
-DAY_OF: Final = {"readings": "time_ns", "emissions": "time_ns", "rollups": "minute_ns", "quarantine": "received_ns"}
+DAY_OF: Final = {
+    "readings": "time_ns",
+    "emissions": "time_ns",
+    "rollups": "minute_ns",
+    "trips": "trip_start_ns",
+    "events": "time_ns",
+    "quarantine": "received_ns",
+}
 PARTITIONS: Final[dict[str, tuple[str, ...]]] = {
     "readings": ("day",),
     "emissions": ("day", "factor_set"),
     "rollups": ("day", "factor_set"),
+    "trips": ("day", "factor_set"),
+    "events": ("day", "factor_set"),
     "quarantine": ("day",),
 }
 ROLLUP_NEWEST: Final = tuple(c.name for c in ROLLUP if c.name.startswith("newest_"))  # take the maximum
@@ -60,11 +69,13 @@ class Names:
     device: Sequence[str] = ()
     asset: Sequence[str] = ()
     route: Sequence[str] = ()
+    place: Sequence[str] = ()
+    region: Sequence[str] = ()
 
     @cached_property
     def dictionaries(self) -> dict[str, pa.Array]:
         """Each list as Arrow text."""
-        return {k: pa.array(getattr(self, k), pa.string()) for k in ("device", "asset", "route")}
+        return {k: pa.array(getattr(self, k), pa.string()) for k in ("device", "asset", "route", "place", "region")}
 
 
 def _text(name: str, doc: str, *, nullable: bool = False) -> pa.Field:
