@@ -30,6 +30,8 @@ QUESTIONS = (
     "SELECT * FROM route_minutes ORDER BY ALL",
 )
 
+FILLED = ("readings", "emissions", "rollups", "trips", "events")
+
 
 def answers(lake: Path) -> list[Any]:
     con = connect(lake)
@@ -54,8 +56,8 @@ def test_every_answer_is_the_same_from_fewer_files(tmp_path: Path) -> None:
     before = answers(lake)
     done = list(compact(lake))
     assert answers(lake) == before
-    assert {(m.table, m.files) for m in done} == {(t, n) for t in ("readings", "emissions", "rollups") for n in (4, 8)}
-    assert [n_files(lake, t) for t in ("readings", "emissions", "rollups")] == [2, 2, 2]
+    assert {(m.table, m.files) for m in done} == {(t, n) for t in FILLED for n in (4, 8)}
+    assert [n_files(lake, t) for t in FILLED] == [2] * len(FILLED)
     assert all(m.rows_after < m.rows_before for m in done if m.table == "rollups")
     assert list(compact(lake)) == []
 
@@ -176,7 +178,7 @@ def test_it_may_die_at_any_call(tmp_path: Path, at: int) -> None:
     list(compact(lake))
     assert not list((lake / "tmp-compact").iterdir())
     assert answers(lake) == before
-    assert [n_files(lake, t) for t in ("readings", "emissions", "rollups")] == [2, 2, 2]
+    assert [n_files(lake, t) for t in FILLED] == [2] * len(FILLED)
 
 
 def test_sums_that_differ_stop_it(tmp_path: Path) -> None:
