@@ -26,6 +26,8 @@ _SQL_TYPES: Final = {
     pa.bool_(): "BOOLEAN",
     pa.string(): "VARCHAR",
     pa.binary(): "BLOB",
+    pa.binary(32): "BLOB",
+    pa.binary(64): "BLOB",
     pa.date32(): "DATE",
 }
 _TIMES: Final = {  # table -> columns added: name -> the nanoseconds it shows
@@ -33,6 +35,7 @@ _TIMES: Final = {  # table -> columns added: name -> the nanoseconds it shows
     "emissions": {"time": "time_ns"},
     "rollups": {"time": "minute_ns", "newest_time": "newest_time_ns"},
     "quarantine": {"time": "received_ns"},
+    "batches": {"time": "time_ns", "received_time": "received_ns"},
 }
 STORED: Final = (*LANDED, *DIMENSIONS)
 
