@@ -107,13 +107,14 @@ def _number(name: str, kind: pa.DataType, unit: str, doc: str) -> pa.Field:
 
 BATCHES: Final = pa.schema(
     [
+        _text("tenant", "Tenant in the topic; the gateway signs it too."),
         _text("device", "Gateway that sent the batch."),
         _number("boot_id", pa.int64(), "", "Boot of the gateway."),
         _number("first_seq", pa.int64(), "", "Number of the batch's first reading."),
         _number("n", pa.int32(), "1", "Readings in the batch."),
         _number("time_ns", pa.int64(), "ns", "Device time of the first reading, UTC since 1970."),
         _number("received_ns", pa.int64(), "ns", "When the server received it, UTC since 1970."),
-        _number("frame_sha256", pa.binary(32), "", "SHA-256 of what the gateway signs."),
+        _number("frame_sha256", pa.binary(32), "", "SHA-256 of the frame, its flag historical cleared."),
         pa.field(
             "previous_sha256", pa.binary(32), True, {"unit": "", "doc": "The same of the gateway's batch before it."}
         ),

@@ -64,6 +64,7 @@ def batches(n: int, *, seed: int = 1, start_ns: int = T0) -> pa.Table:
         frame = rng.bytes(int(rng.integers(100, 1_000)))
         rows.append(
             {
+                "tenant": "acme",
                 "device": DEVICES[i % 3],
                 "boot_id": 7,
                 "first_seq": i // 3 * 10,
