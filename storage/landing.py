@@ -24,6 +24,8 @@ class Commit:
     readings: pa.Table
     emissions: pa.Table
     rollups: pa.Table
+    trips: pa.Table
+    events: pa.Table
     quarantine: pa.Table
     factor_set: str
     state: bytes

@@ -21,6 +21,8 @@ RANGES: Final = {  # columns whose least and largest value Delta and Parquet kee
     "readings": ("time_ns", "received_ns"),
     "emissions": ("time_ns",),
     "rollups": ("minute_ns", "newest_received_ns"),
+    "trips": ("trip_start_ns",),
+    "events": ("time_ns",),
     "quarantine": ("received_ns",),
     "batches": ("received_ns",),
 }

@@ -24,6 +24,8 @@ DAY_OF: Final = {
     "readings": "time_ns",
     "emissions": "time_ns",
     "rollups": "minute_ns",
+    "trips": "trip_start_ns",
+    "events": "time_ns",
     "quarantine": "received_ns",
     "batches": "received_ns",
 }
@@ -31,6 +33,8 @@ PARTITIONS: Final[dict[str, tuple[str, ...]]] = {
     "readings": ("day",),
     "emissions": ("day", "factor_set"),
     "rollups": ("day", "factor_set"),
+    "trips": ("day", "factor_set"),
+    "events": ("day", "factor_set"),
     "quarantine": ("day",),
     "batches": ("day",),
 }
@@ -67,11 +71,13 @@ class Names:
     device: Sequence[str] = ()
     asset: Sequence[str] = ()
     route: Sequence[str] = ()
+    place: Sequence[str] = ()
+    region: Sequence[str] = ()
 
     @cached_property
     def dictionaries(self) -> dict[str, pa.Array]:
         """Each list as Arrow text."""
-        return {k: pa.array(getattr(self, k), pa.string()) for k in ("device", "asset", "route")}
+        return {k: pa.array(getattr(self, k), pa.string()) for k in ("device", "asset", "route", "place", "region")}
 
 
 def _text(name: str, doc: str, *, nullable: bool = False) -> pa.Field:

@@ -34,6 +34,8 @@ _TIMES: Final = {  # table -> columns added: name -> the nanoseconds it shows
     "readings": {"time": "time_ns", "received_time": "received_ns"},
     "emissions": {"time": "time_ns"},
     "rollups": {"time": "minute_ns", "newest_time": "newest_time_ns"},
+    "trips": {"time": "trip_start_ns", "end_time": "trip_end_ns"},
+    "events": {"time": "time_ns", "end_time": "end_ns"},
     "quarantine": {"time": "received_ns"},
     "batches": {"time": "time_ns", "received_time": "received_ns"},
 }
@@ -62,7 +64,7 @@ def stored_view(table: str, files: Sequence[str], *, mixed: bool = False) -> str
     """
     schema = stored_schema(table)
     extra = [f"{_timestamp(ns)} AS {name}" for name, ns in _TIMES.get(table, {}).items()]
-    if table in ("emissions", "rollups"):
+    if table in ("emissions", "rollups", "trips"):
         extra.append("co2e_ttw_ug + co2e_wtt_ug AS co2e_wtw_ug")
     columns = ", ".join([f.name for f in schema] + extra)
     typed = ", ".join(f"CAST(NULL AS {_SQL_TYPES[f.type]}) AS {f.name}" for f in schema)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stream.advance import READ, advance_rows
-from stream.columns import EMISSION, READING, ROLLUP, UNKNOWN, Column
+from stream.columns import EMISSION, EVENT, READING, ROLLUP, TRIP, UNKNOWN, Column
 from stream.fleet import Fleet
 from stream.sequence import ACCEPT, AHEAD, sequence
 from stream.state import StateRows, empty_state, state_from_bytes, state_to_bytes
@@ -53,13 +53,16 @@ class Results:
     """What one step made.
 
     ``readings``: rows taken, in order, without those whose time is unknown. ``emissions``: one row for each of them.
-    ``rollups``: partial sums per minute. ``touched``: device numbers that had a row in the batch; their ``boot_id`` and
+    ``rollups``: partial sums per minute. ``trips``: versions of trips, ``events``: what
+    happened on them. ``touched``: device numbers that had a row in the batch; their ``boot_id`` and
     ``next_seq`` in the new state say what is now taken. ``duplicates``, ``waiting``, ``dropped``: rows.
     """
 
     readings: Columns
     emissions: Columns
     rollups: Columns
+    trips: Columns
+    events: Columns
     touched: npt.NDArray[np.int32]
     accepted: int
     duplicates: int
@@ -143,7 +146,10 @@ def step(state: State, batch: Columns) -> tuple[State, Results]:
     if not usable.all():
         batch = _take(batch, np.flatnonzero(usable))
     emissions, rollups = _advance(state.fleet, rows, batch)
-    results = Results(batch, emissions, rollups, touched, accepted, duplicates, int(waiting["seq"].size), dropped)
+    trips, events = empty_columns(TRIP), empty_columns(EVENT)
+    results = Results(
+        batch, emissions, rollups, trips, events, touched, accepted, duplicates, int(waiting["seq"].size), dropped
+    )
     return replace(state, rows=rows, waiting=waiting), results
 
 

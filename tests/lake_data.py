@@ -13,7 +13,13 @@ from storage.schema import BATCHES, Columns, Names, empty, to_arrow
 from stream.columns import TABLES, UNKNOWN
 
 DEVICES = tuple(f"gw-{i:03d}" for i in range(100))
-NAMES = Names(device=DEVICES, asset=tuple(f"truck-{i:03d}" for i in range(100)), route=("r-north", "r-south"))
+NAMES = Names(
+    device=DEVICES,
+    asset=tuple(f"truck-{i:03d}" for i in range(100)),
+    route=("r-north", "r-south"),
+    place=("depot", "shop"),
+    region=("here", "there"),
+)
 T0 = 1_795_305_600_000_000_000  # 2026-11-22T00:00:00Z, the start of a day and of a minute
 SECOND = 1_000_000_000
 FACTOR_SET = "fleetco2-2026.1"
@@ -46,8 +52,11 @@ def columns(table: str, n: int, *, seed: int = 1, start_ns: int = T0, span_ns: i
 
 
 def commit(n: int, *, seed: int = 1, state: bytes = b"state", **kwargs: int) -> Commit:
-    """A commit of ``n`` readings, as many emissions and a tenth as many rollups."""
-    tables = {t: to_arrow(t, columns(t, n // 10 if t == "rollups" else n, seed=seed, **kwargs), NAMES) for t in TABLES}
+    """A commit of ``n`` readings, as many emissions and a tenth as many rollups, trips and events."""
+    tables = {
+        t: to_arrow(t, columns(t, n if t in ("readings", "emissions") else n // 10, seed=seed, **kwargs), NAMES)
+        for t in TABLES
+    }
     return Commit(**tables, quarantine=empty("quarantine"), factor_set=FACTOR_SET, state=state)
 
 

@@ -90,7 +90,7 @@ def test_the_record_names_every_file_with_its_hash(tmp_path: Path) -> None:
     assert [r.n for r in records] == [1, 2, 3]
     assert records[2].previous == digest(encode(records[1]))
     for record in records:
-        assert [f.table for f in record.files] == ["readings", "emissions", "rollups"]
+        assert [f.table for f in record.files] == ["readings", "emissions", "rollups", "trips", "events"]
         for f in record.files:
             content = (tmp_path / f.table / f.path).read_bytes()
             assert (hashlib.sha256(content).hexdigest(), len(content)) == (f.sha256, f.bytes)
@@ -115,7 +115,7 @@ def test_no_table_is_behind_after_a_commit(tmp_path: Path) -> None:
         lake.commit(nothing())
         lake.commit(commit(20))
     versions = {t: DeltaTable(str(tmp_path / t)).transaction_version("fleetco2") for t in LANDED}
-    full = {"readings": 3, "emissions": 3, "rollups": 3}
+    full = {"readings": 3, "emissions": 3, "rollups": 3, "trips": 3, "events": 3}
     assert versions == dict.fromkeys(LANDED) | full
 
 

@@ -69,10 +69,12 @@ def test_stats(lake: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--lake", lake, "stats"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split()[:3] == ["readings", "2", "60"]
-    assert [line.split()[0] for line in lines[1:10]] == [
+    assert [line.split()[0] for line in lines[1:12]] == [
         "readings",
         "emissions",
         "rollups",
+        "trips",
+        "events",
         "quarantine",
         "batches",
         "vehicles",
@@ -91,7 +93,7 @@ def test_stats_of_an_empty_lake(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 def test_compact_and_verify(lake: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--lake", lake, "verify"]) == 0
-    assert capsys.readouterr().out == "2 commits, each follows the one before; 7 files as written, 0 merged since\n"
+    assert capsys.readouterr().out == "2 commits, each follows the one before; 11 files as written, 0 merged since\n"
     assert main(["--lake", lake, "compact"]) == 0
     assert "readings 2026-11-22: 2 files, 60 rows -> 1 file, 60 rows" in capsys.readouterr().out
     assert main(["--lake", lake, "verify"]) == 0
