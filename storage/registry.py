@@ -148,12 +148,20 @@ def _check_devices(file: _File, items: Sequence[Any]) -> None:
             raise file.error(i, "device", f"{item.device!r} is no device name; use 3 to 40 of a-z, 0-9 and -")
 
 
+def _check_tenants(file: _File, items: Sequence[Any]) -> None:
+    for i, item in enumerate(items):
+        if item.tenant is not None and not _DEVICE.fullmatch(item.tenant):
+            raise file.error(i, "tenant", f"{item.tenant!r} is no tenant's name; use 3 to 40 of a-z, 0-9 and -")
+
+
 def load_registry(folder: Path) -> Registry:
     """Read and check the registry in ``folder``. Raises RegistryError for the first thing that is wrong."""
     files = {name: _read(folder / f"{name}.csv", kind) for name, kind in _KINDS.items()}
     vehicles = _convert(files["vehicles"], Vehicle)
     warehouses = _convert(files["warehouses"], Warehouse)
     routes = _convert(files["routes"], Route)
+    for name, owned in (("vehicles", vehicles), ("warehouses", warehouses), ("routes", routes)):
+        _check_tenants(files[name], owned)
     known_routes: dict[str, str] = {}
     _unique(files["routes"], routes, "route", known_routes)
     assets: dict[str, str] = {}

@@ -32,6 +32,7 @@ class Vehicle:
     tank_l: float | None = None
     grid_zone: str | None = None
     vin: str | None = None
+    tenant: str | None = None  # whose it is; blank: the one that the reading process names as its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class Warehouse:
     grid_zone: str
     area_m2: float | None = None
     pallet_positions: int | None = None
+    tenant: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class Route:
     origin: str | None = None
     destination: str | None = None
     stage: str = "other"
+    tenant: str | None = None
 
 
 PARAMS = np.dtype(
