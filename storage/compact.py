@@ -10,7 +10,7 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -66,9 +66,8 @@ def compact(
         disk.make_dir(lake / TMP)
         for left in (lake / TMP).iterdir():
             disk.remove(left)
-        for table in LANDED:
-            log = DeltaLog(lake / table, arrow_schema(table, partitions=True), PARTITIONS[table], disk)
-            log.attach()
+        for log in _logs(lake, disk):
+            table = log.path.name
             for partition, files in _partitions(log):
                 alike = [f for f in files if not log.mixed() or _is_current(table, log.path / f.path)]
                 for group in groups(alike, target_rows):
@@ -85,6 +84,15 @@ def _held(lake: Path) -> int:
     if not (lake / LANDED[0] / "_delta_log").is_dir():
         raise LakeMissingError(lake, "there is no lake here; name the folder that the consumer writes to")
     return lock(lake / "compact.lock", "compacts")
+
+
+def _logs(lake: Path, disk: Disk) -> Iterator[DeltaLog]:
+    """The tables' logs as they are now, raw first; a table that an older program did not make is left out."""
+    for table in LANDED:
+        if (lake / table / "_delta_log").is_dir():
+            log = DeltaLog(lake / table, arrow_schema(table, partitions=True), PARTITIONS[table], disk)
+            log.attach()
+            yield log
 
 
 def _partitions(log: DeltaLog) -> list[tuple[dict[str, str], list[_File]]]:
@@ -166,10 +174,11 @@ def read_files(table: str, paths: list[Path]) -> pa.Table:
 
 def _in_order(rows: pa.Table) -> pa.Table:
     """By device, boot and number where there are such: a device's rows lie together, compress and are found."""
-    if not {"device", "boot_id", "seq"} <= set(rows.column_names) or rows["device"].null_count:
+    number = "first_seq" if "first_seq" in rows.column_names else "seq"
+    if not {"device", "boot_id", number} <= set(rows.column_names) or rows["device"].null_count:
         return rows
     device = rows["device"].chunk(0).indices.to_numpy() if rows.num_rows else np.empty(0)
-    order = np.lexsort((rows["seq"].to_numpy(), rows["boot_id"].to_numpy(), device))
+    order = np.lexsort((rows[number].to_numpy(), rows["boot_id"].to_numpy(), device))
     return rows.take(pa.array(order))
 
 
@@ -194,6 +203,8 @@ def totals(rows: pa.Table) -> dict[str, int | None]:
     if not rollups:
         found["rows"] = rows.num_rows
     for f in rows.schema:
+        if pa.types.is_binary(f.type) or pa.types.is_fixed_size_binary(f.type):
+            found[f.name] = pc.sum(pc.binary_length(rows[f.name])).as_py()
         if not pa.types.is_integer(f.type):
             continue
         if not rollups or f.name in ROLLUP_SUMS:
@@ -214,9 +225,7 @@ def sweep(lake: Path, *, disk: Disk | None = None, keep_hours: int = KEEP_HOURS)
     removed = []
     try:
         newest = 0
-        for table in LANDED:
-            log = DeltaLog(lake / table, arrow_schema(table, partitions=True), PARTITIONS[table], disk)
-            log.attach()
+        for log in _logs(lake, disk):
             newest = newest or log.transaction()  # raw comes first
             unnamed = log.handle.vacuum(
                 retention_hours=keep_hours, dry_run=True, enforce_retention_duration=False, full=True

@@ -27,6 +27,8 @@ _SQL_TYPES: Final = {
     pa.bool_(): "BOOLEAN",
     pa.string(): "VARCHAR",
     pa.binary(): "BLOB",
+    pa.binary(32): "BLOB",
+    pa.binary(64): "BLOB",
     pa.date32(): "DATE",
 }
 _TIMES: Final = {  # table -> columns added: name -> the nanoseconds it shows
@@ -36,6 +38,7 @@ _TIMES: Final = {  # table -> columns added: name -> the nanoseconds it shows
     "trips": {"time": "trip_start_ns", "end_time": "trip_end_ns"},
     "events": {"time": "time_ns", "end_time": "end_ns"},
     "quarantine": {"time": "received_ns"},
+    "batches": {"time": "time_ns", "received_time": "received_ns"},
 }
 STORED: Final = (*LANDED, *DIMENSIONS)
 

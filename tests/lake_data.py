@@ -1,5 +1,6 @@
 """Made-up rows for tests of the lake: any number, from a seed, with gaps where columns may have them."""
 
+import hashlib
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +9,7 @@ import pyarrow as pa
 
 from storage.disk import Disk
 from storage.lake import Commit
-from storage.schema import Columns, Names, empty, to_arrow
+from storage.schema import BATCHES, Columns, Names, empty, to_arrow
 from stream.columns import TABLES, UNKNOWN
 
 DEVICES = tuple(f"gw-{i:03d}" for i in range(100))
@@ -62,6 +63,30 @@ def commit(n: int, *, seed: int = 1, state: bytes = b"state", **kwargs: int) -> 
 def nothing(state: bytes = b"state") -> Commit:
     """A commit without a row."""
     return replace(commit(0), state=state)
+
+
+def batches(n: int, *, seed: int = 1, start_ns: int = T0) -> pa.Table:
+    """``n`` signed frames of ten readings each, one device's after another; the signatures are made up."""
+    rng = np.random.default_rng(seed)
+    rows: list[dict[str, Any]] = []
+    for i in range(n):
+        frame = rng.bytes(int(rng.integers(100, 1_000)))
+        rows.append(
+            {
+                "tenant": "acme",
+                "device": DEVICES[i % 3],
+                "boot_id": 7,
+                "first_seq": i // 3 * 10,
+                "n": 10,
+                "time_ns": start_ns + i * SECOND,
+                "received_ns": start_ns + (i + 1) * SECOND,
+                "frame_sha256": hashlib.sha256(frame).digest(),
+                "previous_sha256": rows[i - 3]["frame_sha256"] if i >= 3 else None,
+                "signature": rng.bytes(64) if i % 2 else None,
+                "frame": frame,
+            }
+        )
+    return pa.Table.from_pylist(rows, schema=BATCHES)
 
 
 def rows_of(table: pa.Table) -> list[dict[str, Any]]:

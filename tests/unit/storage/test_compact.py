@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -19,18 +20,17 @@ from storage.compact import Merged, compact, groups, sweep
 from storage.errors import LakeBusyError, LakeMissingError, StorageError
 from storage.lake import Lake
 from storage.query import connect, refresh
-from tests.lake_data import SECOND, T0, Crash, FaultyDisk, commit, nothing, rollup_rows
+from tests.lake_data import SECOND, T0, Crash, FaultyDisk, batches, commit, nothing, rollup_rows
 
 KEY = "minute_ns, kind, asset, route, load_state, kernel_version, factor_set"
 SUMS = "sum(readings), sum(observed_us), sum(co2e_ttw_ug), sum(co2e_wtt_ug), sum(distance_mm), sum(co2e_u_ug)"
+COMMITTED = ("readings", "emissions", "rollups", "trips", "events")
 QUESTIONS = (
     "SELECT * FROM readings ORDER BY ALL",
     "SELECT * FROM emissions ORDER BY ALL",
     f"SELECT {KEY}, {SUMS}, max(newest_time_ns), max(newest_received_ns) FROM rollups GROUP BY ALL ORDER BY ALL",
     "SELECT * FROM route_minutes ORDER BY ALL",
 )
-
-FILLED = ("readings", "emissions", "rollups", "trips", "events")
 
 
 def answers(lake: Path) -> list[Any]:
@@ -56,8 +56,8 @@ def test_every_answer_is_the_same_from_fewer_files(tmp_path: Path) -> None:
     before = answers(lake)
     done = list(compact(lake))
     assert answers(lake) == before
-    assert {(m.table, m.files) for m in done} == {(t, n) for t in FILLED for n in (4, 8)}
-    assert [n_files(lake, t) for t in FILLED] == [2] * len(FILLED)
+    assert {(m.table, m.files) for m in done} == {(t, n) for t in COMMITTED for n in (4, 8)}
+    assert [n_files(lake, t) for t in COMMITTED] == [2] * len(COMMITTED)
     assert all(m.rows_after < m.rows_before for m in done if m.table == "rollups")
     assert list(compact(lake)) == []
 
@@ -105,6 +105,27 @@ def test_a_row_is_written_again_only_a_few_times() -> None:
                 files = [*(f for f in files if f not in g), compaction._File(f"m{i:05d}", rows, 1)]
     assert written / (3000 * 200) < 6
     assert len(files) < 20
+
+
+def test_signed_frames_stay_as_they_came(tmp_path: Path) -> None:
+    parts = [batches(9, seed=i, start_ns=T0 + i * 60 * SECOND) for i in range(3)]
+    with Lake.open(tmp_path, create=True) as lake:
+        for rows in parts:
+            lake.commit(replace(nothing(), batches=rows))
+    assert list(compact(tmp_path)) == [Merged("batches", "2026-11-22", 3, 27, 27)]
+    [uri] = DeltaTable(str(tmp_path / "batches")).file_uris()
+    by_hash = [("frame_sha256", "ascending")]
+    found = pq.read_table(uri, partitioning=None)
+    assert found.sort_by(by_hash).to_pylist() == pa.concat_tables(parts).sort_by(by_hash).to_pylist()
+
+
+def test_a_table_that_an_older_program_did_not_make_is_left_out(tmp_path: Path) -> None:
+    lake = filled(tmp_path)
+    shutil.rmtree(lake / "batches")
+    before = answers(lake)
+    assert len(list(compact(lake))) == 10
+    assert sweep(lake) == []
+    assert answers(lake) == before
 
 
 def test_a_writer_goes_on_beside_it(tmp_path: Path) -> None:
@@ -178,7 +199,7 @@ def test_it_may_die_at_any_call(tmp_path: Path, at: int) -> None:
     list(compact(lake))
     assert not list((lake / "tmp-compact").iterdir())
     assert answers(lake) == before
-    assert [n_files(lake, t) for t in FILLED] == [2] * len(FILLED)
+    assert [n_files(lake, t) for t in COMMITTED] == [2] * len(COMMITTED)
 
 
 def test_sums_that_differ_stop_it(tmp_path: Path) -> None:
