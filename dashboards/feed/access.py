@@ -150,7 +150,9 @@ class Access:
         except ProblemError as e:
             raise RefusedError(401, TokenError("invalid_client", e.detail)) from None
         if key.id != client_id:
-            raise RefusedError(401, TokenError("invalid_client", "client_id is the part of the key between the underscores"))
+            raise RefusedError(
+                401, TokenError("invalid_client", "client_id is the part of the key between the underscores")
+            )
         try:
             self._charge(key.id)
         except ProblemError as e:

@@ -7,7 +7,7 @@ from typing import Final
 UG_PER_KG: Final = 10**9
 DIGITS: Final = 12  # significant digits of a ratio; the data behind it has at most six
 
-_FORM: Final = re.compile(r"-?\d+(\.\d+)?")
+_FORM: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 
 def text(value: Decimal) -> str:
