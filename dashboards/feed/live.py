@@ -47,10 +47,13 @@ class Channel:
         self.listeners = 0
         self.backlog: deque[Event] = deque(maxlen=BACKLOG)
         self.covers_from = 0  # the backlog holds every commit above this number
+        self.asking = asyncio.Lock()
         self._changed = asyncio.Event()
 
     def publish(self, event: Event, after: int) -> None:
         """Add an event that covers the commits above ``after``."""
+        if self.backlog and self.backlog[-1].n < after:  # commits in between are told from the ledger
+            self.backlog.clear()
         if not self.backlog:
             self.covers_from = after
         elif len(self.backlog) == BACKLOG:
@@ -58,6 +61,15 @@ class Channel:
         self.backlog.append(event)
         self._changed.set()
         self._changed = asyncio.Event()
+
+    def after(self, known: int) -> Event | None:
+        """The oldest event above commit ``known``."""
+        found = None
+        for event in reversed(self.backlog):
+            if event.n <= known:
+                break
+            found = event
+        return found
 
     async def wait(self) -> bool:
         """Wait for an event; False after a heartbeat without one."""
@@ -109,16 +121,23 @@ class Hub:
 
     async def _event(self, channel: Channel, newest: CommitMark, after: int) -> None:
         """One event with the state at ``newest`` and the commits above ``after``."""
-        try:
-            figures = await channel.ask()
-        except ProblemError:
-            return  # the next commit asks again; a rebuilt lake may hold no results for a moment
-        first = max(after, newest.n - RESUME_CHUNK)
-        commits = await asyncio.to_thread(_commits, self._lake, first, newest.n)
-        channel.publish(Event(newest.n, encode("progress", newest.n, {"commits": commits, "progress": figures})), first)
+        async with channel.asking:
+            if channel.backlog and channel.backlog[-1].n >= newest.n:
+                return
+            try:
+                figures = await channel.ask()
+            except ProblemError:
+                return  # the next commit asks again; a rebuilt lake may hold no results for a moment
+            first = max(after, newest.n - RESUME_CHUNK)
+            commits = await asyncio.to_thread(_commits, self._lake, first, newest.n)
+            text = encode("progress", newest.n, {"commits": commits, "progress": figures})
+            channel.publish(Event(newest.n, text), first)
 
     async def listen(self, key: Hashable, ask: Ask, last: int | None) -> AsyncIterator[bytes]:
-        """The stream of one client. ``last`` is the newest commit it knows of. Raises ProblemError 503 where there are too many channels."""
+        """The stream of one client. ``last`` is the newest commit it knows of.
+
+        Raises ProblemError 503 where there are too many channels.
+        """
         channel = self._channels.get(key)
         if channel is None:
             if len(self._channels) >= CHANNELS and all(c.listeners for c in self._channels.values()):
@@ -140,25 +159,16 @@ class Hub:
         if newest is not None and known > newest.n:  # another lake, or one that was rebuilt: begin anew
             known = newest.n - 1
         while True:
-            if channel.backlog:
-                for text, n in await self._missing(channel, known):
-                    yield text
-                    known = n
-                for event in [e for e in channel.backlog if e.n > known]:
-                    yield event.text
-                    known = event.n
-            if not await channel.wait():
+            if channel.backlog and known < channel.covers_from:
+                until = min(known + RESUME_CHUNK, channel.covers_from)
+                commits = await asyncio.to_thread(_commits, self._lake, known, until)
+                yield encode("resume", until, {"commits": commits})
+                known = until
+            elif (event := channel.after(known)) is not None:
+                yield event.text
+                known = event.n
+            elif not await channel.wait():
                 yield b": alive\n\n"
-
-    async def _missing(self, channel: Channel, known: int) -> list[tuple[bytes, int]]:
-        """Commits above ``known`` that the backlog does not reach back to, as events ``resume``; at most ten chunks at once."""
-        out: list[tuple[bytes, int]] = []
-        while known < channel.covers_from and len(out) < 10:
-            until = min(known + RESUME_CHUNK, channel.covers_from)
-            commits = await asyncio.to_thread(_commits, self._lake, known, until)
-            out.append((encode("resume", until, {"commits": commits}), until))
-            known = until
-        return out
 
 
 def _commits(lake: Path, after: int, until: int) -> list[Commit]:
