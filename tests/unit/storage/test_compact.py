@@ -60,7 +60,7 @@ def test_every_answer_is_the_same_from_fewer_files(tmp_path: Path) -> None:
     done = list(compact(lake))
     assert answers(lake) == before
     assert {(m.table, m.files) for m in done} == {(t, n) for t in COMMITTED for n in (4, 8)}
-    assert [n_files(lake, t) for t in ("readings", "emissions", "rollups")] == [2, 2, 2]
+    assert [n_files(lake, t) for t in COMMITTED] == [2] * len(COMMITTED)
     assert all(m.rows_after < m.rows_before for m in done if m.table == "rollups")
     assert list(compact(lake)) == []
 
@@ -202,7 +202,7 @@ def test_it_may_die_at_any_call(tmp_path: Path, at: int) -> None:
     list(compact(lake))
     assert not list((lake / "tmp-compact").iterdir())
     assert answers(lake) == before
-    assert [n_files(lake, t) for t in ("readings", "emissions", "rollups")] == [2, 2, 2]
+    assert [n_files(lake, t) for t in COMMITTED] == [2] * len(COMMITTED)
 
 
 def test_sums_that_differ_stop_it(tmp_path: Path) -> None:
