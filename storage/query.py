@@ -19,7 +19,7 @@ from deltalake.exceptions import DeltaError
 from storage.delta import log_entry, mixed
 from storage.disk import check_folder
 from storage.errors import LakeMissingError, StorageError
-from storage.views import NOW, STORED, figure_views, stored_schema, stored_view
+from storage.views import NOW, STORED, Tenant, figure_views, stored_schema, stored_view
 
 MEMORY_LIMIT: Final = "1GB"  # a query that wants more is refused; nothing spills to disk
 REOPEN_AFTER: Final = 20  # versions; a handle reads every log entry since it was opened
@@ -65,14 +65,18 @@ class _Table:
 class _Reader:
     lake: Path
     tables: dict[str, _Table] = field(default_factory=dict)
+    tenant: Tenant | None = None
 
 
 _READERS: WeakKeyDictionary[duckdb.DuckDBPyConnection, _Reader] = WeakKeyDictionary()
 
 
-def connect(lake: Path, *, threads: int | None = None, memory_limit: str = MEMORY_LIMIT) -> duckdb.DuckDBPyConnection:
+def connect(
+    lake: Path, *, threads: int | None = None, memory_limit: str = MEMORY_LIMIT, tenant: Tenant | None = None
+) -> duckdb.DuckDBPyConnection:
     """A connection to the lake at ``lake`` with a view for every table and every figure, as of now; ``refresh`` brings it up to date.
 
+    With ``tenant`` every view shows that tenant's rows only; who can read files can still go round them: check the SQL of strangers.
     Cursors of it see the same views and may be used from other threads. Raises LakeMissingError where there is no lake.
     """
     lake = lake.absolute()
@@ -90,13 +94,14 @@ def connect(lake: Path, *, threads: int | None = None, memory_limit: str = MEMOR
         settings["threads"] = threads
     con = duckdb.connect(":memory:", config=settings)
     con.execute("SET parquet_metadata_cache = true")  # files never change
+    con.execute("SET TimeZone = 'UTC'")
     con.execute("SET allowed_directories = [$lake]", {"lake": f"{lake}/"})
     con.execute("SET enable_external_access = false")
     con.execute("SET lock_configuration = true")
-    reader = _Reader(lake, {name: _Table(lake / name) for name in STORED})
+    reader = _Reader(lake, {name: _Table(lake / name) for name in STORED}, tenant)
     con.execute(NOW)
-    for name in STORED:
-        con.execute(stored_view(name, []))
+    for name in reversed(STORED):  # what belongs to whom stands in the dimension tables, which come last
+        con.execute(stored_view(name, [], tenant=tenant))
     for statement in figure_views():
         con.execute(statement)
     _READERS[con] = reader
@@ -116,7 +121,7 @@ def refresh(con: duckdb.DuckDBPyConnection) -> bool:
     con.execute("BEGIN")
     try:
         for name, (_, files, mixed_columns) in found.items():
-            con.execute(stored_view(name, files, mixed=mixed_columns))
+            con.execute(stored_view(name, files, mixed=mixed_columns, tenant=_READERS[con].tenant))
         con.execute("COMMIT")
     except duckdb.Error as e:
         con.execute("ROLLBACK")
