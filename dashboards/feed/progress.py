@@ -53,12 +53,13 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class Benchmark(msgspec.Struct, frozen=True):
-    """A published share of empty kilometres, with where and when it is from."""
+    """A published share of empty kilometres. ``definition``: eurostat = nothing aboard at all, strict = no goods aboard."""
 
     share: float
     series: str
-    region: str
+    region: str | None
     year: int
+    definition: str
     source: str
 
 
@@ -101,6 +102,7 @@ class Empty(msgspec.Struct, frozen=True, kw_only=True):
     high_with_load_units: Share | None
     km_unknown: float
     co2e_share: Share | None
+    load_factor: Share | None
     benchmark: Benchmark | None = None
     gap_low_pp: float | None = None
     gap_high_pp: float | None = None
@@ -112,6 +114,18 @@ class Band(msgspec.Struct, frozen=True):
     low_kg: float
     high_kg: float
     u_rel: float
+
+
+class BaselineView(msgspec.Struct, frozen=True, kw_only=True):
+    """What a figure is compared with. ``scaled_by_time``: the base period was of another length; seasons are not evened out."""
+
+    period: Annotated[list[str], msgspec.Meta(min_length=2, max_length=2)]
+    factor_set: str
+    source: str
+    co2e_wtw_kg: float | None
+    co2e_ttw_kg: float | None
+    transport_tkm: float | None
+    scaled_by_time: bool
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,7 +146,7 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     distance_km: float | None = None
     absolute: Path | None = None
     intensity: Path | None = None
-    baseline: dict[str, Any] | None = None
+    baseline: BaselineView | None = None
     target: Target | None = None
     methods: Methods | None = None
     primary_data_share_pct: float | None = None
@@ -171,19 +185,22 @@ def against(
 
 def empty_running(s: Sums, benchmark: Benchmark | None) -> Empty:
     """Bounds of the empty share and their distance from a benchmark in percentage points, not per cent."""
-    total = s.distance_mm
+    total = s.running_mm
     low, high = share(s.empty_mm, total), share(s.empty_mm + s.unknown_load_mm, total)
     with_units = s.empty_mm + s.empty_units_mm
+    low_units, high_units = share(with_units, total), share(with_units + s.unknown_load_mm, total)
+    same = (low_units, high_units) if benchmark is not None and benchmark.definition == "strict" else (low, high)
     return Empty(
         low=low,
         high=high,
-        low_with_load_units=share(with_units, total),
-        high_with_load_units=share(with_units + s.unknown_load_mm, total),
+        low_with_load_units=low_units,
+        high_with_load_units=high_units,
         km_unknown=s.unknown_load_mm / MM_PER_KM,
         co2e_share=share(s.co2e_empty_ug, s.co2e_wtw_ug),
+        load_factor=share(s.transport_kgm, s.capacity_kgm),
         benchmark=benchmark,
-        gap_low_pp=None if benchmark is None or low is None else 100.0 * (low - benchmark.share),
-        gap_high_pp=None if benchmark is None or high is None else 100.0 * (high - benchmark.share),
+        gap_low_pp=None if benchmark is None or same[0] is None else 100.0 * (same[0] - benchmark.share),
+        gap_high_pp=None if benchmark is None or same[1] is None else 100.0 * (same[1] - benchmark.share),
     )
 
 
@@ -260,7 +277,15 @@ def paths(s: Sums, period: Period, baseline: Baseline | None, target: Target | N
             base,
             goal,
         ),
-        "baseline": {**msgspec.to_builtins(baseline), "scaled_by_time": is_scaled},
+        "baseline": BaselineView(
+            period=[iso(baseline.period.from_ns), iso(baseline.period.to_ns)],
+            factor_set=baseline.factor_set,
+            source=baseline.source,
+            co2e_wtw_kg=baseline.co2e_wtw_kg,
+            co2e_ttw_kg=baseline.co2e_ttw_kg,
+            transport_tkm=baseline.transport_tkm,
+            scaled_by_time=is_scaled,
+        ),
         "target": target,
     }
 
