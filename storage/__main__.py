@@ -19,6 +19,7 @@ from rich.table import Table
 from storage.compact import KEEP_HOURS, compact, sweep
 from storage.disk import Disk
 from storage.errors import LakeMissingError, StorageError
+from storage.export import export
 from storage.ledger import Ledger, decode
 from storage.progress import bar
 from storage.query import QueryError, connect, select
@@ -71,6 +72,14 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
         "--key", metavar="HEX", help="the server's public key: every hourly root must be signed by it"
     )
     checking.add_argument("--root", metavar="HEX", help="a root published earlier: it must still be in the chain")
+    exporting = commands.add_parser("export", help="a period with all that proves it, and a checker, in a new folder")
+    exporting.add_argument(
+        "--from", dest="first", type=_day, required=True, metavar="DAY", help="first day, UTC, as 2026-11-01"
+    )
+    exporting.add_argument(
+        "--to", dest="end", type=_day, required=True, metavar="DAY", help="the day after the last one"
+    )
+    exporting.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder")
     making = commands.add_parser("key", help="make the server's Ed25519 key and print its public half")
     making.add_argument("--out", type=Path, required=True, metavar="FILE", help="new file, readable by its owner only")
     return parser.parse_args(words)
@@ -154,6 +163,19 @@ def _compact(lake: Path, every_s: float | None, key_file: Path | None) -> None:
         time.sleep(max(0.0, every_s - (time.monotonic() - started)))
 
 
+def _day(text: str) -> datetime.date:
+    return datetime.date.fromisoformat(text)
+
+
+def _export(lake: Path, arguments: argparse.Namespace) -> None:
+    with bar() as step:
+        done = export(lake, arguments.out, arguments.first, arguments.end, step=step)
+    print(f"{done.files} files, {done.rows} rows, {done.bytes / 1e6:.3f} MB in {arguments.out}")
+    if done.open_lines:
+        print(f"{done.open_lines} ledger lines lie under no hourly root yet; compact makes them when an hour is over")
+    print(f"check it anywhere: python -I {arguments.out}/verify_export.py {arguments.out} --key PUBLIC_KEY")
+
+
 def _verify(lake: Path, trusted: str | None, published: str | None) -> int:
     with bar() as step:
         report = verify(lake, trusted=trusted, published=published, step=step)
@@ -193,6 +215,8 @@ def main(words: Sequence[str] | None = None) -> int:
                 _stats(arguments.lake)
             case "compact":
                 _compact(arguments.lake, arguments.every, arguments.key)
+            case "export":
+                _export(arguments.lake, arguments)
             case _:
                 return _verify(arguments.lake, arguments.key, arguments.root)
         sys.stdout.flush()

@@ -10,6 +10,7 @@ import base64
 import os
 import time
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,8 @@ class Root(msgspec.Struct, frozen=True):
     """One hour. Commits ``first`` to ``last`` and changes ``first_change`` to ``last_change`` (last < first: none) lie under it.
 
     ``hour_ns`` is the hour's start, ``head`` the hash of the last commit's line. ``factor_set`` and ``dimensions`` held at its end;
-    ``switches`` are commits of the hour at which one of both changed. ``root``, keys, hashes and signature in hex.
+    ``switches`` are commits of the hour at which one of both changed. ``days`` tells how many files of each day (a partition) the
+    lines under this root name, so that a period's files cannot be left out. ``root``, keys, hashes and signature in hex.
     """
 
     n: int
@@ -53,6 +55,7 @@ class Root(msgspec.Struct, frozen=True):
     factor_set: str
     dimensions: dict[str, str]
     switches: tuple[int, ...]
+    days: dict[str, int]
     previous: str
     public_key: str
     signature: str
@@ -166,6 +169,16 @@ def _tail(lake: Path) -> _Tail:
     )
 
 
+def days_of(commits: Sequence[Record], changes: Sequence[Change]) -> dict[str, int]:
+    """Files of each day that these lines name: landed, made and removed."""
+    found: Counter[str] = Counter()
+    for record in commits:
+        found.update(f.partition["day"] for f in record.files)
+    for change in changes:
+        found[change.partition["day"]] += len(change.removed) + (change.made is not None)
+    return dict(sorted(found.items()))
+
+
 def _cut(times: Sequence[int], end_ns: int) -> int:
     """How many lines lie under the root of the hour that ends at ``end_ns``: up to the last one written before."""
     return max((i + 1 for i, t in enumerate(times) if t < end_ns), default=0)
@@ -219,6 +232,7 @@ def seal(
             factor_set=factor_set,
             dimensions=dimensions,
             switches=switches,
+            days=days_of([r for r, _ in commits], [c for c, _ in changes]),
             previous=digest(tail.newest_line) if tail.newest else "",
             public_key=key.public_key().public_bytes_raw().hex() if key else "",
             signature="",
