@@ -10,12 +10,12 @@ import pytest
 
 from dashboards.sql.selfmade import make_certificate
 from storage.lake import Lake
+from storage.landing import Commit
 from storage.registry import write_dimensions
+from storage.schema import empty
 from tests.lake_data import FACTOR_SET, T0, rollup_rows
 from tests.sql_server import PASSWORD, Address, make_lake, running, two_tenants
 from tests.sql_wire import Client, framed, replay, startup, text
-from storage.landing import Commit
-from storage.schema import empty
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden" / "sql"
 MINUTE = 60_000_000_000

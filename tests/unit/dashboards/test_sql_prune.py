@@ -1,7 +1,5 @@
 """The condition on nanoseconds leaves exactly the rows that the one on ``time`` leaves."""
 
-from pathlib import Path
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
