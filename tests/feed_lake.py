@@ -134,8 +134,12 @@ def trip(asset: str, start_ns: int, **more: Any) -> dict[str, Any]:
         "capacity_kg": 1_250.0 if asset in VANS else 25_000.0,
         "distance_mm": 300 * 10**6,
         "transport_kgm": mass * 300_000,
+        "observed_us": 4 * 3_600_000_000,
+        "unknown_us": 0,
+        "fuel_nl": own.get("fuel_nl", 0),
+        "energy_uwh": own.get("energy_uwh", 0),
         "co2e_ttw_ug": own.get("co2e_ttw_ug", 0),
-        "co2e_wtt_ug": own.get("co2e_wtt_ug", 0),
+        "co2e_wtt_ug": own["co2e_wtt_ug"],
         "kernel_version": 1,
         **more,
     }

@@ -21,10 +21,11 @@ from dashboards.feed.progress import (
     Target,
     figure,
     hidden,
+    hub,
 )
 from dashboards.feed.reader import CommitMark, Reader, query
 from dashboards.feed.state import Known, Rules, State, state
-from dashboards.feed.sums import NONE, By, Received, Sums, cells, counts, factor_sets, received
+from dashboards.feed.sums import NONE, By, HubFacts, Received, Sums, cells, counts, factor_sets, hub_facts, received
 
 BASE_DAYS_MIN: Final = 347  # of a measured base year that must have rows: 95 %
 _DETAIL: Final = {
@@ -124,9 +125,11 @@ class _References:
         rows = query(cursor, "SELECT * FROM baselines WHERE scope = $scope", {"scope": scope}) if scope else []
         self._rows = {(r["tenant"] or own, r["key"]): r for r in rows}
         self._measured: dict[int, dict[tuple[str, str], Sums]] = {}
+        self._goods: dict[int, dict[str, HubFacts]] = {}
         for number in sorted({r["baseline_year"] for r in rows if r["baseline_co2e_wtw_kg"] is None}):
             found = cells(cursor, by, year(number), factor_set, own)
             self._measured[number] = {(s.tenant, s.name): s for s in found}
+            self._goods[number] = hub_facts(cursor, year(number)) if by == "warehouse" else {}
         self._benchmarks = query(cursor, "SELECT * FROM benchmarks ORDER BY year DESC, region NULLS LAST")
 
     def of(self, tenant: str, name: str) -> tuple[Baseline | None, Target | None]:
@@ -149,13 +152,14 @@ class _References:
         if row["baseline_co2e_wtw_kg"] is not None:
             if row["factor_set"] != self._factor_set:
                 return None  # two vintages are never held against each other
+            unit = "t" if self._by == "warehouse" else "tkm"
             return Baseline(
                 period=period,
                 factor_set=row["factor_set"],
                 source="stated",
                 co2e_wtw_kg=row["baseline_co2e_wtw_kg"],
                 co2e_ttw_kg=row["baseline_co2e_ttw_kg"],
-                transport_tkm=row["baseline_activity"] if row["activity_unit"] == "tkm" else None,
+                activity=row["baseline_activity"] if row["activity_unit"] == unit else None,
             )
         s = self._measured[row["baseline_year"]].get((tenant, name))
         if s is None or s.days < BASE_DAYS_MIN:
@@ -166,8 +170,14 @@ class _References:
             source="measured",
             co2e_wtw_kg=s.co2e_wtw_ug / UG_PER_KG,
             co2e_ttw_kg=s.co2e_ttw_ug / UG_PER_KG,
-            transport_tkm=s.transport_kgm / KGM_PER_TKM or None,
+            activity=self._activity(row["baseline_year"], s),
         )
+
+    def _activity(self, number: int, s: Sums) -> float | None:
+        if self._by != "warehouse":
+            return s.transport_kgm / KGM_PER_TKM or None
+        out = self._goods[number].get(s.name)
+        return None if out is None or out.goods_out_kg is None else out.goods_out_kg / 1000.0
 
     def benchmark(self, name: str) -> Benchmark | None:
         """The newest benchmark of the region, else the newest of all."""
@@ -257,6 +267,7 @@ def progress(
     small = too_small(cursor, by, here, factor_set, own, k)[0] if hides else set()
     references = _References(cursor, by, factor_set, own)
     losses = received(cursor, here) if here.to_ns > here.from_ns else {}
+    site = _sites(cursor, here) if by == "warehouse" else {}
     figures = []
     for s in found:
         if (s.tenant, s.name) in small or (hides and s.vehicles < k):
@@ -279,6 +290,7 @@ def progress(
                 target=target,
                 benchmark=references.benchmark(s.name),
                 figure_id=figure_id,
+                site=hub(s, here, *site[s.name]) if s.name in site else None,
             )
         )
     return Progress(
@@ -293,6 +305,18 @@ def progress(
         k=k if hides else 1,
         figures=tuple(figures),
     )
+
+
+def _sites(
+    cursor: duckdb.DuckDBPyConnection, period: Period
+) -> dict[str, tuple[float | None, float | None, float | None]]:
+    """warehouse -> (goods out in kg, pallets out, floor in m²)."""
+    facts = hub_facts(cursor, period)
+    out: dict[str, tuple[float | None, float | None, float | None]] = {}
+    for r in query(cursor, "SELECT warehouse, area_m2 FROM warehouses"):
+        f = facts.get(r["warehouse"], HubFacts(None, None))
+        out[r["warehouse"]] = (f.goods_out_kg, f.pallets_out, r["area_m2"])
+    return out
 
 
 def versions(found: Iterable[Sums]) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from litestar import Litestar
+from litestar import Litestar, Response, get
 from litestar.di import Provide
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
@@ -13,7 +13,10 @@ from litestar.types import Message, Scope
 
 from dashboards.feed.errors import HANDLERS, AnyRequest
 from dashboards.feed.keys import Key
+from dashboards.feed.routes_pact import ROUTES as PACT
 from dashboards.feed.routes_progress import ROUTES as PROGRESS
+from dashboards.feed.routes_published import ROUTES as PUBLISHED
+from dashboards.feed.routes_views import ROUTES as VIEWS
 from dashboards.feed.service import Feed
 
 BODY_MAX: Final = 64 * 1024  # the largest body is a PACT event with a few footprints
@@ -30,7 +33,7 @@ def _documents(server: str) -> OpenAPIConfig:
         description=DESCRIPTION,
         license=License(name="Apache-2.0", identifier="Apache-2.0"),
         contact=Contact(name="operator of this server"),
-        path="/",
+        path="/documents",
         render_plugins=[JsonRenderPlugin(path="/openapi.json")],
         use_handler_docstrings=True,
         security=[{"key": []}, {"token": []}],
@@ -46,6 +49,12 @@ def _documents(server: str) -> OpenAPIConfig:
             }
         ),
     )
+
+
+@get("/openapi.json", sync_to_thread=False, include_in_schema=False)
+def document(request: AnyRequest) -> Response[dict[str, Any]]:
+    """What there is, as OpenAPI 3.1. No key needed."""
+    return Response(request.app.openapi_schema.to_schema(), media_type="application/vnd.oai.openapi+json")
 
 
 def create_app(feed: Feed, *, server: str = "") -> Litestar:
@@ -72,7 +81,7 @@ def create_app(feed: Feed, *, server: str = "") -> Litestar:
             _log(feed, scope, message["status"])
 
     return Litestar(
-        route_handlers=[*PROGRESS],
+        route_handlers=[document, *PROGRESS, *VIEWS, *PUBLISHED, *PACT],
         dependencies={
             "feed": Provide(the_feed, sync_to_thread=False),
             "key": Provide(key, sync_to_thread=False),

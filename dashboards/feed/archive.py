@@ -6,6 +6,7 @@ is Deprecated without being touched.
 """
 
 import os
+import threading
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -76,6 +77,7 @@ class Archive:
         self._versions: dict[Identity, list[Published]] = {}
         self._looked_ns = -RELOAD_NS
         self._stamp = -1
+        self._lock = threading.RLock()
 
     def _look(self) -> None:
         now = self._now_ns()
@@ -94,9 +96,10 @@ class Archive:
         """Take up files that are new. Raises ArchiveError for one that is damaged."""
         if not self._folder.is_dir():
             return
-        for path in sorted(self._folder.glob("*.json")):
-            if path.stem not in self._by_id:
-                self._take(read(path))
+        with self._lock:
+            for path in sorted(self._folder.glob("*.json")):
+                if path.stem not in self._by_id:
+                    self._take(read(path))
 
     def _take(self, p: Published) -> None:
         self._by_id[p.id] = p
@@ -122,7 +125,9 @@ class Archive:
     def all(self) -> list[Published]:
         """All versions of all figures, oldest first."""
         self._look()
-        return sorted(self._by_id.values(), key=lambda p: (p.created, p.id))
+        with self._lock:
+            everything = list(self._by_id.values())
+        return sorted(everything, key=lambda p: (p.created, p.id))
 
     def add(self, p: Published) -> Published:
         """Write ``p``, synced, under an id that no file has. Raises ArchiveError."""
@@ -144,7 +149,8 @@ class Archive:
                 os.close(handle)
         except OSError as e:
             raise ArchiveError(f"{path} cannot be written: {e}") from e
-        self._take(p)
+        with self._lock:
+            self._take(p)
         return p
 
     def publish(

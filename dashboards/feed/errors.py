@@ -9,6 +9,7 @@ from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
 
 from dashboards.feed.access import RefusedError
+from dashboards.feed.orders import OrdersError
 from dashboards.feed.problem import PROBLEM_TYPE, PactError, Problem, ProblemError, TokenError, body
 from storage.errors import StorageError
 
@@ -52,12 +53,26 @@ def on_problem(request: AnyRequest, error: ProblemError) -> Response[bytes]:
     return answer(request, error.status, error.detail, code=error.code, headers=error.headers)
 
 
+_NAMES: Final = {"start": "from", "end": "to", "last_event": "Last-Event-ID", "filter_": "$filter"}
+_MENDS: Final = {
+    "from": "write UTC as 2026-11, 2026-11-22 or 2026-11-22T10:00Z",
+    "to": "write UTC as 2026-11, 2026-11-22 or 2026-11-22T10:00Z",
+    "Last-Event-ID": "send the id of the last event, a number",
+}
+
+
+def _told(error: Mapping[str, Any]) -> str:
+    """What is wrong with one parameter."""
+    key = str(error.get("key", ""))
+    name = _NAMES.get(key, key)
+    return f"{name}: {_MENDS.get(name) or error.get('message', '')}"
+
+
 def on_http(request: AnyRequest, error: HTTPException) -> Response[bytes]:
     """The library's: a path, method, body or parameter that does not fit."""
     detail = error.detail
     if isinstance(error, ValidationException) and isinstance(error.extra, list):
-        found = [f"{e.get('key', '')}: {e.get('message', '')}" for e in error.extra if isinstance(e, dict)]
-        detail = "; ".join(found) or detail
+        detail = "; ".join(_told(e) for e in error.extra if isinstance(e, dict)) or detail
     if error.status_code == 404:
         detail = "there is nothing at this path; GET /openapi.json lists what there is"
     return answer(request, error.status_code, detail, headers=error.headers)
@@ -66,6 +81,11 @@ def on_http(request: AnyRequest, error: HTTPException) -> Response[bytes]:
 def on_storage(request: AnyRequest, _: StorageError) -> Response[bytes]:
     """The lake cannot be read at the moment."""
     return answer(request, 503, "the lake cannot be read at the moment; ask again", headers={"Retry-After": "2"})
+
+
+def on_orders(request: AnyRequest, _: OrdersError) -> Response[bytes]:
+    """The operator's file of orders is damaged; its text may tell about others' orders."""
+    return answer(request, 503, "the operator's list of orders cannot be read at the moment; tell the operator")
 
 
 def on_refused(_: AnyRequest, error: RefusedError) -> Response[TokenError]:
@@ -83,6 +103,7 @@ HANDLERS: Final[Mapping[Any, Any]] = {
     ProblemError: on_problem,
     RefusedError: on_refused,
     StorageError: on_storage,
+    OrdersError: on_orders,
     HTTPException: on_http,
     500: on_crash,
 }

@@ -34,14 +34,17 @@ Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 
 
 class Baseline(msgspec.Struct, frozen=True, kw_only=True):
-    """The base period's sums under ``factor_set``. ``source``: measured = from this lake's own rows, stated = from the registry."""
+    """The base period's sums under ``factor_set``. ``source``: measured = from this lake's own rows, stated = from the registry.
+
+    ``activity`` is in t km, of a warehouse in t that left it.
+    """
 
     period: Period
     factor_set: str
     source: str
     co2e_wtw_kg: float | None
     co2e_ttw_kg: float | None
-    transport_tkm: float | None
+    activity: float | None
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -116,6 +119,24 @@ class Band(msgspec.Struct, frozen=True):
     u_rel: float
 
 
+class Management(msgspec.Struct, frozen=True, kw_only=True):
+    """Figures for managers. Square metres and pallets are no activity units of ISO 14083."""
+
+    kg_co2e_wtw_per_m2_year: float | None
+    kwh_per_m2_year: float | None
+    kg_co2e_wtw_per_pallet_out: float | None
+    pallets_out: float | None
+
+
+class Hub(msgspec.Struct, frozen=True, kw_only=True):
+    """A warehouse as ISO 14083 has it: per tonne that left it. ``management`` holds what is no ISO figure."""
+
+    outbound_t: float | None
+    kg_co2e_per_t: Boundaries
+    energy_kwh: float
+    management: Management
+
+
 class BaselineView(msgspec.Struct, frozen=True, kw_only=True):
     """What a figure is compared with. ``scaled_by_time``: the base period was of another length; seasons are not evened out."""
 
@@ -124,7 +145,7 @@ class BaselineView(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     co2e_wtw_kg: float | None
     co2e_ttw_kg: float | None
-    transport_tkm: float | None
+    activity: float | None
     scaled_by_time: bool
 
 
@@ -154,6 +175,7 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     loss_rate: Share | None = None
     empty: Empty | None = None
     band: Band | None = None
+    hub: Hub | None = None
     newest_reading: str | None = None
     age_s: float | None = None
     figure_id: str | None = None
@@ -254,23 +276,52 @@ def amounts(s: Sums) -> Mapping[str, Any]:
     }
 
 
-def paths(s: Sums, period: Period, baseline: Baseline | None, target: Target | None) -> Mapping[str, Any]:
+YEAR_S: Final = 365.25 * 86_400.0
+UWH_PER_KWH: Final = 1e9
+
+
+def hub(s: Sums, period: Period, goods_out_kg: float | None, pallets_out: float | None, area_m2: float | None) -> Hub:
+    """One warehouse over ``period``."""
+    found = amounts(s)["co2e_kg"]
+    tonnes = None if goods_out_kg is None else goods_out_kg / 1000.0
+    per_year = YEAR_S / period.seconds
+    yearly = None if found.wtw is None else found.wtw * per_year
+    kwh = s.energy_uwh / UWH_PER_KWH
+    return Hub(
+        outbound_t=tonnes,
+        kg_co2e_per_t=Boundaries(quotient(found.wtw, tonnes), quotient(found.ttw, tonnes)),
+        energy_kwh=kwh,
+        management=Management(
+            kg_co2e_wtw_per_m2_year=quotient(yearly, area_m2),
+            kwh_per_m2_year=quotient(kwh * per_year, area_m2),
+            kg_co2e_wtw_per_pallet_out=quotient(found.wtw, pallets_out),
+            pallets_out=pallets_out,
+        ),
+    )
+
+
+def paths(
+    s: Sums, period: Period, baseline: Baseline | None, target: Target | None, site: Hub | None
+) -> Mapping[str, Any]:
     """Absolute and intensity against baseline and target path. Both are given, or neither."""
     if baseline is None:
         return {}
     found = amounts(s)
+    unit, intensity = "kg CO2e WTW per t km", found["intensity_kg_per_tkm"].wtw
+    if site is not None:
+        unit, intensity = "kg CO2e WTW per t out", site.kg_co2e_per_t.wtw
     part, is_scaled = scaled(baseline, period)
     at, base = year_fraction(period), year_fraction(baseline.period)
     goal = year_fraction(year(target.year)) if target else base
     base_kg = None if baseline.co2e_wtw_kg is None else baseline.co2e_wtw_kg * part
-    base_g = quotient(baseline.co2e_wtw_kg, baseline.transport_tkm)
+    base_g = quotient(baseline.co2e_wtw_kg, baseline.activity)
     return {
         "absolute": against(
             "kg CO2e WTW", found["co2e_kg"].wtw, base_kg, target.absolute if target else None, at, base, goal
         ),
         "intensity": against(
-            "kg CO2e WTW per t km",
-            found["intensity_kg_per_tkm"].wtw,
+            unit,
+            intensity,
             base_g,
             target.intensity if target else None,
             at,
@@ -283,7 +334,7 @@ def paths(s: Sums, period: Period, baseline: Baseline | None, target: Target | N
             source=baseline.source,
             co2e_wtw_kg=baseline.co2e_wtw_kg,
             co2e_ttw_kg=baseline.co2e_ttw_kg,
-            transport_tkm=baseline.transport_tkm,
+            activity=baseline.activity,
             scaled_by_time=is_scaled,
         ),
         "target": target,
@@ -302,6 +353,7 @@ def figure(
     target: Target | None = None,
     benchmark: Benchmark | None = None,
     figure_id: str | None = None,
+    site: Hub | None = None,
 ) -> Figure:
     """Everything that is told of one cell that may be shown."""
     how = methods(s)
@@ -315,7 +367,8 @@ def figure(
         through=iso(s.through_ns),
         vehicles=s.vehicles,
         **amounts(s),
-        **paths(s, period.cut(s.through_ns) if s.through_ns < period.to_ns else period, baseline, target),
+        **paths(s, period.cut(s.through_ns) if s.through_ns < period.to_ns else period, baseline, target, site),
+        hub=site,
         methods=how,
         primary_data_share_pct=None if how.measured is None else 100.0 * how.measured,
         coverage=coverage(s, loss),

@@ -18,10 +18,12 @@ from dashboards.feed.cache import Answer, Cache
 from dashboards.feed.config import FeedConfig
 from dashboards.feed.keys import Key
 from dashboards.feed.live import Hub
+from dashboards.feed.orders import History, Orders
 from dashboards.feed.periods import Period
 from dashboards.feed.problem import ProblemError
 from dashboards.feed.progress import Figure
 from dashboards.feed.reader import CommitMark, Reader
+from dashboards.feed.requests import Requests
 from dashboards.feed.sums import By
 from storage.errors import StorageError
 from storage.proof import latest_root
@@ -50,6 +52,9 @@ class Feed:
         self.access = Access(Path(config.keys), now_ns, token_s=config.token_s, rate=config.rate)
         self.audit = Audit(Path(config.audit), now_ns)
         self.archive = Archive(Path(config.figures), now_ns)
+        self.orders = Orders(Path(config.orders) if config.orders else None)
+        self.history = History(Path(config.figures) / "labels")
+        self.requests = Requests(Path(config.figures) / "events.jsonl")
         self.hub = Hub(lake, self._newest)
         self._cache = Cache(now_ns)
         self._streams: Counter[str] = Counter()

@@ -20,7 +20,7 @@ NONE: Final = "(none)"  # name of the cell of what has no region, route or stage
 LIVE_WINDOW_NS: Final = 2 * DAY_NS  # how far back the last minute of enough vehicles is looked for
 
 _REGION: Final = "r.region" if any(c.name == "region" for c in ROLLUP) else "NULL"
-_CELL: Final[Mapping[str, str]] = {
+CELL: Final[Mapping[str, str]] = {
     "operator": "coalesce(owner.tenant, $own)",
     "region": f"coalesce({_REGION}, '{NONE}')",
     "route_group": f"coalesce(routes.stage, '{NONE}')",
@@ -100,7 +100,7 @@ def _here(by: By) -> str:
     """Rows of the period with their tenant and cell."""
     kind, owner = ("warehouse", "warehouses") if by == "warehouse" else ("vehicle", "vehicles")
     return f"""
-  SELECT coalesce(owner.tenant, $own) AS tenant, {_CELL[by]} AS name, r.*
+  SELECT coalesce(owner.tenant, $own) AS tenant, {CELL[by]} AS name, r.*
   FROM rollups AS r JOIN {owner} AS owner ON owner.{kind} = r.asset
     LEFT JOIN routes ON routes.route = r.route
   WHERE r.kind = '{kind}' AND r.factor_set = $factor_set
@@ -199,7 +199,7 @@ WITH newest AS (
   WHERE day BETWEEN $first_day AND $last_day AND trip_start_ns >= $from_ns AND trip_start_ns < $to_ns
     AND factor_set = $factor_set
 )
-SELECT coalesce(owner.tenant, $own) AS tenant, {_CELL[by]} AS name, {sums}
+SELECT coalesce(owner.tenant, $own) AS tenant, {CELL[by]} AS name, {sums}
 FROM newest AS r JOIN vehicles AS owner ON owner.vehicle = r.asset LEFT JOIN routes ON routes.route = r.route
 WHERE place = 1 GROUP BY 1, 2""",
         parameters(period, factor_set, own),
@@ -253,7 +253,7 @@ SELECT tenant, name, fuel, CAST(sum(distance_mm) AS HUGEINT) AS distance_mm,
   CAST(sum(CASE WHEN fuel = 'electricity' THEN energy_uwh WHEN fuel_gas_ug > 0 THEN fuel_gas_ug ELSE fuel_nl END)
     AS HUGEINT) AS energy,
   CAST(sum(co2e_ttw_ug) AS HUGEINT) AS co2e_ttw_ug, CAST(sum(co2e_wtt_ug) AS HUGEINT) AS co2e_wtt_ug
-FROM here JOIN vehicles ON vehicle = asset GROUP BY 1, 2, 3""",
+FROM here JOIN (SELECT vehicle, fuel FROM vehicles) ON vehicle = asset GROUP BY 1, 2, 3""",
         parameters(period, factor_set, own),
     )
     out: dict[tuple[str, str], dict[str, CarrierSums]] = {}
