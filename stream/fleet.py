@@ -32,6 +32,7 @@ class Vehicle:
     tank_l: float | None = None
     grid_zone: str | None = None
     vin: str | None = None
+    public_key: str | None = None  # Ed25519, hex: batches of its gateway must be signed by it
     tenant: str | None = None  # whose it is; blank: the one that the reading process names as its own
     battery_kwh: float | None = None
     speed_limit_kmh: float | None = None
@@ -52,6 +53,7 @@ class Warehouse:
     area_m2: float | None = None
     pallet_positions: int | None = None
     tenant: str | None = None
+    public_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
