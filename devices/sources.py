@@ -39,7 +39,9 @@ class Source(Protocol):
     An exception it raises is said and counted, and ``samples`` is called again after a back-off: a source that cannot
     begin anew keeps its place itself. A source that can wait (a replay) may have an attribute ``can_wait = True``: it is
     asked for less while the outbox fills, where a live one has its oldest readings thinned. One that knows the time (a
-    receiver) may have an attribute ``anchor``: UTC [ns] and ``Context.monotonic`` [s] of the same moment, or None.
+    receiver) may have an attribute ``anchor``: UTC [ns] and ``Context.monotonic`` [s] of the same moment, or None. One
+    that keeps its readings elsewhere until they are safe here may have a method ``on_durable(at_s)``: what it gave before that
+    time [monotonic s] is on the disk.
     """
 
     @property

@@ -43,7 +43,7 @@ import zstandard
 
 from devices.signals import BY_NAME, SIGNALS
 
-Leaf = Literal["up/readings", "up/json", "up/state", "dn/ack", "dn/config"]
+Leaf = Literal["up/readings", "up/json", "up/state", "up/gone", "dn/ack", "dn/nack", "dn/config"]
 ClockSource = Literal["none", "rtc", "ntp", "gps", "holdover"]
 
 MAX_PACKET_BYTES: Final = 256 * 1024  # the broker's packet limit; 1,000 readings of every signal, incompressible, fit
@@ -104,11 +104,27 @@ Seq = Annotated[int, msgspec.Meta(ge=0, le=MAX_SEQ)]
 TimeNs = Annotated[int, msgspec.Meta(ge=-(2**63) + 1, le=2**63 - 1)]
 
 
-class Ack(msgspec.Struct, frozen=True):
-    """On ``dn/ack``: every reading of ``boot_id`` with seq < ``next`` is durable on the server."""
+class Position(msgspec.Struct, frozen=True):
+    """Every reading of ``boot_id`` with seq < ``next`` is durable on the server."""
 
     boot_id: BootId
     next: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+
+class Ack(msgspec.Struct, frozen=True, omit_defaults=True):
+    """On ``dn/ack``: how far the newest boot is durable on the server; ``old``: the same of earlier ones heard of late."""
+
+    boot_id: BootId
+    next: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+    old: tuple[Position, ...] = ()
+
+
+class Hole(msgspec.Struct, frozen=True):
+    """On ``dn/nack``: the server misses the readings ``begin`` to ``end`` - 1. On ``up/gone``: the gateway has them no more."""
+
+    boot_id: BootId
+    begin: Seq
+    end: Seq
 
 
 class AppliedConfig(msgspec.Struct, frozen=True):

@@ -109,6 +109,8 @@ class Service:
             readings=to_arrow("readings", results.readings, self._names),
             emissions=to_arrow("emissions", results.emissions, self._names),
             rollups=to_arrow("rollups", results.rollups, self._names),
+            trips=to_arrow("trips", results.trips, self._names),
+            events=to_arrow("events", results.events, self._names),
             quarantine=quarantine_table(kept),
             factor_set=factor_set,
             state=state.to_bytes(),

@@ -27,13 +27,18 @@ _SQL_TYPES: Final = {
     pa.bool_(): "BOOLEAN",
     pa.string(): "VARCHAR",
     pa.binary(): "BLOB",
+    pa.binary(32): "BLOB",
+    pa.binary(64): "BLOB",
     pa.date32(): "DATE",
 }
 _TIMES: Final = {  # table -> columns added: name -> the nanoseconds it shows
     "readings": {"time": "time_ns", "received_time": "received_ns"},
     "emissions": {"time": "time_ns"},
     "rollups": {"time": "minute_ns", "newest_time": "newest_time_ns"},
+    "trips": {"time": "trip_start_ns", "end_time": "trip_end_ns"},
+    "events": {"time": "time_ns", "end_time": "end_ns"},
     "quarantine": {"time": "received_ns"},
+    "batches": {"time": "time_ns", "received_time": "received_ns"},
 }
 STORED: Final = (*LANDED, *DIMENSIONS)
 
@@ -61,7 +66,7 @@ class Tenant:
     owns_unnamed: bool = False
 
 
-OPEN_TO_ALL: Final = ("factors",)  # tables that belong to no tenant
+OPEN_TO_ALL: Final = ("benchmarks", "factors")  # tables that belong to no tenant
 _ASSETS: Final = "SELECT vehicle FROM vehicles UNION ALL SELECT warehouse FROM warehouses"
 _DEVICES: Final = "SELECT device FROM vehicles UNION ALL SELECT device FROM warehouses"
 
@@ -88,7 +93,7 @@ def stored_view(table: str, files: Sequence[str], *, mixed: bool = False, tenant
     """
     schema = stored_schema(table)
     extra = [f"{_timestamp(ns)} AS {name}" for name, ns in _TIMES.get(table, {}).items()]
-    if table in ("emissions", "rollups"):
+    if table in ("emissions", "rollups", "trips"):
         extra.append("co2e_ttw_ug + co2e_wtt_ug AS co2e_wtw_ug")
     columns = ", ".join([f.name for f in schema] + extra)
     typed = ", ".join(f"CAST(NULL AS {_SQL_TYPES[f.type]}) AS {f.name}" for f in schema)

@@ -1,4 +1,4 @@
-"""The one list of columns: readings as received, emissions per reading, rollups per minute.
+"""The one list of columns: readings as received, emissions per reading, rollups per minute, trips, events.
 
 Arrow schemas (``storage.schema``), SQL views, the tables in ``stream/README.md`` and panel units derive from it. A column
 that may be unknown is nullable: NaN (float) inside numpy, null in Arrow and SQL. Never 0. An int64 result column that may be
@@ -17,7 +17,7 @@ class Column:
     """One column of a table.
 
     ``dtype`` "code" is an int32 index inside numpy and text outside: into ``codes`` where that is given, else into the
-    fleet's list that ``names`` tells ("device", "asset", "route").
+    fleet's list that ``names`` tells ("device", "asset", "route", "place", "region").
     """
 
     name: str
@@ -26,7 +26,7 @@ class Column:
     doc: str
     nullable: bool = False
     codes: tuple[str, ...] = ()
-    names: Literal["", "device", "asset", "route"] = ""
+    names: Literal["", "device", "asset", "route", "place", "region"] = ""
 
 
 CLOCK_SOURCES: Final = ("none", "rtc", "ntp", "gps", "holdover")
@@ -45,6 +45,51 @@ ENERGY_METHOD_CLASS: Final = {  # what a reader of a figure is told
 }
 LOAD_STATES: Final = ("unknown", "empty", "empty_with_load_units", "partial", "full")
 ASSET_KINDS: Final = ("vehicle", "warehouse")
+ROUTE_SOURCES: Final = ("none", "dispatch", "inferred", "registry")
+TRIP_STAGES: Final = ("unknown", "trunk", "last_mile", "return", "reposition", "other")
+EMPTY_CAUSES: Final = (
+    "none",
+    "unknown",
+    "return",
+    "reposition",
+    "to_depot",
+    "to_charger",
+    "to_fuel",
+    "waiting",
+    "service",
+)
+EVENT_KINDS: Final = {  # kind -> unit of its amount
+    "refuel": "L",
+    "drain": "L",
+    "recharge": "kWh",
+    "tru_refuel": "L",
+    "harsh_acceleration": "m/s²",
+    "harsh_braking": "m/s²",
+    "idling": "s",
+    "speeding": "km/h",
+    "refrigerant_topup": "kg",
+    "gps_jump": "m",
+    "odometer_conflict": "1",
+    "wheel_scale": "1",
+    "weight_conflict": "1",
+    "fuel_conflict": "1",
+    "tare_drift": "kg",
+    "model_drift": "1",
+    "counter_reset": "L",
+}
+CHOSEN_SOURCES: Final = (
+    "none",
+    "gps",
+    "wheel_speed",
+    "odometer",
+    "counter",
+    "rate",
+    "tank",
+    "weight",
+    "can_mass",
+    "model",
+    "order",
+)
 
 
 def _signal(name: str, unit: str, doc: str) -> Column:
@@ -90,6 +135,18 @@ SIGNALS: Final = (
     _signal("battery_soc_pct", "%", "State of charge (SPN 5464)."),
     _signal("tru_fuel_total_l", "L", "Total fuel used by the refrigeration unit, its own tank."),
     _signal("adblue_total_l", "L", "Total diesel exhaust fluid used."),
+    _signal("heading_deg", "°", "Course over ground, clockwise from north."),
+    _signal("wind_speed_ms", "m/s", "Wind speed at the vehicle, from a weather service."),
+    _signal("wind_from_deg", "°", "Direction the wind comes from, clockwise from north."),
+    _signal("precipitation_mm_h", "mm/h", "Rain or melted snow, from a weather service."),
+    _signal("grade_pct", "%", "Road grade from a map or another filtered source, uphill positive."),
+    _signal("road_iri_m_per_km", "m/km", "International roughness index of the road, from a map."),
+    _signal("engine_ref_torque_nm", "N·m", "Engine reference torque (SPN 544)."),
+    _signal("engine_friction_torque_pct", "%", "Nominal friction torque of the reference torque (SPN 514)."),
+    _signal("load_units_loaded", "1", "Pallets or roll cages with goods aboard, by order or WMS."),
+    _signal("load_units_empty", "1", "Empty load units aboard, by order or WMS."),
+    _signal("route_number", "1", "Dispatched route: the column number of routes.csv."),
+    _signal("pto_power_kw", "kW", "Power taken by the power take-off."),
     _signal("grid_import_kwh", "kWh", "Counter of energy drawn from the grid."),
     _signal("grid_export_kwh", "kWh", "Counter of energy fed into the grid."),
     _signal("pv_kwh", "kWh", "Counter of on-site solar generation."),
@@ -103,6 +160,7 @@ SIGNALS: Final = (
     _signal("pallets_stored", "1", "Pallet positions occupied."),
     _signal("refrigerant_topup_total_kg", "kg", "Counter of refrigerant topped up."),
     _signal("indoor_temp_c", "°C", "Temperature in the building or cold room."),
+    _signal("heat_kwh", "kWh", "Counter of district heat."),
 )
 
 READING: Final = (
@@ -133,7 +191,10 @@ _KEY = (
 EMISSION: Final = (
     *_KEY,
     Column("route", "code", "", "Route of the vehicle at that time.", nullable=True, names="route"),
-    Column("load_state", "code", "", "What the vehicle carried.", codes=LOAD_STATES),
+    Column("region", "code", "", "Region it was in.", nullable=True, names="region"),
+    Column("trip_start_ns", "int64", "ns", "Trip it belongs to, by name; null for warehouses.", nullable=True),
+    Column("load_state", "code", "", "What the vehicle carried, as known then.", codes=LOAD_STATES),
+    Column("load_state_p", "float64", "1", "Probability of that load state.", nullable=True),
     Column("dt_us", "int64", "µs", "Time since the device's previous reading; null for the first.", nullable=True),
     Column("distance_mm", "int64", "mm", "Distance driven since then. Additive.", nullable=True),
     Column("distance_method", "code", "", "How the distance was obtained.", codes=DISTANCE_METHODS),
@@ -170,10 +231,14 @@ ROLLUP: Final = (
         nullable=True,
         names="route",
     ),
-    Column("load_state", "code", "", "What the vehicle carried.", codes=LOAD_STATES),
+    Column("region", "code", "", "Region it was in.", nullable=True, names="region"),
+    Column("trip_start_ns", "int64", "ns", "Trip it belongs to, by name; null for warehouses.", nullable=True),
+    Column("load_state", "code", "", "What the vehicle carried, as known then.", codes=LOAD_STATES),
     Column("readings", "int64", "1", "Readings in this partial sum."),
     Column("observed_us", "int64", "µs", "Time covered by consecutive readings."),
     Column("unknown_us", "int64", "µs", "Part of it for which no energy figure exists."),
+    Column("moving_us", "int64", "µs", "Time moving."),
+    Column("idle_us", "int64", "µs", "Time standing with the engine on and no power take-off."),
     Column("distance_mm", "int64", "mm", "Distance driven."),
     Column("distance_unknown_us", "int64", "µs", "Time for which no distance exists."),
     Column("fuel_nl", "int64", "nL", "Liquid fuel burnt."),
@@ -196,4 +261,77 @@ ROLLUP: Final = (
     Column("newest_received_ns", "int64", "ns", "Receive time of the newest reading. Take the maximum, do not add."),
 )
 
-TABLES: Final = {"readings": READING, "emissions": EMISSION, "rollups": ROLLUP}
+
+def _amount(name: str, unit: str, doc: str) -> Column:
+    return Column(name, "int64", unit, doc, nullable=True)
+
+
+TRIP: Final = (
+    Column("device", "code", "", "Gateway of the vehicle.", names="device"),
+    Column("asset", "code", "", "Vehicle.", names="asset"),
+    Column("trip_start_ns", "int64", "ns", "When it began, UTC since 1970. (asset, trip_start_ns) is the trip's name."),
+    Column("version", "int32", "", "From 1. The highest version of a trip is what is known of it."),
+    Column("trip_end_ns", "int64", "ns", "When the stop that ended it began; null while under way.", nullable=True),
+    Column("closed", "bool", "", "Whether the trip has ended."),
+    Column("start_lat_deg", "float64", "°", "Where it began.", nullable=True),
+    Column("start_lon_deg", "float64", "°", "Where it began.", nullable=True),
+    Column("end_lat_deg", "float64", "°", "Where it ended.", nullable=True),
+    Column("end_lon_deg", "float64", "°", "Where it ended.", nullable=True),
+    Column("start_place", "code", "", "Known place it began at.", nullable=True, names="place"),
+    Column("end_place", "code", "", "Known place it ended at.", nullable=True, names="place"),
+    Column(
+        "route",
+        "code",
+        "",
+        "Route: dispatched, inferred from its ends, or the registry's.",
+        nullable=True,
+        names="route",
+    ),
+    Column("route_source", "code", "", "How the route is known.", codes=ROUTE_SOURCES),
+    Column("stage", "code", "", "Part of the chain it served.", codes=TRIP_STAGES),
+    Column("load_state", "code", "", "What the vehicle carried.", codes=LOAD_STATES),
+    Column("load_state_p", "float64", "1", "Probability of that load state.", nullable=True),
+    Column(
+        "evidence",
+        "int64",
+        "bits",
+        "Bit 0 weight, 1 CAN mass, 2 order or WMS, 3 place, 4 doors, 5 trailer, 6 load units.",
+    ),
+    Column("payload_kg", "float64", "kg", "Goods aboard.", nullable=True),
+    Column("payload_u_kg", "float64", "kg", "Half-width of its 95 % interval.", nullable=True),
+    Column("capacity_kg", "float64", "kg", "What the vehicle may carry.", nullable=True),
+    Column("empty_cause", "code", "", "Why it ran empty.", codes=EMPTY_CAUSES),
+    Column("excluded", "bool", "", "Yard or power take-off movement: counted in no share of running."),
+    Column("distance_mm", "int64", "mm", "Distance driven."),
+    Column("moving_us", "int64", "µs", "Time moving."),
+    Column("idle_us", "int64", "µs", "Time standing with the engine on and no power take-off."),
+    _amount("stop_us", "µs", "Time of the stop before it; null where it was not seen whole."),
+    Column("observed_us", "int64", "µs", "Time covered by consecutive readings."),
+    Column("unknown_us", "int64", "µs", "Part of it for which no energy figure exists."),
+    _amount("fuel_nl", "nL", "Liquid fuel burnt."),
+    _amount("energy_uwh", "µWh", "Electric energy used."),
+    _amount("co2e_ttw_ug", "µg", "CO2e, tank-to-wheel."),
+    _amount("co2e_wtt_ug", "µg", "CO2e, well-to-tank."),
+    _amount("avoidable_ug", "µg", "Of an empty trip: CO2e that would not have been, had its load ridden along."),
+    _amount("transport_kgm", "kg·m", "Goods mass times distance."),
+    Column("kernel_version", "int32", "", "Version of the kernels that made this row."),
+)
+
+EVENT: Final = (
+    Column("device", "code", "", "Gateway that saw it.", names="device"),
+    Column("asset", "code", "", "Vehicle or warehouse.", names="asset"),
+    Column("time_ns", "int64", "ns", "When it began, UTC since 1970."),
+    Column("end_ns", "int64", "ns", "When it ended."),
+    Column("trip_start_ns", "int64", "ns", "Trip it happened on.", nullable=True),
+    Column("kind", "code", "", "What happened.", codes=tuple(EVENT_KINDS)),
+    Column("lat_deg", "float64", "°", "Where.", nullable=True),
+    Column("lon_deg", "float64", "°", "Where.", nullable=True),
+    Column("place", "code", "", "Known place.", nullable=True, names="place"),
+    Column("amount", "float64", "", "How much, in the unit of the kind.", nullable=True),
+    Column("expected", "float64", "", "What was to be expected instead, same unit.", nullable=True),
+    _amount("explained_nl", "nL", "Fuel it explains. Never added to a total: it is in the fuel already."),
+    Column("chosen", "code", "", "Source believed where two contradict each other.", codes=CHOSEN_SOURCES),
+    Column("kernel_version", "int32", "", "Version of the kernels that made this row."),
+)
+
+TABLES: Final = {"readings": READING, "emissions": EMISSION, "rollups": ROLLUP, "trips": TRIP, "events": EVENT}

@@ -58,8 +58,18 @@ PARAMETERS: Final[Mapping[str, tuple[str, str, str]]] = {  # field of ``fleet.PA
     "willans_a": ("a", "g/(h kW)", "Fuel that keeps the engine turning, per kW of rated power."),
     "idle_g_per_h": ("", "g/h", "Least fuel rate of the running engine."),
     "f_rot": ("f_rot", "1", "Mass factor of what rotates: wheels, shafts, engine."),
+    "capacity_kg": ("m_cap", "kg", "Goods it may carry."),
+    "pallet_positions": ("", "1", "Load units it has room for; unknown where not given."),
+    "ref_torque_nm": ("T_ref", "N·m", "Engine reference torque (SPN 544), where no signal tells it."),
+    "has_trailer": ("", "flag", "A tractor: without its trailer it carries nothing."),
+    "region": ("", "index", "Region a warehouse lies in, -1 = none."),
     "eta_drive": ("η", "1", "Battery to wheel."),
     "eta_regen": ("η_regen", "1", "Wheel to battery when braking."),
+    "level_size": ("", "L or kWh", "Tank or battery at a level of 100 %."),
+    "level_per_amount": ("", "L/L, L/kg or 1", "Litres or kWh of the tank's or battery's content per amount used."),
+    "speed_limit_kmh": ("", "km/h", "Limit that speeding is judged by."),
+    "harsh_acceleration_ms2": ("", "m/s²", "Least acceleration that is harsh; by mass where not given."),
+    "harsh_braking_ms2": ("", "m/s²", "Least braking that is harsh; by mass where not given."),
 }
 
 
