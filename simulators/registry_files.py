@@ -9,7 +9,7 @@ def write_registry(folder: Path, rows: Mapping[str, Sequence[Mapping[str, object
     """``vehicles.csv``, ``warehouses.csv`` and ``routes.csv`` from rows by table name."""
     folder.mkdir(parents=True, exist_ok=True)
     headers = {
-        "vehicles": "vehicle,device,vehicle_class,fuel,route,tare_kg,gvw_kg,cda_m2,crr,p_rated_kw,tank_l,grid_zone,vin",
+        "vehicles": "vehicle,device,vehicle_class,fuel,route,tare_kg,gvw_kg,cda_m2,crr,p_rated_kw,tank_l,grid_zone,vin,pallet_positions,ref_torque_nm",
         "warehouses": "warehouse,device,name,lat_deg,lon_deg,area_m2,pallet_positions,grid_zone",
         "routes": "route,name,origin,destination,stage",
     }

@@ -281,7 +281,6 @@ def advance_rows(
                 add_tru(out, i, tru_fuel(state, tru_l[i], time_ns), p)
                 kmh = gps_speed[i] if math.isnan(speed[i]) else speed[i]
                 driven = out[DISTANCE, i]
-                hold_signals(state, geography, cargo[i], units_loaded[i], units_empty[i], number[i], time_ns)
                 did = follow(
                     state, geography, time_ns, dt_s, speed[i], gps_speed[i], driven, lat[i], lon[i], hdop[i], rpm[i], switches[i]
                 )
@@ -297,6 +296,7 @@ def advance_rows(
                             finish_trip(state, p, geography, time_ns)
                             n_trips = write_version(state, p, d, roll, -1, trip_ints, trip_floats, n_trips)
                         start_trip(state, p, geography, time_ns)
+                hold_signals(state, geography, cargo[i], units_loaded[i], units_empty[i], number[i], time_ns)
                 if state["trip_phase"] != STOPPED:
                     v_ms = kmh / 3.6
                     state["trip_top_kmh"] = max(state["trip_top_kmh"], kmh)
