@@ -157,6 +157,7 @@ class GatewayCore:
                 missing=self._about.missing,
                 stuck=self._about.stuck,
                 config=self._about.config,
+                vin=self._about.vin,
             )
         )
 
@@ -497,7 +498,7 @@ class GatewayCore:
 
     def _telling(self) -> tuple[object, ...]:
         about = self._about
-        return about.sources, about.missing, about.stuck, about.config, about.undated > 0, self.clock.source
+        return about.sources, about.missing, about.stuck, about.config, about.vin, about.undated > 0, self.clock.source
 
     def _state_due_at(self) -> float:
         if not self._connected or self._draining or self._told == self._telling():

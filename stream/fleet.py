@@ -38,6 +38,7 @@ class Vehicle:
     tank_l: float | None = None
     grid_zone: str | None = None
     vin: str | None = None
+    public_key: str | None = None  # Ed25519, hex: batches of its gateway must be signed by it
     tenant: str | None = None  # whose it is; blank: the one that the reading process names as its own
     battery_kwh: float | None = None
     speed_limit_kmh: float | None = None
@@ -62,6 +63,7 @@ class Warehouse:
     pallet_positions: int | None = None
     tenant: str | None = None
     radius_m: float | None = None  # of the yard around it; blank: 250
+    public_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

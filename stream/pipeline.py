@@ -154,6 +154,19 @@ def step(state: State, batch: Columns) -> tuple[State, Results]:
     return replace(state, rows=rows, waiting=waiting), results
 
 
+def retake(state: State, batch: Columns) -> tuple[State, Results]:
+    """Results of rows that were taken before, in the order in which each device's rows were taken: for making results anew.
+
+    ``batch`` needs the columns that the kernels read (``stream.advance.READ``) and the readings' names. Copies are not looked for, and
+    the state that comes back does not know which rows were taken.
+    """
+    rows = state.rows.copy()
+    emissions, rollups, trips, events = _advance(state.fleet, rows, batch)
+    nobody = np.empty(0, np.int32)
+    n = batch["seq"].size
+    return replace(state, rows=rows), Results(batch, emissions, rollups, trips, events, nobody, n, 0, 0, 0)
+
+
 def _advance(fleet: Fleet, rows: StateRows, batch: Columns) -> tuple[Columns, Columns, Columns, Columns]:
     """Run the kernels over rows in order: emissions, rollups, trips, events. Advances ``rows``."""
     n = batch["seq"].size
