@@ -43,12 +43,20 @@ class Question(msgspec.Struct, frozen=True):
 
 
 class Feed:
-    """The feed over one lake."""
+    """The feed over one lake, as of now or as of a commit."""
 
-    def __init__(self, lake: Path, tenant: str, config: FeedConfig, now_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self,
+        lake: Path,
+        tenant: str,
+        config: FeedConfig,
+        now_ns: Callable[[], int] = time.time_ns,
+        *,
+        as_of: int | None = None,
+    ) -> None:
         self.config, self.now_ns = config, now_ns
         self.lake = lake
-        self.reader = Reader(lake, tenant, now_ns)
+        self.reader = Reader(lake, tenant, now_ns, as_of=as_of)
         self.access = Access(Path(config.keys), now_ns, token_s=config.token_s, rate=config.rate)
         self.audit = Audit(Path(config.audit), now_ns)
         self.archive = Archive(Path(config.figures), now_ns)
