@@ -1,5 +1,6 @@
 """Who sends readings: vehicles, warehouses, routes, and the per-device parameters that the kernels read."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -8,6 +9,7 @@ import numpy.typing as npt
 
 from stream.columns import ASSET_KINDS
 from stream.factors import ELECTRICITY, ClassTable, FactorError, FactorSet, FuelFactors, fuel_factors, grid_factors
+from stream.fixed import PER_UNIT
 
 STAGES = ("trunk", "last_mile", "return", "reposition", "other")
 UNKNOWN_LOAD_SHARE = (
@@ -30,6 +32,7 @@ class Vehicle:
     crr: float | None = None
     p_rated_kw: float | None = None
     tank_l: float | None = None
+    ref_torque_nm: float | None = None
     grid_zone: str | None = None
     vin: str | None = None
 
@@ -67,6 +70,7 @@ PARAMS = np.dtype(
         ("has_fuel", "i4"),  # burns liquid or gaseous fuel
         ("has_battery", "i4"),
         ("fuel_is_gas", "i4"),  # metered in kg
+        ("ref_torque_known", "i4"),  # by the registry, else the class default
         ("fuel_ttw", "f8"),  # kg CO2e per L or kg
         ("fuel_wtt", "f8"),
         ("fuel_co2", "f8"),
@@ -93,6 +97,16 @@ PARAMS = np.dtype(
         ("f_rot", "f8"),
         ("eta_drive", "f8"),
         ("eta_regen", "f8"),
+        ("yaw_a1", "f8"),  # m2 per degree of yaw, its square and cube
+        ("yaw_a2", "f8"),
+        ("yaw_a3", "f8"),
+        ("cruise_rpm", "f8"),
+        ("ref_torque_nm", "f8"),
+        ("pto_kw", "f8"),
+        ("tru_lph", "f8"),
+        ("tank_l", "f8"),
+        ("fuel_cap_per_s", "f8"),  # nL or µg: no engine burns more
+        ("fuel_per_g", "f8"),  # L or kg of fuel per gram
     ],
     align=True,
 )
@@ -100,6 +114,11 @@ DIESEL_LHV = 43.03  # MJ/kg, B0, UK conversion factors 2025
 DIESEL_KG_PER_L = 0.83
 GAS_ENERGY = (
     1.25  # a spark-ignited gas engine needs about a quarter more energy: brake efficiency .36-.39 against .43-.46 [C]
+)
+LITRE_PER_KWH_CAP = 0.25 * 1.2  # most fuel an engine can burn per kWh rated, science reference section 4
+KG_PER_KWH_CAP = 0.21 * 1.2
+TORQUE_SHARE = (
+    0.85  # reference torque times cruising speed over rated power: 0.73 (vans) to 0.97 (data sheets of series engines)
 )
 ETA_CHARGE_DEFAULT = 0.88  # AC charger .82-.93, science reference section 2
 
@@ -146,6 +165,14 @@ def _vehicle_params(
     p["aux_kw"], p["f_rot"] = defaults.aux_kw, defaults.f_rot
     p["willans_b"], p["willans_a"] = defaults.willans_b_g_per_kwh, defaults.willans_a_g_per_h_kw
     p["eta_drive"], p["eta_regen"] = defaults.eta_drive, defaults.eta_regen
+    for name in ("yaw_a1", "yaw_a2", "yaw_a3", "pto_kw", "tru_lph"):
+        value = getattr(defaults, name)
+        p[name] = 0.0 if math.isnan(value) else value
+    p["cruise_rpm"] = defaults.cruise_rpm
+    turning = TORQUE_SHARE * p["p_rated_kw"] * 1000.0 / (defaults.cruise_rpm * math.pi / 30.0)
+    p["ref_torque_known"] = int(v.ref_torque_nm is not None)
+    p["ref_torque_nm"] = _pick(v.ref_torque_nm, turning)
+    p["tank_l"] = _pick(v.tank_l, math.nan)
     _gas_oil(p, factors)
     if v.fuel == ELECTRICITY:
         if not v.grid_zone:
@@ -163,6 +190,9 @@ def _vehicle_params(
         energy = DIESEL_LHV / fuel.lhv * (GAS_ENERGY if fuel.unit == "kg" else 1.0)
         for name in ("willans_a", "willans_b", "idle_g_per_h"):
             p[name] *= energy
+    p["fuel_per_g"] = 1.0 / (1000.0 * (1.0 if fuel.unit == "kg" else fuel.density))
+    per_kwh = KG_PER_KWH_CAP if fuel.unit == "kg" else LITRE_PER_KWH_CAP
+    p["fuel_cap_per_s"] = p["p_rated_kw"] * per_kwh / 3600.0 * PER_UNIT
 
 
 def _gas_oil(p: np.void, factors: FactorSet) -> None:
