@@ -9,6 +9,7 @@ from stream.conditions import mass_of, observe, widened
 from stream.counters import GAP_S, HOLD_S
 from stream.distance import distance, integrate
 from stream.emissions import battery_co2e, fuel_co2e, product_u, tru_co2e
+from stream.events import watch_site, watch_vehicle
 from stream.fixed import PER_UNIT, plus, times
 from stream.fuel import (
     COUNTER,
@@ -24,13 +25,15 @@ from stream.fuel import (
     by_torque,
     gas_fuel,
     liquid_fuel,
+    standing_s,
     tru_fuel,
 )
 from stream.grade import BY_FILTER, BY_MAP, filtered_grade, height_of
 from stream.kernel import kernel
+from stream.mass import can_row, scales_row
+from stream.plausibility import usable_odometer_m, usable_wheel_kmh
 from stream.road_load import (
     ENGINE_OFF_RPM,
-    STANDING_MS,
     air_drag_n,
     apparent_wind,
     battery_power_kw,
@@ -56,20 +59,42 @@ from stream.table import (
     ENERGY,
     FUEL_GAS,
     FUEL_LIQUID,
+    IDLE,
     KIND,
     LOAD_STATE,
     MEASURED,
     METHOD,
     MINUTE,
+    MOVING,
     NEWEST_RECEIVED,
     NEWEST_TIME,
     OBSERVED,
     READINGS,
+    REGION,
     ROLLUP_LOAD_STATE,
     ROUTE,
+    ROW_REGION,
+    ROW_ROUTE,
+    ROW_TRIP,
     SUMMED,
+    TRIP_START,
     TRU_FUEL,
     UNKNOWN_TIME,
+)
+from stream.trip_rows import add_rollup, write_version
+from stream.trips import (
+    CLOSED,
+    PTO_BIT,
+    STARTED,
+    STILL_KMH,
+    STOPPED,
+    close_trip,
+    finish_trip,
+    follow,
+    follow_region,
+    hold_signals,
+    look_again,
+    start_trip,
 )
 
 READ: Final = (
@@ -96,32 +121,40 @@ READ: Final = (
     "grid_import_kwh",
     "gas_kwh_gross",
     "genset_fuel_total_l",
+    "lat_deg",
+    "lon_deg",
     "hdop",
-    "engine_torque_pct",
-    "engine_ref_torque_nm",
     "fuel_level_pct",
-    "cargo_kg",
     "battery_soc_pct",
+    "refrigerant_topup_total_kg",
+    "cargo_kg",
+    "load_units_loaded",
+    "load_units_empty",
+    "route_number",
+    "pto_power_kw",
+    "grade_pct",
+    "engine_torque_pct",
+    "engine_friction_torque_pct",
+    "engine_ref_torque_nm",
     "heading_deg",
     "wind_speed_ms",
     "wind_from_deg",
     "precipitation_mm_h",
-    "grade_pct",
     "road_iri_m_per_km",
-    "pto_power_kw",
 )
-PTO_BIT: Final = 2  # of the signal ``switches``
-IGNITION_BIT: Final = 4
+IGNITION_BIT: Final = 4  # of the signal ``switches``
 UNSEEN_IDLE_S: Final = (
     600.0  # standing longer without engine speed or ignition signal, nobody knows whether the engine runs
 )
 RAD_S_PER_RPM: Final = math.pi / 30.0
+GAP_US: Final = int(GAP_S * 1e6)
+BRAKE_BIT: Final = 5
 MINUTE_NS: Final = 60_000_000_000
 VEHICLE: Final = ASSET_KINDS.index("vehicle")
-GAP_US: Final = int(GAP_S * 1e6)
 MOVING_MS: Final = 5.0 / 3.6
 _MEASURED_METHODS: Final = (COUNTER_HR, COUNTER, COUNTER_GAP, FLOW_METER, RATE, METER)
 _CODES: Final = (DISTANCE_METHOD, METHOD, LOAD_STATE)  # in each of them 0 is "none" or "unknown"
+_NAMES: Final = (ROW_ROUTE, ROW_REGION)  # in each of them -1 is null
 
 
 @kernel
@@ -134,15 +167,15 @@ def _speeds(state: Any, speed_kmh: float, gps_speed_kmh: float) -> tuple[float, 
 
 
 @kernel
-def _switch(switches: float, bit: int) -> bool:
-    """Whether a switch is known to be on."""
-    return not math.isnan(switches) and (int(switches) >> bit) & 1 == 1
-
-
-@kernel
 def ignition_off(switches: float) -> bool:
     """Whether the ignition is known to be off (bit 4)."""
     return not math.isnan(switches) and (int(switches) >> IGNITION_BIT) & 1 == 0
+
+
+@kernel
+def pto_switched(switches: float) -> bool:
+    """Whether the power take-off is known to be on (bit 2)."""
+    return not math.isnan(switches) and int(switches) & PTO_BIT != 0
 
 
 @kernel
@@ -154,8 +187,42 @@ def _engine_off(rpm: float, switches: float) -> bool:
 
 
 @kernel
-def advance_rows(r: Any, params: Any, states: Any, out: Any, u_rel: Any, roll: Any, open_rollup: Any) -> int:
-    """Fill ``out`` (result rows x n) and ``u_rel`` for every reading, ``roll`` with partial sums; return how many sums there are.
+def brakes(switches: float) -> bool:
+    """Whether the service brake is known to be on (bit 5)."""
+    return not math.isnan(switches) and (int(switches) >> BRAKE_BIT) & 1 == 1
+
+
+@kernel
+def _add_time(
+    roll: Any, j: int, state: Any, dt_us: int, kmh: float, rpm: float, switches: float, pto_kw: float
+) -> None:
+    """Book the interval as moving, idling or neither."""
+    pto = pto_kw > 0.0 or pto_switched(switches)
+    if kmh >= STILL_KMH:
+        roll[MOVING, j] += dt_us
+        if pto:
+            state["trip_pto_us"] += dt_us
+    elif rpm > ENGINE_OFF_RPM and not pto:
+        roll[IDLE, j] += dt_us
+
+
+@kernel
+def advance_rows(
+    r: Any,
+    params: Any,
+    geography: Any,
+    states: Any,
+    out: Any,
+    u_rel: Any,
+    load_p: Any,
+    roll: Any,
+    open_rollup: Any,
+    trip_ints: Any,
+    trip_floats: Any,
+    events: Any,
+) -> tuple[int, int, int]:
+    """Fill ``out`` (result rows x n), ``u_rel`` and ``load_p`` for every reading, ``roll`` with partial sums, ``trip_ints`` and
+    ``trip_floats`` with versions of trips, ``events``; return how many sums, versions and events there are.
 
     A row that is not newer than the newest taken from its device is kept as a reading, but nothing is computed from it: what the
     counters show then was booked already.
@@ -170,12 +237,20 @@ def advance_rows(r: Any, params: Any, states: Any, out: Any, u_rel: Any, roll: A
     gas_kg, gross_kg, temp, baro, alt = r.gas_total_kg, r.gross_weight_kg, r.ambient_temp_c, r.baro_kpa, r.alt_m
     battery_kw, battery_kwh = r.battery_power_kw, r.battery_energy_total_kwh
     tru_l, switches = r.tru_fuel_total_l, r.switches
-    hdop, torque, ref_torque, level = r.hdop, r.engine_torque_pct, r.engine_ref_torque_nm, r.fuel_level_pct
-    cargo_kg, soc, heading, pto_kw = r.cargo_kg, r.battery_soc_pct, r.heading_deg, r.pto_power_kw
-    wind, wind_from, rain = r.wind_speed_ms, r.wind_from_deg, r.precipitation_mm_h
-    slope_pct, iri = r.grade_pct, r.road_iri_m_per_km
     grid_kwh, gas_kwh, genset_l = r.grid_import_kwh, r.gas_kwh_gross, r.genset_fuel_total_l
-    n_rolls = 0
+    lat, lon, hdop, grade = r.lat_deg, r.lon_deg, r.hdop, r.grade_pct
+    cargo, units_loaded, units_empty, number = r.cargo_kg, r.load_units_loaded, r.load_units_empty, r.route_number
+    torque, friction, ref_torque = r.engine_torque_pct, r.engine_friction_torque_pct, r.engine_ref_torque_nm
+    pto_kw = r.pto_power_kw
+    heading, wind, wind_from, rain, iri = (
+        r.heading_deg,
+        r.wind_speed_ms,
+        r.wind_from_deg,
+        r.precipitation_mm_h,
+        r.road_iri_m_per_km,
+    )
+    level_pct, soc_pct, topup_kg = r.fuel_level_pct, r.battery_soc_pct, r.refrigerant_topup_total_kg
+    n_rolls, n_trips, n_events = 0, 0, 0
     for i in range(device.size):
         d = device[i]
         state = states[d]
@@ -185,7 +260,11 @@ def advance_rows(r: Any, params: Any, states: Any, out: Any, u_rel: Any, roll: A
             out[row, i] = UNKNOWN
         for row in _CODES:
             out[row, i] = 0
+        for row in _NAMES:
+            out[row, i] = -1
         u = math.nan
+        kmh = math.nan
+        told = False
         parts = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
         ug_per_rate = math.nan
         is_vehicle = p["kind"] == VEHICLE
@@ -195,28 +274,26 @@ def advance_rows(r: Any, params: Any, states: Any, out: Any, u_rel: Any, roll: A
                 out[DT, i] = (time_ns - state["time_ns"]) // 1000
                 dt_s = (time_ns - state["time_ns"]) * 1e-9
             if is_vehicle:
+                wheel_kmh = usable_wheel_kmh(state, speed[i])
                 out[DISTANCE, i], out[DISTANCE_METHOD, i] = distance(
-                    state, odometer[i], speed[i], gps_speed[i], time_ns, dt_s
+                    state, usable_odometer_m(state, odometer[i]), wheel_kmh, gps_speed[i], time_ns, dt_s
                 )
-                v0, v1 = _speeds(state, speed[i], gps_speed[i])
+                amount = UNKNOWN
+                v0, v1 = _speeds(state, wheel_kmh, gps_speed[i])
                 v = 0.5 * (v0 + v1)
                 observe(
-                    state, temp[i], baro[i], alt[i], wind[i], wind_from[i], rain[i], gross_kg[i], cargo_kg[i],
+                    state, temp[i], baro[i], alt[i], wind[i], wind_from[i], rain[i], gross_kg[i],
                     ref_torque[i], time_ns, dt_s,
                 )  # fmt: skip
-                if v < STANDING_MS:
-                    state["rest_s"] += dt_s if dt_s <= HOLD_S else 0.0
-                elif v >= STANDING_MS:
-                    state["rest_s"] = 0.0
-                grade, grade_source = filtered_grade(state, height_of(alt[i], hdop[i], baro[i]), v * dt_s)
-                if not math.isnan(slope_pct[i]):
-                    grade, grade_source = slope_pct[i] * 0.01, BY_MAP
+                slope, grade_source = filtered_grade(state, height_of(alt[i], hdop[i], baro[i]), v * dt_s)
+                if not math.isnan(grade[i]):
+                    slope, grade_source = grade[i] * 0.01, BY_MAP
                 moved = 0.0 < dt_s <= HOLD_S and not math.isnan(v)
                 hours = dt_s * (1.0 / 3600.0) if moved else math.nan
                 pto = 0.0
                 if not math.isnan(pto_kw[i]):
                     pto = max(pto_kw[i], 0.0)
-                elif _switch(switches[i], PTO_BIT):
+                elif pto_switched(switches[i]):
                     pto = p["pto_kw"]
                 roll_w, air_w, climb_w, kinetic_w, wheel_w = 0.0, 0.0, 0.0, 0.0, 0.0
                 mass, mass_known = mass_of(state, p)
@@ -229,13 +306,15 @@ def advance_rows(r: Any, params: Any, states: Any, out: Any, u_rel: Any, roll: A
                     )
                     crr = p["crr"] * state["tyre"] * rough_factor(iri[i], v)
                     roll_w, air_w, climb_w, kinetic_w = road_powers_w(
-                        v0, v1, dt_s, mass, p["f_rot"], crr, grade, drag_n
+                        v0, v1, dt_s, mass, p["f_rot"], crr, slope, drag_n
                     )
                     wheel_w = roll_w + air_w + climb_w + kinetic_w
                 empty = min(p["tare_kg"] / mass, 1.0) if mass_known else 1.0
                 if p["has_battery"]:
                     aux_kw = pto if ignition_off(switches[i]) else p["aux_kw"] + hvac_kw(state["temp_c"]) + pto
-                    rate = battery_power_kw(wheel_w, v, aux_kw, p["p_rated_kw"], p["eta_drive"], p["eta_regen"], soc[i])
+                    rate = battery_power_kw(
+                        wheel_w, v, aux_kw, p["p_rated_kw"], p["eta_drive"], p["eta_regen"], soc_pct[i]
+                    )
                     amount, method, u = battery_energy(
                         state, p, battery_kwh[i], battery_kw[i], rate * hours, time_ns, dt_s
                     )
@@ -250,7 +329,7 @@ def advance_rows(r: Any, params: Any, states: Any, out: Any, u_rel: Any, roll: A
                     seen = not (math.isnan(rpm[i]) and math.isnan(switches[i]))
                     if _engine_off(rpm[i], switches[i]):
                         rate = 0.0
-                    elif not seen and state["rest_s"] > UNSEEN_IDLE_S:
+                    elif not seen and standing_s(state, time_ns) > UNSEEN_IDLE_S:
                         rate = math.nan
                     reference = p["ref_torque_nm"] if math.isnan(state["ref_torque_nm"]) else state["ref_torque_nm"]
                     indicated_kw = torque[i] * rpm[i] * reference * (1e-5 * RAD_S_PER_RPM)
@@ -266,7 +345,7 @@ def advance_rows(r: Any, params: Any, states: Any, out: Any, u_rel: Any, roll: A
                     else:
                         running = rpm[i] > ENGINE_OFF_RPM or v > MOVING_MS
                         amount, method, u = liquid_fuel(
-                            state, p, fuel_hr[i], fuel_total[i], fuel_flow[i], level[i], fuel_rate[i], by_road,
+                            state, p, fuel_hr[i], fuel_total[i], fuel_flow[i], level_pct[i], fuel_rate[i], by_road,
                             torque_use, running, time_ns, dt_s,
                         )  # fmt: skip
                         out[FUEL_LIQUID, i] = amount
@@ -287,7 +366,7 @@ def advance_rows(r: Any, params: Any, states: Any, out: Any, u_rel: Any, roll: A
                 drive_ug = plus(ttw, wtt)
                 if drive_ug != UNKNOWN and ug_per_rate == ug_per_rate:
                     if p["has_battery"]:
-                        parts = battery_parts(roll_w, air_w, climb_w, kinetic_w, empty, v, aux_kw, soc[i], rate, p)
+                        parts = battery_parts(roll_w, air_w, climb_w, kinetic_w, empty, v, aux_kw, soc_pct[i], rate, p)
                     else:
                         parts = engine_parts(
                             roll_w, air_w, climb_w, kinetic_w, empty, v, p["aux_kw"], pto, turns, rate, p
@@ -305,17 +384,112 @@ def advance_rows(r: Any, params: Any, states: Any, out: Any, u_rel: Any, roll: A
                     if tru_modelled and total_ug > 0:
                         tru_share = (tru_ttw + tru_wtt) / total_ug
                         u = product_u(u * (1.0 - tru_share), U_TRU_MODEL_REL * tru_share)
-                state["speed_kmh"] = speed[i]
+                kmh = gps_speed[i] if math.isnan(wheel_kmh) else wheel_kmh
+                driven = out[DISTANCE, i]
+                hold_signals(state, geography, cargo[i], units_loaded[i], units_empty[i], number[i], time_ns)
+                did = follow(
+                    state,
+                    geography,
+                    time_ns,
+                    dt_s,
+                    speed[i],
+                    gps_speed[i],
+                    driven,
+                    lat[i],
+                    lon[i],
+                    hdop[i],
+                    rpm[i],
+                    switches[i],
+                )
+                if did:
+                    told = True
+                    if did & CLOSED or (
+                        did & STARTED and state["trip_version"] > 0 and state["trip_end_ns"] == UNKNOWN
+                    ):
+                        close_trip(state, p, geography)
+                    if did & STARTED:
+                        if open_rollup[d] >= 0:
+                            add_rollup(state, roll, open_rollup[d])
+                            open_rollup[d] = -1
+                        if state["trip_version"] > 0:
+                            finish_trip(state, p, geography, time_ns)
+                            n_trips = write_version(state, p, d, roll, -1, trip_ints, trip_floats, n_trips)
+                        start_trip(state, p, geography, time_ns)
+                if state["trip_phase"] != STOPPED:
+                    v_ms = kmh / 3.6
+                    state["trip_top_kmh"] = max(state["trip_top_kmh"], kmh)
+                    scales_row(state, p["tare_kg"], p["gvw_kg"], gross_kg[i], v_ms, time_ns)
+                    can_row(
+                        state,
+                        p,
+                        v_ms,
+                        rpm[i],
+                        torque[i],
+                        friction[i],
+                        ref_torque[i],
+                        battery_kw[i],
+                        0.01 * grade[i],
+                        brakes(switches[i]),
+                        time_ns,
+                    )
+                    if time_ns >= state["decide_ns"]:
+                        told |= look_again(state, p, geography, time_ns, lat[i], lon[i], hdop[i])
+                follow_region(state, geography, lat[i], lon[i], hdop[i], driven)
+                n_events = watch_vehicle(
+                    state,
+                    p,
+                    lat[i],
+                    lon[i],
+                    hdop[i],
+                    speed[i],
+                    gps_speed[i],
+                    odometer[i],
+                    rpm[i],
+                    fuel_rate[i],
+                    switches[i],
+                    gross_kg[i],
+                    cargo[i],
+                    fuel_hr[i],
+                    fuel_total[i],
+                    soc_pct[i] if p["has_battery"] else level_pct[i],
+                    amount,
+                    out[METHOD, i],
+                    time_ns,
+                    dt_s,
+                    events,
+                    n_events,
+                    d,
+                )
+                state["speed_kmh"] = wheel_kmh
                 state["gps_speed_kmh"] = gps_speed[i]
                 state["fuel_rate_lph"] = fuel_rate[i]
                 state["battery_power_kw"] = battery_kw[i]
             else:
                 u = site_energy(state, p, grid_kwh[i], gas_kwh[i], genset_l[i], time_ns, i, out)
+                n_events = watch_site(state, topup_kg[i], time_ns, events, n_events, d)
             state["time_ns"] = time_ns
         u_rel[i] = u
+        if is_vehicle:
+            out[ROW_ROUTE, i], out[ROW_REGION, i], out[ROW_TRIP, i] = (
+                state["trip_route"],
+                state["region"],
+                state["trip_start_ns"],
+            )
+            out[LOAD_STATE, i], load_p[i] = state["load_state"], state["load_state_p"]
+        else:
+            out[ROW_REGION, i], load_p[i] = p["region"], math.nan
         minute_ns = time_ns - time_ns % MINUTE_NS
         j = open_rollup[d]
-        if j < 0 or roll[MINUTE, j] != minute_ns or roll[ROLLUP_LOAD_STATE, j] != out[LOAD_STATE, i]:
+        if (
+            j < 0
+            or roll[MINUTE, j] != minute_ns
+            or roll[ROLLUP_LOAD_STATE, j] != out[LOAD_STATE, i]
+            or roll[TRIP_START, j] != out[ROW_TRIP, i]
+            or roll[REGION, j] != out[ROW_REGION, i]
+            or roll[ROUTE, j] != out[ROW_ROUTE, i]
+        ):
+            if j >= 0 and is_vehicle:
+                add_rollup(state, roll, j)
             j = n_rolls
             n_rolls += 1
             open_rollup[d] = j
@@ -324,7 +498,9 @@ def advance_rows(r: Any, params: Any, states: Any, out: Any, u_rel: Any, roll: A
             roll[MINUTE, j] = minute_ns
             roll[KIND, j] = p["kind"]
             roll[ASSET, j] = p["asset"]
-            roll[ROUTE, j] = p["route"]
+            roll[ROUTE, j] = out[ROW_ROUTE, i]
+            roll[REGION, j] = out[ROW_REGION, i]
+            roll[TRIP_START, j] = out[ROW_TRIP, i]
             roll[ROLLUP_LOAD_STATE, j] = out[LOAD_STATE, i]
             roll[NEWEST_TIME, j] = time_ns
             roll[NEWEST_RECEIVED, j] = received[i]
@@ -353,4 +529,11 @@ def advance_rows(r: Any, params: Any, states: Any, out: Any, u_rel: Any, roll: A
                     roll[BY_FIRST + k, j] += part_ug
                     total_ug -= part_ug
                 roll[BY_FIRST + N_PARTS, j] += total_ug
-    return n_rolls
+        if is_vehicle and dt_us != UNKNOWN and dt_us <= GAP_US:
+            _add_time(roll, j, state, dt_us, kmh, rpm[i], switches[i], pto_kw[i])
+        if told:
+            n_trips = write_version(state, p, d, roll, j, trip_ints, trip_floats, n_trips)
+    for d in range(open_rollup.size):
+        if open_rollup[d] >= 0 and params[d]["kind"] == VEHICLE:
+            add_rollup(states[d], roll, open_rollup[d])
+    return n_rolls, n_trips, n_events

@@ -31,7 +31,6 @@ def observe(
     wind_from_deg: float,
     rain_mm_h: float,
     gross_kg: float,
-    cargo_kg: float,
     ref_torque_nm: float,
     time_ns: int,
     dt_s: float,
@@ -47,7 +46,6 @@ def observe(
         state["wind_from_deg"] = math.nan
         state["rain_mm_h"] = math.nan
         state["gross_kg"] = math.nan
-        state["cargo_kg"] = math.nan
         state["rho_height_m"] = math.nan
         state["slow_ns"] = time_ns
     heard = False
@@ -70,9 +68,6 @@ def observe(
     if wind_from_deg == wind_from_deg:
         heard = True
         state["wind_from_deg"] = wind_from_deg
-    if cargo_kg == cargo_kg:
-        heard = True
-        state["cargo_kg"] = cargo_kg
     if ref_torque_nm == ref_torque_nm:
         state["ref_torque_nm"] = ref_torque_nm
     if gross_kg == gross_kg:
@@ -99,7 +94,9 @@ def observe(
 
 @kernel
 def mass_of(state: Any, p: Any) -> tuple[float, bool]:
-    """(gross mass [kg], whether it is known): weighed where that can be, else tare and order, else half loaded."""
+    """(gross mass [kg], whether it is known): of the trip by all evidence, else weighed, else tare and order, else half loaded."""
+    if state["mass_kg"] > 0.0:
+        return state["mass_kg"], True
     gross = state["gross_kg"]
     if LEAST_OF_TARE * p["tare_kg"] < gross < MOST_OF_GVW * p["gvw_kg"]:
         return gross, True

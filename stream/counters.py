@@ -31,9 +31,9 @@ def advance(c: Any, now: int, time_ns: int, cap_per_s: float, tick: int, lsb: in
 
     ``now``: fixed point or UNKNOWN; ``cap_per_s``: the most that can be used in a second; ``tick``: the coarsest step it may take;
     ``lsb``: the unit it is counted in. A fall is a wrap (of 2^16, 2^24 or 2^32 ``lsb``, when the old value stood in the last 5 %
-    before it), a reset (when the new value could have been used since), or else starts a new anchor with nothing booked; each is
-    counted in ``falls``. A rise above what is possible waits for a second reading that agrees with it; the jump itself is never
-    booked. Science reference, section 4. Error of a sum: one tick.
+    before it), a reset (when the new value could have been used since), or else starts a new anchor with nothing booked. A rise
+    above what is possible waits for a second reading that agrees with it; the jump itself is never booked. Eq. 17: the sum of rises
+    is the counter's last value less its first, so the error of a sum is one tick. Science reference, section 4.
     """
     if now == UNKNOWN:
         return UNKNOWN
@@ -44,8 +44,6 @@ def advance(c: Any, now: int, time_ns: int, cap_per_s: float, tick: int, lsb: in
     cap = cap_per_s * ((time_ns - c["time_ns"]) * 1e-9) + tick
     rise = now - last
     if rise < 0:
-        c["falls"] += 1
-        c["fell"] = -rise
         for n in _WRAPS:
             width = n * lsb
             if 0.95 * width < last <= width and 0 <= rise + width <= cap:

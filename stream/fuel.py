@@ -85,17 +85,23 @@ def teach(state: Any, measured: float, road: float, torque: float, dt_s: float) 
 
 
 @kernel
-def tank_balance(state: Any, tank_l: float, level_pct: float, road_l: float, dt_s: float) -> None:
+def standing_s(state: Any, time_ns: int) -> float:
+    """How long the vehicle has been standing [s], 0 while it moves or nobody knows."""
+    return 0.0 if state["parked_ns"] == UNKNOWN else (time_ns - state["parked_ns"]) * 1e-9
+
+
+@kernel
+def tank_balance(state: Any, tank_l: float, level_pct: float, road_l: float, time_ns: int, dt_s: float) -> None:
     """Let the tank teach the road-load model where nothing else measures: the fall of its level between two settled stops.
 
     The level steps by 0.4 % of the tank and sloshes by 2 to 5 %, worse than the model on any trip, so it books nothing by itself.
     Its mean over a stop of 90 s, after 30 s to settle, is good to 0.5 % of the tank: a fall of 10 % or more is litres known to
-    10 %. A rise of 2 % is a refuel and starts anew. ``rest_s`` must be that of this row; ``tank_l`` NaN: nothing is known.
+    10 %. A rise of 2 % is a refuel and starts anew. ``tank_l`` NaN: nothing is known.
     """
     if math.isnan(tank_l) or math.isnan(dt_s):
         return
     state["tank_modelled"] += road_l
-    rest_s = state["rest_s"]
+    rest_s = standing_s(state, time_ns)
     if rest_s < TANK_SETTLES_S or math.isnan(level_pct):
         state["tank_level_pct"] = level_pct
         return
@@ -190,7 +196,7 @@ def liquid_fuel(
         if state["tank_taught"] and not by_torque(state, p, torque_l):
             method, u = TANK, U_TANK_REL
     if method in (MODEL, TANK):
-        tank_balance(state, p["tank_l"], level_pct, road_l, dt_s)
+        tank_balance(state, p["level_size"], level_pct, road_l, time_ns, dt_s)
     elif method != NONE:
         state["tank_pct"] = math.nan
         state["tank_taught"] = 0
