@@ -7,7 +7,7 @@ from stream.columns import ASSET_KINDS, UNKNOWN
 from stream.counters import GAP_S
 from stream.distance import distance
 from stream.emissions import add_tru, battery_co2e, fuel_co2e
-from stream.events import watch_site, watch_vehicle
+from stream.events import act, notice, refrigerant
 from stream.fixed import plus, times
 from stream.fuel import (
     COUNTER,
@@ -219,38 +219,24 @@ def advance_rows(
                     out[METHOD, i] = method
                     u = fuel_co2e(out, i, amount, p, _u_amount_rel(state, method))
                 add_tru(out, i, tru_fuel(state, tru_l[i], time_ns), p)
-                n_events = watch_vehicle(
-                    state,
-                    p,
-                    lat[i],
-                    lon[i],
-                    hdop[i],
-                    speed[i],
-                    gps_speed[i],
-                    odometer[i],
-                    rpm[i],
-                    fuel_rate[i],
-                    switches[i],
-                    gross_kg[i],
-                    cargo_kg[i],
-                    fuel_hr[i],
-                    fuel_total[i],
-                    soc_pct[i] if p["has_battery"] else level_pct[i],
-                    amount,
-                    out[METHOD, i],
-                    time_ns,
-                    dt_s,
-                    events,
-                    n_events,
-                    d,
-                )
+                level = soc_pct[i] if p["has_battery"] else level_pct[i]
+                found = notice(
+                    state, p, lat[i], lon[i], hdop[i], speed[i], gps_speed[i], odometer[i], rpm[i], fuel_rate[i],
+                    switches[i], gross_kg[i], cargo_kg[i], fuel_hr[i], fuel_total[i], level, amount, time_ns, dt_s,
+                )  # fmt: skip
+                if found != 0:
+                    n_events = act(
+                        found, state, p, lat[i], lon[i], hdop[i], speed[i], gps_speed[i], gross_kg[i], fuel_hr[i],
+                        fuel_total[i], out[METHOD, i], time_ns, dt_s, events, n_events, d,
+                    )  # fmt: skip
                 state["speed_kmh"] = wheel_kmh
                 state["gps_speed_kmh"] = gps_speed[i]
                 state["fuel_rate_lph"] = fuel_rate[i]
                 state["battery_power_kw"] = battery_kw[i]
             else:
                 u = site_energy(state, p, grid_kwh[i], gas_kwh[i], genset_l[i], time_ns, i, out)
-                n_events = watch_site(state, topup_kg[i], time_ns, events, n_events, d)
+            if not math.isnan(topup_kg[i]):
+                n_events = refrigerant(state, topup_kg[i], time_ns, events, n_events, d)
             state["time_ns"] = time_ns
         u_rel[i] = u
         minute_ns = time_ns - time_ns % MINUTE_NS

@@ -76,6 +76,7 @@ STATE: Final = np.dtype(
         ("stand_ns", "i8"),  # since when it stands, UNKNOWN = it moves or that is not known
         ("level_ring_pct", "f8", (LEVEL_RING,)),  # tank or battery, while it stands (stream.fuel_events)
         ("level_n", "i8"),
+        ("level_next_ns", "i8"),
         ("level_pct", "f8"),  # last one sent
         ("level_ns", "i8"),
         ("level_anchor_pct", "f8"),  # the settled level that later ones are compared with
