@@ -73,7 +73,7 @@ STATE: Final = np.dtype(
         ("weight_m", "f8"),
         ("weighed_kgm", "f8"),
         ("ordered_kgm", "f8"),
-        ("stand_ns", "i8"),  # since when it stands, UNKNOWN = it moves or that is not known
+        ("still_ns", "i8"),  # since when it stands, UNKNOWN = it moves or that is not known
         ("level_ring_pct", "f8", (LEVEL_RING,)),  # tank or battery, while it stands (stream.fuel_events)
         ("level_n", "i8"),
         ("level_next_ns", "i8"),
@@ -123,7 +123,7 @@ _NO_TIME: Final = (
     "fix_ns",
     "jump_ns",
     "case_ns",
-    "stand_ns",
+    "still_ns",
     "level_anchor_ns",
     "level_open_ns",
     "window_ns",
