@@ -52,9 +52,11 @@ from stream.table import (
     NEWEST_TIME,
     OBSERVED,
     READINGS,
+    REGION,
     ROLLUP_LOAD_STATE,
     ROUTE,
     SUMMED,
+    TRIP_START,
     UNKNOWN_TIME,
 )
 
@@ -250,6 +252,8 @@ def advance_rows(
             roll[KIND, j] = p["kind"]
             roll[ASSET, j] = p["asset"]
             roll[ROUTE, j] = p["route"]
+            roll[REGION, j] = -1
+            roll[TRIP_START, j] = UNKNOWN
             roll[ROLLUP_LOAD_STATE, j] = out[LOAD_STATE, i]
             roll[NEWEST_TIME, j] = time_ns
             roll[NEWEST_RECEIVED, j] = received[i]

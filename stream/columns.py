@@ -228,6 +228,8 @@ ROLLUP: Final = (
         nullable=True,
         names="route",
     ),
+    Column("region", "code", "", "Region it was in.", nullable=True, names="region"),
+    Column("trip_start_ns", "int64", "ns", "Trip it belongs to, by name; null for warehouses.", nullable=True),
     Column("load_state", "code", "", "What the vehicle carried.", codes=LOAD_STATES),
     Column("readings", "int64", "1", "Readings in this partial sum."),
     Column("observed_us", "int64", "µs", "Time covered by consecutive readings."),
