@@ -117,12 +117,12 @@ def _stand(
     """Keep the account of standing and idling."""
     found = 0
     if not standing:
-        state["still_ns"] = UNKNOWN
+        state["parked_ns"] = UNKNOWN
         if state["level_n"] > 0:
             found = LEVEL
     else:
-        if state["still_ns"] == UNKNOWN:
-            state["still_ns"] = time_ns
+        if state["parked_ns"] == UNKNOWN:
+            state["parked_ns"] = time_ns
         if not math.isnan(level_pct):
             state["level_pct"] = level_pct
             state["level_ns"] = time_ns
@@ -184,7 +184,7 @@ def notice(
     if v_kmh > p["speed_limit_kmh"] + SPEEDING_TOLERANCE_KMH or state["fast_ns"] != UNKNOWN:
         found |= SPEEDING
     standing = v_kmh < STANDING_KMH
-    if standing or state["still_ns"] != UNKNOWN or state["idle_ns"] != UNKNOWN:
+    if standing or state["parked_ns"] != UNKNOWN or state["idle_ns"] != UNKNOWN:
         idling = idles(state, p, standing, rpm, rate_lph, switches)
         found |= _stand(state, p, standing, idling, level_pct, amount, time_ns, dt_s)
     if total_hr_l < state["total_hr_seen_l"] or total_l < state["total_seen_l"]:

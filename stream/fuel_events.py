@@ -178,9 +178,9 @@ def _at_stop(
 
 @kernel
 def _standing_level(state: Any, p: Any, method: int, time_ns: int, events: Any, n: int, device: int) -> int:
-    if state["level_ns"] < state["still_ns"] or time_ns - state["level_ns"] > REPEAT_NS:
+    if state["level_ns"] < state["parked_ns"] or time_ns - state["level_ns"] > REPEAT_NS:
         return n
-    if (time_ns - state["still_ns"]) * 1e-9 < DWELL_S:
+    if (time_ns - state["parked_ns"]) * 1e-9 < DWELL_S:
         return n
     state["level_ring_pct"][state["level_n"] % LEVEL_RING] = state["level_pct"]
     state["level_n"] += 1
@@ -191,7 +191,7 @@ def _standing_level(state: Any, p: Any, method: int, time_ns: int, events: Any, 
         _anchor(state, settled, time_ns)
         return n
     size = level_size(state, p)
-    if state["level_anchor_ns"] < state["still_ns"]:
+    if state["level_anchor_ns"] < state["parked_ns"]:
         if not math.isnan(size):
             n = _between(state, p, settled, size, method, time_ns, events, n, device)
         elif p["has_battery"] and state["level_unknown_s"] <= UNKNOWN_MAX_S and settled < state["level_anchor_pct"]:
@@ -208,10 +208,10 @@ def watch_level(state: Any, p: Any, method: int, time_ns: int, events: Any, n: i
     """Events ``refuel``, ``drain`` [L], ``recharge`` [kWh] and ``fuel_conflict`` (level fallen over fuel used).
 
     A change since another standstill must exceed 4 % (8 L), one within a standstill 2 %
-    (4 L); a drain also 8 % of the fuel used meanwhile, and that must be known. ``still_ns``, ``level_pct`` (of tank or
+    (4 L); a drain also 8 % of the fuel used meanwhile, and that must be known. ``parked_ns``, ``level_pct`` (of tank or
     battery, as last sent), ``level_ns``, ``level_used`` and ``level_unknown_s`` of the state are up to date.
     """
-    if state["still_ns"] != UNKNOWN:
+    if state["parked_ns"] != UNKNOWN:
         return _standing_level(state, p, method, time_ns, events, n, device)
     if state["level_open_ns"] != UNKNOWN:
         settled = _median(state["level_ring_pct"], min(state["level_n"], LEVEL_RING))

@@ -19,7 +19,7 @@ def rows_as(table: str, names: Names, *rows: dict[str, Any]) -> pa.Table:
     """Rows of ``table`` from a few values each: codes by name; what is not given is unknown where that may be, else 0."""
     columns: dict[str, Any] = {}
     for c in TABLES[table]:
-        values = []
+        values: list[Any] = []
         for row in rows:
             value = row.get(c.name)
             if c.dtype == "code":

@@ -82,9 +82,13 @@ def test_only_the_newest_version_of_a_trip_counts(tmp_path: Path) -> None:
 
 
 def test_unknown_open_and_excluded_trips_are_no_legs(tmp_path: Path) -> None:
-    for i, change in enumerate(
-        ({"closed": False}, {"excluded": True}, {"load_state": "unknown"}, {"end_lat_deg": None})
-    ):
+    changes: list[dict[str, Any]] = [
+        {"closed": False},
+        {"excluded": True},
+        {"load_state": "unknown"},
+        {"end_lat_deg": None},
+    ]
+    for i, change in enumerate(changes):
         trips = _two_that_cross()
         trips[0] |= change
         found = find_day(_lake(tmp_path / str(i), trips), DAY, FACTOR_SET, Limits(), now_ns=lambda: T0)
