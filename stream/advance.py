@@ -302,7 +302,6 @@ def advance_rows(
                     )  # fmt: skip
                 kmh = gps_speed[i] if math.isnan(wheel_kmh) else wheel_kmh
                 driven = out[DISTANCE, i]
-                hold_signals(state, geography, cargo[i], units_loaded[i], units_empty[i], number[i], time_ns)
                 did = follow(
                     state,
                     geography,
@@ -331,6 +330,7 @@ def advance_rows(
                             finish_trip(state, p, geography, time_ns)
                             n_trips = write_version(state, p, d, roll, -1, trip_ints, trip_floats, n_trips)
                         start_trip(state, p, geography, time_ns)
+                hold_signals(state, geography, cargo[i], units_loaded[i], units_empty[i], number[i], time_ns)
                 if state["trip_phase"] != STOPPED:
                     v_ms = kmh / 3.6
                     state["trip_top_kmh"] = max(state["trip_top_kmh"], kmh)

@@ -163,6 +163,9 @@ STATE: Final = np.dtype(
         ("units_loaded", "f8"),
         ("units_empty", "f8"),
         ("units_ns", "i8"),
+        ("order_cargo_kg", "f8"),  # those of this trip
+        ("order_loaded", "f8"),
+        ("order_empty", "f8"),
         ("order_from_ns", "i8"),  # orders older than this were of another load
         ("coupled", "i8"),  # -1 = not known
         ("door_works", "i8"),  # a door or lift was seen open at least once
@@ -233,6 +236,9 @@ _NAN_AT_FIRST: Final = (
     "cargo_kg",
     "units_loaded",
     "units_empty",
+    "order_cargo_kg",
+    "order_loaded",
+    "order_empty",
     "can_v_ms",
     "can_w",
     "can_ratio",
