@@ -45,7 +45,10 @@ from stream.fleet import Fleet
 from stream.pipeline import State, retake, start
 
 RESULTS: Final = tuple(t for t in LANDED if "factor_set" in PARTITIONS[t])
-SHARD_ROWS: Final = 1_000_000  # readings taken at once: about 0.7 GB of arrays; more are split by device
+SHARD_ROWS: Final = (
+    4_000_000  # readings read at once: about 1 GB of columns; more are split by device, each part read by itself
+)
+CHUNK_ROWS: Final = 65_536  # readings computed at once: their results fit into the processor's cache
 AHEAD: Final = 2  # hours read, or results not yet written, beside the one that is computed
 CUTS: Final = 5
 KEYS: Final = ("device", "boot_id", "seq")
@@ -294,10 +297,21 @@ def _take(state: State, table: pa.Table) -> tuple[State, dict[str, pa.Table]]:
     )
     if order is not None:
         columns = {name: values[order] for name, values in columns.items()}
-    state, results = retake(state, columns)
     fleet = state.fleet
     names = Names(device=fleet.devices, asset=fleet.assets, route=fleet.route_names)
-    return state, {t: to_arrow(t, getattr(results, t), names) for t in RESULTS}
+    parts: dict[str, list[pa.Table]] = {t: [] for t in RESULTS}
+    for start_row in range(0, table.num_rows, CHUNK_ROWS):
+        chunk = {name: values[start_row : start_row + CHUNK_ROWS] for name, values in columns.items()}
+        state, results = retake(state, chunk)
+        for t, made in parts.items():
+            made.append(to_arrow(t, getattr(results, t), names))
+    return state, {t: _joined(t, made) for t, made in parts.items()}
+
+
+def _joined(table: str, parts: list[pa.Table]) -> pa.Table:
+    if not parts:
+        return empty(table)
+    return pa.concat_tables(parts, promote_options="permissive").unify_dictionaries().combine_chunks()
 
 
 def _write(lake: Path, disk: Disk, name: str, unit: Unit, tables: dict[str, pa.Table]) -> list[FileEntry]:

@@ -9,7 +9,7 @@ from stream.conditions import mass_of, observe, widened
 from stream.counters import GAP_S, HOLD_S
 from stream.distance import distance, integrate
 from stream.emissions import battery_co2e, fuel_co2e, product_u, tru_co2e
-from stream.events import watch_site, watch_vehicle
+from stream.events import act, notice, refrigerant
 from stream.fixed import PER_UNIT, plus, times
 from stream.fuel import (
     COUNTER,
@@ -384,9 +384,18 @@ def advance_rows(
                     if tru_modelled and total_ug > 0:
                         tru_share = (tru_ttw + tru_wtt) / total_ug
                         u = product_u(u * (1.0 - tru_share), U_TRU_MODEL_REL * tru_share)
+                level = soc_pct[i] if p["has_battery"] else level_pct[i]
+                found = notice(
+                    state, p, lat[i], lon[i], hdop[i], speed[i], gps_speed[i], odometer[i], rpm[i], fuel_rate[i],
+                    switches[i], gross_kg[i], cargo[i], fuel_hr[i], fuel_total[i], level, amount, time_ns, dt_s,
+                )  # fmt: skip
+                if found != 0:
+                    n_events = act(
+                        found, state, p, lat[i], lon[i], hdop[i], speed[i], gps_speed[i], gross_kg[i], fuel_hr[i],
+                        fuel_total[i], out[METHOD, i], time_ns, dt_s, events, n_events, d,
+                    )  # fmt: skip
                 kmh = gps_speed[i] if math.isnan(wheel_kmh) else wheel_kmh
                 driven = out[DISTANCE, i]
-                hold_signals(state, geography, cargo[i], units_loaded[i], units_empty[i], number[i], time_ns)
                 did = follow(
                     state,
                     geography,
@@ -415,6 +424,7 @@ def advance_rows(
                             finish_trip(state, p, geography, time_ns)
                             n_trips = write_version(state, p, d, roll, -1, trip_ints, trip_floats, n_trips)
                         start_trip(state, p, geography, time_ns)
+                hold_signals(state, geography, cargo[i], units_loaded[i], units_empty[i], number[i], time_ns)
                 if state["trip_phase"] != STOPPED:
                     v_ms = kmh / 3.6
                     state["trip_top_kmh"] = max(state["trip_top_kmh"], kmh)
@@ -435,38 +445,14 @@ def advance_rows(
                     if time_ns >= state["decide_ns"]:
                         told |= look_again(state, p, geography, time_ns, lat[i], lon[i], hdop[i])
                 follow_region(state, geography, lat[i], lon[i], hdop[i], driven)
-                n_events = watch_vehicle(
-                    state,
-                    p,
-                    lat[i],
-                    lon[i],
-                    hdop[i],
-                    speed[i],
-                    gps_speed[i],
-                    odometer[i],
-                    rpm[i],
-                    fuel_rate[i],
-                    switches[i],
-                    gross_kg[i],
-                    cargo[i],
-                    fuel_hr[i],
-                    fuel_total[i],
-                    soc_pct[i] if p["has_battery"] else level_pct[i],
-                    amount,
-                    out[METHOD, i],
-                    time_ns,
-                    dt_s,
-                    events,
-                    n_events,
-                    d,
-                )
                 state["speed_kmh"] = wheel_kmh
                 state["gps_speed_kmh"] = gps_speed[i]
                 state["fuel_rate_lph"] = fuel_rate[i]
                 state["battery_power_kw"] = battery_kw[i]
             else:
                 u = site_energy(state, p, grid_kwh[i], gas_kwh[i], genset_l[i], time_ns, i, out)
-                n_events = watch_site(state, topup_kg[i], time_ns, events, n_events, d)
+            if not math.isnan(topup_kg[i]):
+                n_events = refrigerant(state, topup_kg[i], time_ns, events, n_events, d)
             state["time_ns"] = time_ns
         u_rel[i] = u
         if is_vehicle:

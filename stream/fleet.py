@@ -124,7 +124,7 @@ PARAMS = np.dtype(
         ("eta_drive", "f8"),
         ("eta_regen", "f8"),
         ("level_size", "f8"),  # L or kWh of 100 % of the level, NaN = not known
-        ("level_per_amount", "f8"),  # L or kWh per litre, kilogram or kWh used
+        ("level_per_amount", "f8"),  # L or kWh per nL, µg or µWh used
         ("speed_limit_kmh", "f8"),
         ("harsh_acceleration_ms2", "f8"),  # NaN = by mass
         ("harsh_braking_ms2", "f8"),
@@ -226,7 +226,7 @@ def _vehicle_params(
     p["harsh_braking_ms2"] = _pick(v.harsh_braking_ms2, np.nan)
     _gas_oil(p, factors)
     if v.fuel == ELECTRICITY:
-        p["level_size"], p["level_per_amount"] = _pick(v.battery_kwh, np.nan), 1.0
+        p["level_size"], p["level_per_amount"] = _pick(v.battery_kwh, np.nan), 1.0 / PER_UNIT
         if not v.grid_zone:
             raise ValueError(f"vehicle {v.vehicle}: an electric vehicle needs grid_zone (where it charges)")
         grid = grid_factors(factors, v.grid_zone)
@@ -238,9 +238,9 @@ def _vehicle_params(
     p["fuel_ttw"], p["fuel_wtt"], p["fuel_co2"] = fuel.ttw, fuel.wtt, fuel.co2
     p["fuel_biogenic"], p["fuel_u_rel"], p["fuel_kg_per_l"] = fuel.biogenic, fuel.u_rel, fuel.density
     p["level_size"] = _pick(v.tank_l, np.nan)
-    p["level_per_amount"] = 1.0
+    p["level_per_amount"] = 1.0 / PER_UNIT
     if p["fuel_is_gas"]:
-        p["level_per_amount"] = 1.0 / LNG_KG_PER_L if "lng" in v.fuel else np.nan
+        p["level_per_amount"] = 1.0 / (LNG_KG_PER_L * PER_UNIT) if "lng" in v.fuel else np.nan
     p["idle_g_per_h"] = defaults.idle_lph * DIESEL_KG_PER_L * 1000.0
     if fuel.lhv > 0:  # the classes' fuel figures are diesel's: the same energy weighs more or less as another fuel
         energy = DIESEL_LHV / fuel.lhv * (GAS_ENERGY if fuel.unit == "kg" else 1.0)

@@ -78,7 +78,7 @@ PARAMETERS: Final[Mapping[str, tuple[str, str, str]]] = {  # field of ``fleet.PA
     "pto_kw": ("P_pto", "kW", "Power of the power take-off where only its switch is known."),
     "tru_lph": ("", "L/h", "Fuel of a running refrigeration unit without a counter."),
     "level_size": ("", "L or kWh", "Tank or battery at a level of 100 %."),
-    "level_per_amount": ("", "L/L, L/kg or 1", "Litres or kWh of the tank's or battery's content per amount used."),
+    "level_per_amount": ("", "L/nL, L/µg or kWh/µWh", "What one unit used takes from the tank or battery."),
     "speed_limit_kmh": ("", "km/h", "Limit that speeding is judged by."),
     "harsh_acceleration_ms2": ("", "m/s²", "Least acceleration that is harsh; by mass where not given."),
     "harsh_braking_ms2": ("", "m/s²", "Least braking that is harsh; by mass where not given."),

@@ -126,6 +126,7 @@ STATE: Final = np.dtype(
         ("parked_ns", "i8"),  # since when it stands, UNKNOWN = it moves or that is not known
         ("level_ring_pct", "f8", (LEVEL_RING,)),  # tank or battery, while it stands (stream.fuel_events)
         ("level_n", "i8"),
+        ("level_next_ns", "i8"),
         ("level_pct", "f8"),  # last one sent
         ("level_ns", "i8"),
         ("level_anchor_pct", "f8"),  # the settled level that later ones are compared with
@@ -211,6 +212,9 @@ STATE: Final = np.dtype(
         ("units_loaded", "f8"),
         ("units_empty", "f8"),
         ("units_ns", "i8"),
+        ("order_cargo_kg", "f8"),  # those of this trip
+        ("order_loaded", "f8"),
+        ("order_empty", "f8"),
         ("order_from_ns", "i8"),  # orders older than this were of another load
         ("coupled", "i8"),  # -1 = not known
         ("door_works", "i8"),  # a door or lift was seen open at least once
@@ -296,6 +300,9 @@ _NAN_AT_FIRST: Final = (
     "cargo_kg",
     "units_loaded",
     "units_empty",
+    "order_cargo_kg",
+    "order_loaded",
+    "order_empty",
     "can_v_ms",
     "can_w",
     "can_ratio",
