@@ -9,8 +9,8 @@ def write_registry(folder: Path, rows: Mapping[str, Sequence[Mapping[str, object
     """``vehicles.csv``, ``warehouses.csv`` and ``routes.csv`` from rows by table name."""
     folder.mkdir(parents=True, exist_ok=True)
     headers = {
-        "vehicles": "vehicle,device,vehicle_class,fuel,route,tare_kg,gvw_kg,cda_m2,crr,p_rated_kw,tank_l,grid_zone,vin",
-        "warehouses": "warehouse,device,name,lat_deg,lon_deg,area_m2,pallet_positions,grid_zone",
+        "vehicles": "vehicle,device,vehicle_class,fuel,route,tare_kg,gvw_kg,cda_m2,crr,p_rated_kw,tank_l,grid_zone,vin,public_key",
+        "warehouses": "warehouse,device,name,lat_deg,lon_deg,area_m2,pallet_positions,grid_zone,public_key",
         "routes": "route,name,origin,destination,stage",
     }
     for table, header in headers.items():
