@@ -25,6 +25,7 @@ _ARROW: Final = {
     "i": pa.int32(),
     "f": pa.float32(),
     "l": pa.list_(pa.string()),
+    "m": pa.list_(pa.int64()),
 }
 
 _SHAPES: Final = {  # table -> its columns with the letter of their type
@@ -82,7 +83,7 @@ _SHAPES: Final = {  # table -> its columns with the letter of their type
     "pg_foreign_table": "ftrelid:o ftserver:o ftoptions:l",
     "pg_index": (
         "indexrelid:o indrelid:o indnatts:i indnkeyatts:i indisunique:b indisprimary:b indisexclusion:b indimmediate:b "
-        "indisclustered:b indisvalid:b indcheckxmin:b indisready:b indislive:b indisreplident:b indnullsnotdistinct:b indkey:l "
+        "indisclustered:b indisvalid:b indcheckxmin:b indisready:b indislive:b indisreplident:b indnullsnotdistinct:b indkey:m "
         "indexprs:t indpred:t indoption:l indclass:l"
     ),
     "pg_indexes": "schemaname:t tablename:t indexname:t tablespace:t indexdef:t",
@@ -92,14 +93,14 @@ _SHAPES: Final = {  # table -> its columns with the letter of their type
     "pg_opclass": "oid:o opcname:t",
     "pg_operator": "oid:o oprname:t",
     "pg_partitioned_table": "partrelid:o partstrat:t partattrs:l partexprs:t",
-    "pg_policy": "oid:o polname:t polrelid:o polcmd:t polpermissive:b polroles:l polqual:t polwithcheck:t",
+    "pg_policy": "oid:o polname:t polrelid:o polcmd:t polpermissive:b polroles:m polqual:t polwithcheck:t",
     "pg_proc": (
-        "oid:o proname:t pronamespace:o proowner:o prolang:o prokind:t prorettype:o proargtypes:l proargnames:l proretset:b "
+        "oid:o proname:t pronamespace:o proowner:o prolang:o prokind:t prorettype:o proargtypes:m proargnames:l proretset:b "
         "prosrc:t"
     ),
     "pg_publication": "oid:o pubname:t pubowner:o puballtables:b pubinsert:b pubupdate:b pubdelete:b pubtruncate:b pubviaroot:b",
     "pg_publication_namespace": "oid:o pnpubid:o pnnspid:o",
-    "pg_publication_rel": "oid:o prpubid:o prrelid:o prqual:t prattrs:l",
+    "pg_publication_rel": "oid:o prpubid:o prrelid:o prqual:t prattrs:m",
     "pg_range": "rngtypid:o rngsubtype:o",
     "pg_rewrite": "oid:o rulename:t ev_class:o ev_type:t ev_enabled:t is_instead:b",
     "pg_rules": "schemaname:t tablename:t rulename:t definition:t",
@@ -110,7 +111,7 @@ _SHAPES: Final = {  # table -> its columns with the letter of their type
     "pg_shdescription": "objoid:o classoid:o description:t",
     "pg_stat_activity": "datid:o datname:t pid:i usesysid:o usename:t application_name:t state:t query:t",
     "pg_stat_user_tables": "relid:o schemaname:t relname:t n_live_tup:o",
-    "pg_statistic_ext": "oid:o stxrelid:o stxname:t stxnamespace:o stxowner:o stxstattarget:i stxkeys:l stxkind:l stxexprs:t",
+    "pg_statistic_ext": "oid:o stxrelid:o stxname:t stxnamespace:o stxowner:o stxstattarget:i stxkeys:m stxkind:l stxexprs:t",
     "pg_subscription": "oid:o subname:t subdbid:o",
     "pg_timezone_names": "name:t abbrev:t utc_offset:t is_dst:b",
     "pg_trigger": (

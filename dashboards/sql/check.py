@@ -449,6 +449,8 @@ class _Walk:
             return self._answer(name, node["arguments"], node["alias"])
         if name not in f.FUNCTIONS:
             raise SqlError(e.UNDEFINED_FUNCTION, f"function {name} is not known here")
+        if name == "unnest" and (text := _text_constant(node["arguments"][0].get("expression", {}))) is not None:
+            return call(name, call("list_value", *(constant(v) for v in t.array_of(text))), alias=node["alias"])
         out = {k: self._field(node, k, v, f.NODES["FUNCTION"], scope, depth) for k, v in node.items()}
         out["schema"] = out["catalog"] = ""
         out["function_name"] = name = {"btrim": "trim", "every": "bool_and"}.get(name, name)
@@ -486,7 +488,7 @@ class _Walk:
             case ("LIMIT_MODIFIER", "limit" | "offset"):
                 return "BIGINT"
             case "CAST", "child":
-                return f.TYPES.get(str(node["type_expr"].get("type_name", "")).lower(), "")
+                return _written(node["type_expr"])
             case "COMPARISON", "left" | "right":
                 return self._type_of(node["right" if key == "left" else "left"])
             case "BETWEEN", _:
@@ -501,6 +503,10 @@ class _Walk:
                 "%",
             ):
                 return next((h for a in node["arguments"] if (h := self._type_of(a["expression"]))), "DOUBLE")
+            case ("FUNCTION", "arguments") if node["function_name"] == "time_bucket":
+                return "INTERVAL"
+            case ("FUNCTION", "arguments") if node["function_name"] == "unnest":
+                return f"{self.compared or 'VARCHAR'}[]"
             case ("FUNCTION", "arguments") if node["function_name"] in (
                 "to_timestamp",
                 "abs",
@@ -517,7 +523,7 @@ class _Walk:
             case "COLUMN_REF":
                 return self.around.column_types.get(str(node["column_names"][-1]).lower(), "")
             case "CAST":
-                return f.TYPES.get(str(node["type_expr"].get("type_name", "")).lower(), "")
+                return _written(node["type_expr"])
             case "CONSTANT":
                 return {"INTEGER": "BIGINT", "NUMERIC": "DOUBLE", "BOOLEAN": "BOOLEAN"}.get(
                     node["literal"].get("kind", ""), ""
@@ -528,8 +534,11 @@ class _Walk:
                     return "TIMESTAMP"
                 if name in ("count", "count_star", "length", "date_diff"):
                     return "BIGINT"
-                if name in ("sum", "avg", "min", "max", "abs", "coalesce", "+", "-", "*", "/") and node["arguments"]:
-                    return self._type_of(node["arguments"][0]["expression"])
+                if name in ("avg", "/", "date_part", "epoch"):
+                    return "DOUBLE"
+                if name in ("sum", "min", "max", "abs", "+", "-", "*"):
+                    found = [self._type_of(a["expression"]) for a in node["arguments"]]
+                    return "DOUBLE" if "DOUBLE" in found else next(iter(found), "")
         return ""
 
 
@@ -574,6 +583,12 @@ def _literal(node: Node) -> str | None:
     if node.get("class") != "CONSTANT":
         raise SqlError(e.NOT_SUPPORTED, "the name of a setting is given as a text")
     return None if node["literal"]["kind"] == "NULL_LITERAL" else str(node["literal"]["text"])
+
+
+def _written(node: Node) -> str:
+    """The type that a cast names, in DuckDB's words; blank for one that is not known."""
+    name = f.TYPES.get(str(node.get("type_name", "")).lower(), "")
+    return f"{_written(node['children'][0])}[]" if name == "LIST" and node["children"] else name
 
 
 def _text_constant(node: Node) -> str | None:

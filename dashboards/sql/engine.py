@@ -251,7 +251,7 @@ def _heard(task: "asyncio.Task[Result]") -> None:
 
 
 def _hashable(values: Sequence[Any]) -> tuple[object, ...]:
-    return tuple((type(v).__name__, v) for v in values)
+    return tuple(repr(v) for v in values)
 
 
 def _asks_session(sql: str) -> bool:

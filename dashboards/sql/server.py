@@ -1,6 +1,7 @@
 """The connection of one client: startup, TLS, login, simple and extended query, as PostgreSQL's protocol 3.0 has them."""
 
 import asyncio
+import logging
 import secrets
 import ssl
 import time
@@ -22,6 +23,7 @@ from dashboards.sql.roles import Role, Roles, RolesError
 from dashboards.sql.session import REPORTED, STATEMENTS, Answer, Session
 from dashboards.sql.store import Result, spread
 
+_LOG: Final = logging.getLogger(__name__)
 LOGIN_S: Final = 15.0  # from connecting to being let in
 REFUSED_S: Final = 0.3  # a wrong password is answered no sooner
 IDLE_S: Final = 3_600.0  # a connection that says nothing for so long is closed; pools keep theirs for minutes
@@ -176,14 +178,18 @@ class Connection(asyncio.Protocol):
         except SqlError as problem:
             await self._last_words(problem)
         except RolesError:
-            await self._last_words(
-                SqlError("58000", "the roles file cannot be read; the server's log says more", fatal=True)
-            )
-            raise
+            _LOG.exception("sql_roles_unreadable")
+            text = "the roles file cannot be read; the server's log says more"
+            await self._last_words(SqlError("58000", text, fatal=True))
         except TimeoutError:
             await self._last_words(SqlError(REASON_CLOSED, "the connection was silent for too long", fatal=True))
         except (ConnectionError, ssl.SSLError):
             pass
+        except Exception:
+            _LOG.exception("sql_connection_failed")
+            await self._last_words(
+                SqlError(e.INTERNAL, "this is a mistake of the server; its log says more", fatal=True)
+            )
         finally:
             server.connections -= 1
             server.cancels.pop((pid, secret), None)
