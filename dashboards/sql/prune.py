@@ -21,7 +21,7 @@ _MIRRORED: Final = {
     "COMPARE_EQUAL": "COMPARE_EQUAL",
 }
 GRAINS_S: Final = {"minute_ns": 60, "hour_ns": 3_600}
-_UTC: Final = re.compile(r"((?:19|20)\d\d-\d\d-\d\dT\d\d:\d\d:\d\d)((?:\.\d{1,9})?)Z")  # as Grafana writes it
+_UTC: Final = re.compile(r"((?:19|20)\d\d-\d\d-\d\dT\d\d:\d\d:\d\d)((?:\.\d{1,6})?)Z")  # as Grafana writes it
 _STILL: Final = frozenset(
     ("now", "to_timestamp", "+", "-", "to_seconds", "to_minutes", "to_hours", "to_days", "date_trunc", "trunc")
 )

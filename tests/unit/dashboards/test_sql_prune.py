@@ -71,7 +71,7 @@ def test_a_literal_moved_to_the_minute_leaves_the_same_rows(store: Store, how: s
 
 def test_viewers_within_a_minute_ask_the_same(store: Store) -> None:
     asked = "SELECT route, count(*) FROM route_minutes WHERE time BETWEEN '2026-11-22T00:00:{0}Z' AND '2026-11-22T06:00:{0}Z' GROUP BY 1"
-    plans = {check.plan(asked.format(s), surroundings(store)).sql for s in ("01", "17.5", "59.999999999")}
+    plans = {check.plan(asked.format(s), surroundings(store)).sql for s in ("01", "17.5", "59.999999")}
     assert len(plans) == 1
     assert check.plan(asked.format("00"), surroundings(store)).sql not in plans  # at 00:00:00 that minute is in
     readings = "SELECT count(*) FROM readings WHERE time > '2026-11-22T00:00:17Z'"
