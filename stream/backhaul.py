@@ -21,7 +21,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from stream.kernel import kernel
+from stream.kernel import allocating_kernel, kernel
 
 ROAD: Final = 1.25  # road over great circle in regions with a dense network, 1.2 to 1.4 [C]
 SPEED_MS: Final = 60.0 / 3.6  # mean of a leg with its small stops
@@ -109,7 +109,7 @@ def _keep(kept: Any, n: int, pair: Any) -> int:
     return n + 1
 
 
-@kernel
+@allocating_kernel
 def _pairs(
     legs: Any, loads: Any, due_sorted: Any, by_due: Any, approach_m: float, detour_m: float, wait_s: float, out: Any
 ) -> int:
@@ -167,7 +167,7 @@ def _pairs(
     return n_out
 
 
-@kernel
+@allocating_kernel
 def _choose(pairs: Any, order: Any, loads: Any, n_legs: int) -> None:
     """Mark pairs that can all be done together, most metres saved first: each leg carries once, each load rides once.
 
