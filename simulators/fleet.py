@@ -193,6 +193,16 @@ class World:
         while self.now_s < end:
             yield self.advance(min(chunk_s, end - self.now_s), threads=threads)
 
+    def tanks_l(self) -> Floats:
+        """Fuel in the tank of each vehicle now [L], 0 for battery vehicles."""
+        litres: Floats = self._s[:, at.S_TANK] * (self._p[:, at.P_TANK] > 0.0)
+        return litres
+
+    def batteries_kwh(self) -> Floats:
+        """Energy in the battery of each vehicle now [kWh]."""
+        kwh: Floats = self._s[:, at.S_CHARGE] / 3.6e6
+        return kwh
+
     def registry(self) -> dict[str, list[dict[str, object]]]:
         """Rows for vehicles.csv, warehouses.csv and routes.csv: what an operator would know. Blank = the class's default."""
         return {
