@@ -12,9 +12,7 @@ from stream.event_rows import CHOSE_NONE, HARSH_ACCELERATION, HARSH_BRAKING, IDL
 from stream.fixed import PER_UNIT, to_fixed
 from stream.kernel import kernel
 from stream.road_load import ENGINE_OFF_RPM, ETA_DRIVELINE, GRAVITY
-from stream.state import COUNTERS
 
-TRU: Final = COUNTERS.index("tru")
 PTO_BIT: Final = 2  # of the signal ``switches``
 COOLING_BIT: Final = 6
 ENGINE_EFFICIENCY: Final = 0.42
@@ -185,7 +183,7 @@ def idles(state: Any, p: Any, standing: bool, rpm: float, rate_lph: float, switc
     running = rate_lph > IDLE_RATE_LPH if math.isnan(rpm) else rpm > ENGINE_OFF_RPM
     if not running or _bit(switches, PTO_BIT):
         return False
-    return not (_bit(switches, COOLING_BIT) and state["counter_last"][TRU] == UNKNOWN)
+    return not (_bit(switches, COOLING_BIT) and state["tru"]["last"] == UNKNOWN)
 
 
 @kernel

@@ -91,6 +91,7 @@ PARAMS = np.dtype(
         ("has_fuel", "i4"),  # burns liquid or gaseous fuel
         ("has_battery", "i4"),
         ("fuel_is_gas", "i4"),  # metered in kg
+        ("ref_torque_known", "i4"),  # by the registry, else by rated power
         ("fuel_ttw", "f8"),  # kg CO2e per L or kg
         ("fuel_wtt", "f8"),
         ("fuel_co2", "f8"),
@@ -127,6 +128,14 @@ PARAMS = np.dtype(
         ("speed_limit_kmh", "f8"),
         ("harsh_acceleration_ms2", "f8"),  # NaN = by mass
         ("harsh_braking_ms2", "f8"),
+        ("yaw_a1", "f8"),  # m2 per degree of yaw, its square and cube
+        ("yaw_a2", "f8"),
+        ("yaw_a3", "f8"),
+        ("cruise_rpm", "f8"),
+        ("pto_kw", "f8"),
+        ("tru_lph", "f8"),
+        ("fuel_cap_per_s", "f8"),  # nL or µg: no engine burns more
+        ("fuel_per_g", "f8"),  # L or kg of fuel per gram
     ],
     align=True,
 )
@@ -135,6 +144,8 @@ DIESEL_KG_PER_L = 0.83
 GAS_ENERGY = (
     1.25  # a spark-ignited gas engine needs about a quarter more energy: brake efficiency .36-.39 against .43-.46 [C]
 )
+LITRE_PER_KWH_CAP = 0.25 * 1.2  # most fuel an engine can burn per kWh rated, science reference section 4
+KG_PER_KWH_CAP = 0.21 * 1.2
 LNG_KG_PER_L = 0.4525  # UK conversion factors 2025; a CNG tank's level is its pressure and tells no litres
 LIMITED_GVW_KG = 3_500.0
 SPEED_LIMITER_KMH = (
@@ -201,6 +212,11 @@ def _vehicle_params(
     p["pallet_positions"] = _pick(v.pallet_positions, math.nan)
     p["has_trailer"] = int("artic" in v.vehicle_class)
     p["ref_torque_nm"] = _pick(v.ref_torque_nm, reference_torque_nm(p["p_rated_kw"], p["gvw_kg"]))
+    p["ref_torque_known"] = int(v.ref_torque_nm is not None)
+    for name in ("yaw_a1", "yaw_a2", "yaw_a3", "pto_kw", "tru_lph"):
+        value = getattr(defaults, name)
+        p[name] = 0.0 if math.isnan(value) else value
+    p["cruise_rpm"] = defaults.cruise_rpm
     p["willans_b"], p["willans_a"] = defaults.willans_b_g_per_kwh, defaults.willans_a_g_per_h_kw
     p["eta_drive"], p["eta_regen"] = defaults.eta_drive, defaults.eta_regen
     p["speed_limit_kmh"] = _pick(
@@ -230,6 +246,9 @@ def _vehicle_params(
         energy = DIESEL_LHV / fuel.lhv * (GAS_ENERGY if fuel.unit == "kg" else 1.0)
         for name in ("willans_a", "willans_b", "idle_g_per_h"):
             p[name] *= energy
+    p["fuel_per_g"] = 1.0 / (1000.0 * (1.0 if fuel.unit == "kg" else fuel.density))
+    per_kwh = KG_PER_KWH_CAP if fuel.unit == "kg" else LITRE_PER_KWH_CAP
+    p["fuel_cap_per_s"] = p["p_rated_kw"] * per_kwh / 3600.0 * PER_UNIT
 
 
 def _gas_oil(p: np.void, factors: FactorSet) -> None:
