@@ -120,7 +120,7 @@ def _match(
     """True (vehicle, second, amount) found in told (vehicle, begin, end, amount), each told one once; median error of amounts."""
     left, errors, found = list(told), [], 0
     for vehicle, at, amount in true:
-        near = [e for e in left if e[0] == vehicle and e[1] - CHUNK_S <= at <= e[2] + slack_s]
+        near = [e for e in left if e[0] == vehicle and e[1] - slack_s <= at <= e[2] + slack_s]
         if near:
             best = min(near, key=lambda e: abs(e[3] - amount))
             left.remove(best)
@@ -234,9 +234,9 @@ def measure_events(
     refuels = [t for t in refuels if level_seen[t[0]]]
     found = []
     for kind, true, slack in (
-        ("refuel", refuels, 60.0),
-        ("drain", drains, 60.0),
-        ("recharge", charges, 60.0),
+        ("refuel", refuels, CHUNK_S),  # when it truly was is known to ten minutes
+        ("drain", drains, CHUNK_S),
+        ("recharge", charges, CHUNK_S),
         ("gps_jump", jumps, 30.0),
     ):
         hits, error = _match(true, of(kind), slack)

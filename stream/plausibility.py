@@ -115,10 +115,11 @@ def apart_m(lat_a: float, lon_a: float, lat_b: float, lon_b: float) -> float:
 def reach_m(state: Any, gps_kmh: float, time_ns: int) -> float:
     """How far from the last believed position a vehicle may be [m]: by its speed at both ends of a short interval, else at 50 m/s."""
     dt_s = (time_ns - state["fix_ns"]) * 1e-9
-    fastest = max(gps_kmh, state["gps_seen_kmh"]) * (SPEED_MARGIN / 3.6) + SPEED_SLACK_MS
+    faster_kmh = state["gps_seen_kmh"] if state["gps_seen_kmh"] > gps_kmh else gps_kmh
+    fastest = faster_kmh * (SPEED_MARGIN / 3.6) + SPEED_SLACK_MS
     if dt_s <= HOLD_S and fastest < REACH_MS:
-        return REACH_M + fastest * dt_s
-    return REACH_M + REACH_MS * dt_s
+        return float(REACH_M + fastest * dt_s)
+    return float(REACH_M + REACH_MS * dt_s)
 
 
 @kernel
