@@ -199,7 +199,7 @@ def _now(key: str, kind: str, dimension: str, column: str, counts: str) -> str:
     The rate is that of the time with a figure, asset by asset: a gap in the readings does not lower it, it lowers coverage.
     """
     return f"""
-WITH here AS (
+WITH here AS NOT MATERIALIZED (
   SELECT {column} AS {key}, * EXCLUDE (route) FROM rollups WHERE kind = '{kind}'
 ), seen AS (
   SELECT {key}, factor_set, {_NEWEST} FROM here WHERE minute_ns > now_ns() - {LOOKBACK_NS} GROUP BY ALL
