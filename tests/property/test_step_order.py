@@ -62,7 +62,7 @@ def _trip(seed: int, device: int, n: int) -> Columns:
         road_iri_m_per_km=gaps(rng.uniform(1, 6, n)),
         grade_pct=np.where(rng.random(n) < 0.7, np.nan, rng.normal(0, 2, n)),
         pto_power_kw=np.where(rng.random(n) < 0.8, np.nan, rng.uniform(0, 30, n)),
-        switches=gaps(rng.integers(0, 128, n)),
+        switches=gaps(np.floor(rng.uniform(0, 128, n))),
         fuel_level_pct=gaps(60 - used),
         battery_soc_pct=gaps(rng.uniform(50, 100, n)),
     )
