@@ -31,7 +31,7 @@ fleet.toml:
   tenants = ["acme"]
   registry = "registry"            # folder with vehicles.csv, warehouses.csv, routes.csv
   lake = "lake"                    # folder for the Parquet, made when absent
-  factor_set = "fleetco2-2025.1"
+  factor_set = "fleetco2-2025.2"
   earliest = 2024-01-01            # readings dated before are quarantined
   metrics_port = 9464              # http://127.0.0.1:9464/metrics, 0 = none
   [broker]
@@ -70,7 +70,9 @@ def _load_kernels(fleet: Fleet, state: State) -> None:
 def _run(config: FleetConfig, secret: str | None) -> None:
     factors = factor_set(config.factor_set)
     registry = load_registry(Path(config.registry))
-    fleet = build_fleet(registry.vehicles, registry.warehouses, registry.routes, factors, class_table())
+    fleet = build_fleet(
+        registry.vehicles, registry.warehouses, registry.routes, factors, class_table(), registry.market
+    )
     counters = Counters()
     with Lake.open(Path(config.lake), create=True) as lake:
         _, stored = lake.recover()

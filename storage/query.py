@@ -19,7 +19,7 @@ from deltalake.exceptions import DeltaError
 from storage.delta import log_entry, mixed
 from storage.disk import check_folder
 from storage.errors import LakeMissingError, StorageError
-from storage.views import NOW, STORED, figure_views, stored_schema, stored_view
+from storage.views import MACROS, STORED, figure_views, stored_schema, stored_view
 
 MEMORY_LIMIT: Final = "1GB"  # a query that wants more is refused; nothing spills to disk
 REOPEN_AFTER: Final = 20  # versions; a handle reads every log entry since it was opened
@@ -94,7 +94,8 @@ def connect(lake: Path, *, threads: int | None = None, memory_limit: str = MEMOR
     con.execute("SET enable_external_access = false")
     con.execute("SET lock_configuration = true")
     reader = _Reader(lake, {name: _Table(lake / name) for name in STORED})
-    con.execute(NOW)
+    for statement in MACROS:
+        con.execute(statement)
     for name in STORED:
         con.execute(stored_view(name, []))
     for statement in figure_views():

@@ -1,7 +1,8 @@
 """The registry: a folder with ``vehicles.csv``, ``warehouses.csv`` and ``routes.csv``, checked when it is read.
 
-Columns are the fields of ``stream.fleet``; a blank cell is a field left at its default. Written into the lake as dimension
-tables, each a new Delta version when, and only when, its content has changed.
+``market_factors.csv`` may stand beside them (``stream.market``). Columns are the fields of ``stream.fleet``; a blank cell is a
+field left at its default. Written into the lake as dimension tables, each a new Delta version when, and only when, its
+content has changed.
 """
 
 import csv
@@ -24,9 +25,11 @@ from storage.landing import write_file
 from storage.ledger import FileEntry
 from storage.parquet import sha256
 from storage.schema import DIMENSIONS
+from stream.factors import FactorError
 from stream.fleet import STAGES, Route, Vehicle, Warehouse
+from stream.market import MarketFactor, market_index
 
-T = TypeVar("T", Vehicle, Warehouse, Route)
+T = TypeVar("T", Vehicle, Warehouse, Route, MarketFactor)
 _DEVICE: Final = re.compile(r"[a-z0-9-]{3,40}")
 _AT: Final = re.compile(r"`\$\[(\d+)\](?:\.(\w+))?`")
 _MISSING: Final = re.compile(r"required field `(\w+)`")
@@ -38,11 +41,12 @@ class RegistryError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """What the three files hold, in their order."""
+    """What the files hold, in their order."""
 
     vehicles: tuple[Vehicle, ...]
     warehouses: tuple[Warehouse, ...]
     routes: tuple[Route, ...]
+    market: tuple[MarketFactor, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +137,14 @@ _VEHICLE_RANGES: Final = {
     "crr": (0.001, 0.1),
     "p_rated_kw": (1.0, 2_000.0),
     "tank_l": (1.0, 10_000.0),
+    "capacity_kg": (10.0, 150_000.0),
 }
 _WAREHOUSE_RANGES: Final = {
     "lat_deg": (-90.0, 90.0),
     "lon_deg": (-180.0, 180.0),
     "area_m2": (1.0, 10_000_000.0),
     "pallet_positions": (0, 10_000_000),
+    "heat_factor_kg_per_kwh": (0.0, 1.0),
 }
 
 
@@ -151,6 +157,7 @@ def _check_devices(file: _File, items: Sequence[Any]) -> None:
 def load_registry(folder: Path) -> Registry:
     """Read and check the registry in ``folder``. Raises RegistryError for the first thing that is wrong."""
     files = {name: _read(folder / f"{name}.csv", kind) for name, kind in _KINDS.items()}
+    market = _market(folder / "market_factors.csv")
     vehicles = _convert(files["vehicles"], Vehicle)
     warehouses = _convert(files["warehouses"], Warehouse)
     routes = _convert(files["routes"], Route)
@@ -175,7 +182,21 @@ def load_registry(folder: Path) -> Registry:
     for i, r in enumerate(routes):
         if r.stage not in STAGES:
             raise files["routes"].error(i, "stage", f"{r.stage!r} is not known; use one of {', '.join(STAGES)}")
-    return Registry(tuple(vehicles), tuple(warehouses), tuple(routes))
+    return Registry(tuple(vehicles), tuple(warehouses), tuple(routes), market)
+
+
+def _market(path: Path) -> tuple[MarketFactor, ...]:
+    """Rows of the optional ``market_factors.csv``."""
+    if not path.exists():
+        return ()
+    file = _read(path, MarketFactor)
+    rows = _convert(file, MarketFactor)
+    for i, row in enumerate(rows):
+        try:
+            market_index([row])
+        except FactorError as e:
+            raise file.error(i, "instrument", str(e)) from None
+    return tuple(rows)
 
 
 _KINDS: Final = {"vehicles": Vehicle, "warehouses": Warehouse, "routes": Route}
@@ -196,6 +217,7 @@ def dimension_tables(registry: Registry) -> dict[str, pa.Table]:
         "vehicles": [asdict(v) for v in registry.vehicles],
         "warehouses": [asdict(w) for w in registry.warehouses],
         "routes": [asdict(r) for r in registry.routes],
+        "market_factors": [asdict(m) for m in registry.market],
         "factors": _factor_rows(),
     }
     return {name: pa.Table.from_pylist(rows[name], schema=schema) for name, schema in DIMENSIONS.items()}

@@ -16,6 +16,7 @@ import pyarrow as pa
 from stream.columns import ROLLUP, TABLES, UNKNOWN, Column
 from stream.factors import Factor
 from stream.fleet import Route, Vehicle, Warehouse
+from stream.market import MarketFactor
 
 Columns = dict[str, npt.NDArray[Any]]
 
@@ -37,7 +38,9 @@ PARTITIONS: Final[dict[str, tuple[str, ...]]] = {
     "quarantine": ("day",),
 }
 ROLLUP_NEWEST: Final = tuple(c.name for c in ROLLUP if c.name.startswith("newest_"))  # take the maximum
-ROLLUP_SUMS: Final = tuple(c.name for c in ROLLUP if c.dtype == "int64" and c.name not in (*ROLLUP_NEWEST, "minute_ns"))
+ROLLUP_SUMS: Final = tuple(
+    c.name for c in ROLLUP if c.dtype == "int64" and not c.name.endswith("_ns")
+)  # times are keys
 ROLLUP_KEYS: Final = tuple(c.name for c in ROLLUP if c.name not in (*ROLLUP_NEWEST, *ROLLUP_SUMS))
 LANDED: Final = tuple(DAY_OF)  # the tables that a commit writes, raw first
 SMALL_DICTIONARY: Final = (
@@ -122,7 +125,7 @@ def _dimension(kind: type[Any]) -> pa.Schema:
     columns = []
     for f in fields(kind):
         options = [t for t in get_args(hints[f.name]) or (hints[f.name],) if t is not type(None)]
-        columns.append(pa.field(f.name, arrow[options[0]]))
+        columns.append(pa.field(f.name, next(a for t, a in arrow.items() if issubclass(options[0], t))))
     return pa.schema(columns)
 
 
@@ -130,6 +133,7 @@ DIMENSIONS: Final = {
     "vehicles": _dimension(Vehicle),
     "warehouses": _dimension(Warehouse),
     "routes": _dimension(Route),
+    "market_factors": _dimension(MarketFactor),
     "factors": pa.schema([pa.field("factor_set", pa.string()), *_dimension(Factor)]),
 }
 

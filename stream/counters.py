@@ -23,6 +23,7 @@ def _anchor(state: Any, k: int, now: int, time_ns: int) -> None:
     state["counter_suspect"][k] = UNKNOWN
     state["ahead"][k] = UNKNOWN
     state["silent"][k] = 0
+    state["tick_due"] |= 1 << k
 
 
 @kernel
@@ -63,10 +64,20 @@ def advance(state: Any, k: int, now: int, time_ns: int, cap_per_s: float, tick: 
             return UNKNOWN
         rise = now - suspect
         state["ahead"][k] = 0
+        state["tick_due"] |= 1 << k
     state["counter_suspect"][k] = UNKNOWN
     state["counter_last"][k] = now
     state["counter_time_ns"][k] = time_ns
     return int(rise)
+
+
+@kernel
+def step_up(state: Any, k: int, now: int, time_ns: int, cap_per_s: float, most: int) -> int:
+    """``advance`` of a counter that may rise by ``most`` at once (goods, top-ups): after a fall it is counted anew, nothing booked."""
+    if now != UNKNOWN and state["counter_last"][k] != UNKNOWN and now < state["counter_last"][k]:
+        _anchor(state, k, now, time_ns)
+        return UNKNOWN
+    return int(advance(state, k, now, time_ns, cap_per_s, most))
 
 
 @kernel

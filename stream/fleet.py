@@ -1,5 +1,6 @@
 """Who sends readings: vehicles, warehouses, routes, and the per-device parameters that the kernels read."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -7,7 +8,20 @@ import numpy as np
 import numpy.typing as npt
 
 from stream.columns import ASSET_KINDS
-from stream.factors import ELECTRICITY, ClassTable, FactorError, FactorSet, FuelFactors, fuel_factors, grid_factors
+from stream.factors import (
+    ELECTRICITY,
+    ClassTable,
+    FactorError,
+    FactorSet,
+    FuelFactors,
+    Unit,
+    adblue_co2_kg_per_l,
+    fuel_factors,
+    grid_factors,
+    refrigerant_gwp,
+    solar_factor,
+)
+from stream.market import MarketFactor, MarketIndex, market_index, market_total
 
 STAGES = ("trunk", "last_mile", "return", "reposition", "other")
 UNKNOWN_LOAD_SHARE = (
@@ -32,6 +46,8 @@ class Vehicle:
     tank_l: float | None = None
     grid_zone: str | None = None
     vin: str | None = None
+    capacity_kg: float | None = None  # goods it may carry; blank: gvw_kg less tare_kg
+    tru_refrigerant: str | None = None  # in its refrigeration unit, such as r452a
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +62,9 @@ class Warehouse:
     grid_zone: str
     area_m2: float | None = None
     pallet_positions: int | None = None
+    refrigerant: str | None = None  # in its cooling plant, such as r404a
+    heat_factor_kg_per_kwh: float | None = None  # CO2e of its district heat, told by the supplier
+    heat_source: str | None = None  # who told it, and for which year
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +89,31 @@ PARAMS = np.dtype(
         ("fuel_ttw", "f8"),  # kg CO2e per L or kg
         ("fuel_wtt", "f8"),
         ("fuel_co2", "f8"),
+        ("fuel_ch4", "f8"),  # kg CO2e
+        ("fuel_n2o", "f8"),
         ("fuel_biogenic", "f8"),
-        ("fuel_u_rel", "f8"),
+        ("fuel_u_ttw_rel", "f8"),  # half-widths of 95 % intervals
+        ("fuel_u_wtt_rel", "f8"),
         ("fuel_kg_per_l", "f8"),
         ("grid_total", "f8"),  # kg CO2e per kWh at the meter; vehicles: per kWh of the battery, charger loss inside
+        ("grid_market", "f8"),  # the same, market-based
         ("grid_u_rel", "f8"),
+        ("solar_wtt", "f8"),  # kg CO2e per kWh from the own roof
+        ("solar_u_rel", "f8"),
+        ("heat_wtt", "f8"),  # kg CO2e per kWh of district heat
         ("gas_ttw", "f8"),  # kg CO2e per kWh gross
         ("gas_wtt", "f8"),
         ("gas_oil_ttw", "f8"),  # kg CO2e per L
         ("gas_oil_wtt", "f8"),
         ("gas_oil_co2", "f8"),
+        ("gas_oil_ch4", "f8"),
+        ("gas_oil_n2o", "f8"),
+        ("gas_oil_u_ttw_rel", "f8"),
+        ("adblue_co2", "f8"),  # kg CO2 per L
+        ("refrigerant_gwp", "f8"),  # kg CO2e per kg
+        ("capacity_kg", "f8"),
+        ("empty_below_kg", "f8"),  # less than this on the scales is no goods
+        ("load_u_rel", "f8"),  # of modelled energy where no weight is known
         ("mass_kg", "f8"),  # assumed where no weight is measured
         ("tare_kg", "f8"),
         ("gvw_kg", "f8"),
@@ -98,6 +132,11 @@ PARAMS = np.dtype(
 )
 DIESEL_LHV = 43.03  # MJ/kg, B0, UK conversion factors 2025
 DIESEL_KG_PER_L = 0.83
+# A weight that shows less than this, or 3 % of capacity, shows no goods: science reference section 5; vans by our own choice.
+EMPTY_BELOW_KG = ((26_000.0, 1000.0), (3_500.0, 300.0), (0.0, 100.0))  # (gross mass above, kg)
+MASS_SHARE = (
+    0.5  # of a diesel vehicle's energy that goes with its mass: empty to full in the EMEP/EEA points, section 3.3
+)
 GAS_ENERGY = (
     1.25  # a spark-ignited gas engine needs about a quarter more energy: brake efficiency .36-.39 against .43-.46 [C]
 )
@@ -128,7 +167,12 @@ def _pick(own: float | None, default: float) -> float:
 
 
 def _vehicle_params(
-    p: np.void, v: Vehicle, factors: FactorSet, classes: ClassTable, fuels: dict[str, FuelFactors]
+    p: np.void,
+    v: Vehicle,
+    factors: FactorSet,
+    classes: ClassTable,
+    fuels: dict[str, FuelFactors],
+    market: MarketIndex,
 ) -> None:
     defaults = classes.get(v.vehicle_class)
     if defaults is None:
@@ -140,6 +184,11 @@ def _vehicle_params(
     if not p["tare_kg"] < p["gvw_kg"]:
         raise ValueError(f"vehicle {v.vehicle}: tare_kg {p['tare_kg']:.0f} is not below gvw_kg {p['gvw_kg']:.0f}")
     p["mass_kg"] = p["tare_kg"] + UNKNOWN_LOAD_SHARE * (p["gvw_kg"] - p["tare_kg"])
+    p["capacity_kg"] = _pick(v.capacity_kg, float(p["gvw_kg"] - p["tare_kg"]))
+    least = next(kg for above, kg in EMPTY_BELOW_KG if p["gvw_kg"] > above)
+    p["empty_below_kg"] = max(0.03 * p["capacity_kg"], least)
+    spread = (p["gvw_kg"] - p["tare_kg"]) / math.sqrt(12.0)  # of a load that may be anything from nothing to full, 1 sd
+    p["load_u_rel"] = 2.0 * MASS_SHARE * spread / p["mass_kg"]
     p["cda_m2"] = _pick(v.cda_m2, defaults.cda_m2)
     p["crr"] = _pick(v.crr, defaults.crr)
     p["p_rated_kw"] = _pick(v.p_rated_kw, defaults.p_rated_kw)
@@ -147,17 +196,23 @@ def _vehicle_params(
     p["willans_b"], p["willans_a"] = defaults.willans_b_g_per_kwh, defaults.willans_a_g_per_h_kw
     p["eta_drive"], p["eta_regen"] = defaults.eta_drive, defaults.eta_regen
     _gas_oil(p, factors)
+    p["adblue_co2"] = adblue_co2_kg_per_l(factors)
+    if v.tru_refrigerant:
+        p["refrigerant_gwp"] = refrigerant_gwp(factors, v.tru_refrigerant)
     if v.fuel == ELECTRICITY:
         if not v.grid_zone:
             raise ValueError(f"vehicle {v.vehicle}: an electric vehicle needs grid_zone (where it charges)")
         grid = grid_factors(factors, v.grid_zone)
         eta = defaults.eta_charge if defaults.eta_charge > 0 else ETA_CHARGE_DEFAULT
         p["has_battery"], p["grid_total"], p["grid_u_rel"] = 1, grid.total / eta, grid.u_rel
+        p["grid_market"] = market_total(grid, v.vehicle, v.grid_zone, market) / eta
         return
     fuel = fuels.get(v.fuel) or fuels.setdefault(v.fuel, fuel_factors(factors, v.fuel))
     p["has_fuel"], p["fuel_is_gas"] = 1, int(fuel.unit == "kg")
     p["fuel_ttw"], p["fuel_wtt"], p["fuel_co2"] = fuel.ttw, fuel.wtt, fuel.co2
-    p["fuel_biogenic"], p["fuel_u_rel"], p["fuel_kg_per_l"] = fuel.biogenic, fuel.u_rel, fuel.density
+    p["fuel_ch4"], p["fuel_n2o"] = fuel.ch4, fuel.n2o
+    p["fuel_biogenic"], p["fuel_kg_per_l"] = fuel.biogenic, fuel.density
+    p["fuel_u_ttw_rel"], p["fuel_u_wtt_rel"] = fuel.u_ttw_rel, fuel.u_wtt_rel
     p["idle_g_per_h"] = defaults.idle_lph * DIESEL_KG_PER_L * 1000.0
     if fuel.lhv > 0:  # the classes' fuel figures are diesel's: the same energy weighs more or less as another fuel
         energy = DIESEL_LHV / fuel.lhv * (GAS_ENERGY if fuel.unit == "kg" else 1.0)
@@ -169,13 +224,22 @@ def _gas_oil(p: np.void, factors: FactorSet) -> None:
     """Refrigeration units and generators burn gas oil."""
     fuel = fuel_factors(factors, "gas_oil")
     p["gas_oil_ttw"], p["gas_oil_wtt"], p["gas_oil_co2"] = fuel.ttw, fuel.wtt, fuel.co2
+    p["gas_oil_ch4"], p["gas_oil_n2o"], p["gas_oil_u_ttw_rel"] = fuel.ch4, fuel.n2o, fuel.u_ttw_rel
 
 
-def _warehouse_params(p: np.void, w: Warehouse, factors: FactorSet) -> None:
+def _warehouse_params(p: np.void, w: Warehouse, factors: FactorSet, market: MarketIndex) -> None:
     grid = grid_factors(factors, w.grid_zone)
     p["grid_total"], p["grid_u_rel"] = grid.total, grid.u_rel
-    p["gas_ttw"] = factors.value("natural_gas", "ttw", "kgCO2e/kWh gross CV")
-    p["gas_wtt"] = factors.value("natural_gas", "wtt", "kgCO2e/kWh gross CV")
+    p["grid_market"] = market_total(grid, w.warehouse, w.grid_zone, market)
+    p["solar_wtt"], p["solar_u_rel"] = solar_factor(factors)
+    if w.heat_factor_kg_per_kwh is not None:
+        if not w.heat_source:
+            raise FactorError("heat_factor_kg_per_kwh needs heat_source: who told it, and for which year")
+        p["heat_wtt"] = w.heat_factor_kg_per_kwh
+    if w.refrigerant:
+        p["refrigerant_gwp"] = refrigerant_gwp(factors, w.refrigerant)
+    p["gas_ttw"] = factors.value("natural_gas", "ttw", Unit.KG_CO2E_PER_KWH_GROSS)
+    p["gas_wtt"] = factors.value("natural_gas", "wtt", Unit.KG_CO2E_PER_KWH_GROSS)
     _gas_oil(p, factors)
 
 
@@ -185,8 +249,10 @@ def build_fleet(
     routes: Sequence[Route],
     factors: FactorSet,
     classes: ClassTable,
+    market: Sequence[MarketFactor] = (),
 ) -> Fleet:
     """Resolve classes and factors for every device. Raises ValueError naming the vehicle or warehouse and what is wrong with it."""
+    instruments = market_index(market)
     route_index = {r.route: i for i, r in enumerate(routes)}
     devices = [v.device for v in vehicles] + [w.device for w in warehouses]
     assets = [v.vehicle for v in vehicles] + [w.warehouse for w in warehouses]
@@ -205,13 +271,13 @@ def build_fleet(
                 raise ValueError(f"vehicle {v.vehicle}: route {v.route!r} is not in routes.csv")
             p["route"] = route_index[v.route]
         try:
-            _vehicle_params(p, v, factors, classes, fuels)
+            _vehicle_params(p, v, factors, classes, fuels, instruments)
         except FactorError as e:
             raise ValueError(f"vehicle {v.vehicle}: {e}") from e
     for i, w in enumerate(warehouses, start=len(vehicles)):
         params[i]["kind"] = ASSET_KINDS.index("warehouse")
         try:
-            _warehouse_params(params[i], w, factors)
+            _warehouse_params(params[i], w, factors, instruments)
         except FactorError as e:
             raise ValueError(f"warehouse {w.warehouse}: {e}") from e
     index = {d: i for i, d in enumerate(devices)}

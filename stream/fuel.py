@@ -6,14 +6,12 @@ Ladder: high-resolution counter > coarse counter shaped by rate or model > flow 
 import math
 from typing import Any, Final
 
-import numpy as np
-
 from stream.columns import ENERGY_METHODS, UNKNOWN
 from stream.counters import GAP_S, advance, book, settle
 from stream.distance import integrate
 from stream.fixed import PER_UNIT, times, to_fixed
 from stream.kernel import kernel
-from stream.learning import U_CLASS_REL, learn, ratio
+from stream.learning import learn, ratio
 from stream.road_load import (
     ENGINE_OFF_RPM,
     STANDARD_TEMP_C,
@@ -47,8 +45,6 @@ TRU_MAX_LPH: Final = 10.0  # units burn 1.5 to 4.2 L/h, science reference 3.5
 TRU_TICK_NL: Final = 500_000_000
 LITRE_PER_KWH_CAP: Final = 0.25 * 1.2  # most fuel an engine can burn per kWh rated, science reference section 4
 KG_PER_KWH_CAP: Final = 0.21 * 1.2
-# Half-width of the 95 % interval of the amount, by ENERGY_METHODS; science reference section 8, systematic part.
-U_METHOD_REL: Final = np.array([math.nan, 0.03, 0.03, 0.03, 0.02, 0.05, 0.05, U_CLASS_REL, 0.01])
 
 
 @kernel

@@ -16,10 +16,6 @@ PRIOR: Final = 10.0  # litres (kg, kWh) that the class default counts for agains
 LEARNT: Final = 20.0  # modelled litres (kg, kWh) after which two thirds of the way to the calibrated band are gone
 LOWEST: Final = 0.6  # beyond these the class or a sensor is wrong, and the model must not follow it
 HIGHEST: Final = 1.6
-# Half-width of the 95 % interval of a trip: 95th percentile of the trips' errors against the simulated truth (accuracy table).
-# The reference's 15 % and 5 % are the shared part alone; unknown grade and load add the rest.
-U_CLASS_REL: Final = 0.24
-U_CALIBRATED_REL: Final = 0.19
 
 
 @kernel
@@ -35,9 +31,3 @@ def learn(state: Any, measured: int, modelled: int, dt_s: float) -> None:
     keep = math.exp(-dt_s / MEMORY_S)
     state["learnt_measured"] = state["learnt_measured"] * keep + measured / PER_UNIT
     state["learnt_modelled"] = state["learnt_modelled"] * keep + modelled / PER_UNIT
-
-
-@kernel
-def u_model_rel(state: Any) -> float:
-    """Relative half-width of the 95 % interval of a modelled amount: from the class's to that of a calibrated model."""
-    return U_CALIBRATED_REL + (U_CLASS_REL - U_CALIBRATED_REL) * math.exp(-state["learnt_modelled"] / LEARNT)

@@ -19,7 +19,7 @@ from stream.sequence import ACCEPT, AHEAD, sequence
 from stream.state import StateRows, empty_state, state_from_bytes, state_to_bytes
 from stream.table import EMISSION_ROWS, ROLLUP_ROWS
 
-KERNEL_VERSION: Final = 1
+KERNEL_VERSION: Final = 2
 MAX_WAITING: Final = (
     200_000  # rows held because one before them is missing; more are dropped, their gateways send again
 )
@@ -158,7 +158,7 @@ def _advance(fleet: Fleet, rows: StateRows, batch: Columns) -> tuple[Columns, Co
     n = batch["seq"].size
     out = np.empty((len(EMISSION_ROWS), n), np.int64)
     u_rel = np.empty(n)
-    roll = np.empty((len(ROLLUP_ROWS), n), np.int64)
+    roll = np.empty((n, len(ROLLUP_ROWS)), np.int64)
     open_rollup = np.full(len(fleet.devices), -1, np.int64)
     n_rolls = advance_rows(_Read(*(batch[name] for name in READ)), fleet.params, rows, out, u_rel, roll, open_rollup)
     device = batch["device"]
@@ -168,7 +168,7 @@ def _advance(fleet: Fleet, rows: StateRows, batch: Columns) -> tuple[Columns, Co
     made["route"] = fleet.params["route"][device]
     made["co2e_u_rel"] = u_rel
     made["kernel_version"] = np.full(n, KERNEL_VERSION, np.int32)
-    sums: Columns = dict(zip(ROLLUP_ROWS, roll[:, :n_rolls], strict=True))
+    sums: Columns = dict(zip(ROLLUP_ROWS, np.ascontiguousarray(roll[:n_rolls].T), strict=True))
     sums["kernel_version"] = np.full(n_rolls, KERNEL_VERSION, np.int32)
     return _typed(made, EMISSION), _typed(sums, ROLLUP)
 

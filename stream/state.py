@@ -8,22 +8,21 @@ import numpy.typing as npt
 
 from stream.columns import UNKNOWN
 
-COUNTERS: Final = (
-    "odometer",
-    "fuel_hr",
-    "fuel",
-    "fuel_flow",
-    "gas",
-    "battery",
+COUNTERS: Final = ("odometer", "fuel_hr", "fuel", "fuel_flow", "gas", "battery", "tru", "adblue", "refrigerant")
+SITE_COUNTERS: Final = (  # of a warehouse, in the same places of the record: a device is fitted to one or the other
     "grid_import",
     "grid_export",
     "pv",
     "gas_kwh",
     "genset",
+    "heat",
+    "forklift",
+    "goods_out",
     "refrigerant",
-    "tru",
+    "pallets_in",
+    "pallets_out",
 )
-N_COUNTERS: Final = len(COUNTERS)
+N_COUNTERS: Final = max(len(COUNTERS), len(SITE_COUNTERS))
 OLD_BOOTS: Final = 6  # boots whose late copies are still known as copies; a truck reboots about once a day
 STATE: Final = np.dtype(
     [
@@ -45,12 +44,19 @@ STATE: Final = np.dtype(
         ("learnt_measured", "f8"),  # L, kg or kWh, fading
         ("learnt_modelled", "f8"),
         ("fuel_tick_nl", "i8"),  # smallest step seen of the coarse fuel counter
+        (
+            "owed",
+            "i8",
+            (2,),
+        ),  # metered, in no row yet. Vehicles: refrigeration unit's fuel, AdBlue [nL]; sites: export [µWh]
+        ("tick_due", "i8"),  # bit k: counter k began a span whose one tick of error is not booked yet
+        ("stood_s", "f8"),  # how long the vehicle has been standing
     ],
     align=True,
 )
 StateRows = npt.NDArray[np.void]
 _MAGIC: Final = b"FS"
-_VERSION: Final = 2
+_VERSION: Final = 3
 _HEADER: Final = 2 + 1 + 4 + 4 + 4
 
 

@@ -2,35 +2,29 @@
 
 import itertools
 from random import Random
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from storage.schema import ROLLUP_SUMS
 from stream.columns import UNKNOWN
 from stream.fleet import Vehicle, Warehouse
 from stream.pipeline import Columns, start, step
 from tests.support import fleet, join, readings, rows, sorted_bytes
 
 FLEET = fleet(
-    Vehicle("a", "d-a", "artic_40t", "diesel_b7"),
+    Vehicle("a", "d-a", "artic_40t", "diesel_b7", tru_refrigerant="r452a"),
     Vehicle("b", "d-b", "bev_van_3.5t", "electricity", grid_zone="uk"),
     Vehicle("c", "d-c", "artic_40t", "lng"),
-    warehouses=(Warehouse("w", "d-w", "W", 50.0, 8.0, "uk"),),
+    warehouses=(
+        Warehouse("w", "d-w", "W", 50.0, 8.0, "uk", refrigerant="r404a", heat_factor_kg_per_kwh=0.17, heat_source="x"),
+    ),
 )
 KEYS = ("device", "boot_id", "seq")
-SUMS = (
-    "readings",
-    "observed_us",
-    "distance_mm",
-    "fuel_nl",
-    "fuel_gas_ug",
-    "energy_uwh",
-    "co2e_ttw_ug",
-    "co2e_wtt_ug",
-    "co2e_u_ug",
-)
+SUMS = ROLLUP_SUMS
 
 
 def _trip(seed: int, device: int, n: int) -> Columns:
@@ -39,7 +33,7 @@ def _trip(seed: int, device: int, n: int) -> Columns:
     v = np.clip(50 + np.cumsum(rng.normal(0, 3, n)), 0, 90)
     used = np.cumsum(rng.uniform(0, 0.01, n))
 
-    def gaps(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def gaps(x: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         return np.where(rng.random(n) < 0.2, np.nan, x)
 
     return readings(
@@ -52,7 +46,24 @@ def _trip(seed: int, device: int, n: int) -> Columns:
         fuel_rate_lph=gaps(rng.uniform(0, 30, n)),
         gas_total_kg=gaps(np.floor(used * 2) / 2),
         battery_energy_total_kwh=gaps(used),
+        gross_weight_kg=gaps(rng.uniform(10_000, 40_000, n)),
+        cargo_kg=gaps(rng.uniform(0, 25_000, n)),
+        tru_fuel_total_l=gaps(np.floor(used * 10) / 10),
+        adblue_total_l=gaps(np.floor(used * 2) / 2),
+        refrigerant_topup_total_kg=gaps(np.cumsum(rng.random(n) < 0.05) * 1.5),
+        engine_speed_rpm=gaps(np.where(rng.random(n) < 0.8, 900.0, 0.0)),
+        switches=gaps(rng.integers(0, 128, n).astype(float)),
         grid_import_kwh=gaps(used * 10),
+        grid_export_kwh=gaps(used * 3),
+        pv_kwh=gaps(used * 4),
+        gas_kwh_gross=gaps(used),
+        genset_fuel_total_l=gaps(used / 5),
+        heat_kwh=gaps(used),
+        forklift_kwh=gaps(used),
+        goods_out_total_kg=gaps(np.cumsum(rng.random(n) < 0.1) * 500.0),
+        pallets_in_total=gaps(np.cumsum(rng.random(n) < 0.1)),
+        pallets_out_total=gaps(np.cumsum(rng.random(n) < 0.1)),
+        pallets_stored=gaps(rng.integers(0, 5000, n).astype(float)),
     )
 
 
