@@ -133,7 +133,12 @@ def fleet_of(world: World, factors: str) -> Fleet:
         write_registry(Path(folder), world.registry())
         registry = load_registry(Path(folder))
     return build_fleet(
-        registry.vehicles, registry.warehouses, registry.routes, factor_set(factors), class_table(), registry.market
+        registry.vehicles,
+        registry.warehouses,
+        registry.routes,
+        factor_set(factors),
+        class_table(),
+        market=registry.market,
     )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from storage.references import Baseline, Benchmark
 from stream.columns import ROLLUP, TABLES, UNKNOWN, Column
 from stream.factors import Factor
 from stream.fleet import Route, Vehicle, Warehouse
@@ -28,6 +29,7 @@ DAY_OF: Final = {
     "trips": "trip_start_ns",
     "events": "time_ns",
     "quarantine": "received_ns",
+    "batches": "received_ns",
 }
 PARTITIONS: Final[dict[str, tuple[str, ...]]] = {
     "readings": ("day",),
@@ -36,6 +38,7 @@ PARTITIONS: Final[dict[str, tuple[str, ...]]] = {
     "trips": ("day", "factor_set"),
     "events": ("day", "factor_set"),
     "quarantine": ("day",),
+    "batches": ("day",),
 }
 ROLLUP_NEWEST: Final = tuple(c.name for c in ROLLUP if c.name.startswith("newest_"))  # take the maximum
 ROLLUP_SUMS: Final = tuple(
@@ -108,6 +111,29 @@ QUARANTINE: Final = pa.schema(
 )
 
 
+def _number(name: str, kind: pa.DataType, unit: str, doc: str) -> pa.Field:
+    return pa.field(name, kind, False, {"unit": unit, "doc": doc})
+
+
+BATCHES: Final = pa.schema(
+    [
+        _text("tenant", "Tenant in the topic; the gateway signs it too."),
+        _text("device", "Gateway that sent the batch."),
+        _number("boot_id", pa.int64(), "", "Boot of the gateway."),
+        _number("first_seq", pa.int64(), "", "Number of the batch's first reading."),
+        _number("n", pa.int32(), "1", "Readings in the batch."),
+        _number("time_ns", pa.int64(), "ns", "Device time of the first reading, UTC since 1970."),
+        _number("received_ns", pa.int64(), "ns", "When the server received it, UTC since 1970."),
+        _number("frame_sha256", pa.binary(32), "", "SHA-256 of the frame, its flag historical cleared."),
+        pa.field(
+            "previous_sha256", pa.binary(32), True, {"unit": "", "doc": "The same of the gateway's batch before it."}
+        ),
+        pa.field("signature", pa.binary(64), True, {"unit": "", "doc": "Ed25519 signature of the gateway."}),
+        _number("frame", pa.binary(), "", "The whole frame as it was received."),
+    ]
+)
+
+
 def _field(c: Column) -> pa.Field:
     return pa.field(c.name, _ARROW[c.dtype], c.nullable, {"unit": c.unit, "doc": c.doc})
 
@@ -115,6 +141,7 @@ def _field(c: Column) -> pa.Field:
 _FILE_SCHEMAS: Final = {
     **{name: pa.schema([_field(c) for c in columns]) for name, columns in TABLES.items()},
     "quarantine": QUARANTINE,
+    "batches": BATCHES,
 }
 
 
@@ -130,10 +157,14 @@ def _dimension(kind: type[Any]) -> pa.Schema:
 
 
 DIMENSIONS: Final = {
+    "market_factors": _dimension(
+        MarketFactor
+    ),  # before those that tell whose an asset is: views are made from the last
     "vehicles": _dimension(Vehicle),
     "warehouses": _dimension(Warehouse),
     "routes": _dimension(Route),
-    "market_factors": _dimension(MarketFactor),
+    "baselines": _dimension(Baseline),
+    "benchmarks": _dimension(Benchmark),
     "factors": pa.schema([pa.field("factor_set", pa.string()), *_dimension(Factor)]),
 }
 

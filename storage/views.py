@@ -7,6 +7,7 @@ the variable ``now_ns`` where a caller has set it (``SET VARIABLE now_ns = ...``
 # ruff: noqa: S608  the names are those of our own schema; nothing from outside gets in here
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import pyarrow as pa
@@ -27,6 +28,8 @@ _SQL_TYPES: Final = {
     pa.bool_(): "BOOLEAN",
     pa.string(): "VARCHAR",
     pa.binary(): "BLOB",
+    pa.binary(32): "BLOB",
+    pa.binary(64): "BLOB",
     pa.date32(): "DATE",
 }
 _TIMES: Final = {  # table -> columns added: name -> the nanoseconds it shows
@@ -36,6 +39,7 @@ _TIMES: Final = {  # table -> columns added: name -> the nanoseconds it shows
     "trips": {"time": "trip_start_ns", "end_time": "trip_end_ns"},
     "events": {"time": "time_ns", "end_time": "end_ns"},
     "quarantine": {"time": "received_ns"},
+    "batches": {"time": "time_ns", "received_time": "received_ns"},
 }
 STORED: Final = (*LANDED, *DIMENSIONS)
 
@@ -58,10 +62,38 @@ def stored_schema(table: str) -> pa.Schema:
     return DIMENSIONS[table] if table in DIMENSIONS else arrow_schema(table, partitions=True)
 
 
-def stored_view(table: str, files: Sequence[str], *, mixed: bool = False) -> str:
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """Whose rows a connection shows. ``owns_unnamed``: also those of things that the registry gives to nobody."""
+
+    name: str
+    owns_unnamed: bool = False
+
+
+OPEN_TO_ALL: Final = ("benchmarks", "factors")  # tables that belong to no tenant
+_ASSETS: Final = "SELECT vehicle FROM vehicles UNION ALL SELECT warehouse FROM warehouses"
+_DEVICES: Final = "SELECT device FROM vehicles UNION ALL SELECT device FROM warehouses"
+
+
+def rows_of(table: str, tenant: Tenant | None) -> str:
+    """The condition that leaves the rows of ``tenant``. None where all are shown. A table that nobody has placed shows none."""
+    names = stored_schema(table).names
+    if tenant is None or table in OPEN_TO_ALL:
+        return "true"
+    if "tenant" in names:
+        unnamed = " OR tenant IS NULL" if tenant.owns_unnamed and table != "quarantine" else ""
+        return f"(tenant = {_literal(tenant.name)}{unnamed})"
+    if "asset" in names:
+        return f"asset IN ({_ASSETS})"
+    if "device" in names:
+        return f"device IN ({_DEVICES})"
+    return "false"
+
+
+def stored_view(table: str, files: Sequence[str], *, mixed: bool = False, tenant: Tenant | None = None) -> str:
     """The statement that makes the view of a stored table over exactly ``files``; without files it has no rows, in the same types.
 
-    ``mixed`` says that some files may lack columns, which are null then.
+    ``mixed`` says that some files may lack columns, which are null then. ``tenant`` leaves only what is his.
     """
     schema = stored_schema(table)
     extra = [f"{_timestamp(ns)} AS {name}" for name, ns in _TIMES.get(table, {}).items()]
@@ -78,7 +110,8 @@ def stored_view(table: str, files: Sequence[str], *, mixed: bool = False) -> str
         options += ", union_by_name = true" if mixed else ""
         read = f"read_parquet([{', '.join(_literal(f) for f in files)}]{options})"
         source = f"({source[1:-1]} UNION ALL BY NAME SELECT * FROM {read})" if mixed else read
-    return f"CREATE OR REPLACE VIEW {table} AS SELECT {columns} FROM {source}"
+    where = "" if tenant is None else f" WHERE {rows_of(table, tenant)}"
+    return f"CREATE OR REPLACE VIEW {table} AS SELECT {columns} FROM {source}{where}"
 
 
 # Additive columns of a rollup -> what must be above 0 for them to be known. Always known where that is empty.

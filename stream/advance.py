@@ -9,6 +9,7 @@ from stream.columns import ASSET_KINDS, UNKNOWN
 from stream.counters import GAP_S
 from stream.distance import distance
 from stream.emissions import add_adblue, add_tru, battery_co2e, fuel_co2e, refrigerant
+from stream.events import watch_site, watch_vehicle
 from stream.fixed import plus
 from stream.fuel import (
     COUNTER,
@@ -26,6 +27,8 @@ from stream.fuel import (
     tru_fuel,
 )
 from stream.kernel import kernel
+from stream.mass import can_row, scales_row
+from stream.plausibility import usable_odometer_m, usable_wheel_kmh
 from stream.road_load import ENGINE_OFF_RPM
 from stream.site import site_energy, site_work
 from stream.state import COUNTERS, SITE_COUNTERS
@@ -54,14 +57,32 @@ from stream.table import (
     NEWEST_TIME,
     OBSERVED,
     READINGS,
+    REGION,
     ROLLUP_LOAD_STATE,
     ROUTE,
+    ROW_REGION,
+    ROW_ROUTE,
+    ROW_TRIP,
     SPLIT,
     SUMMED,
+    TRIP_START,
     UNKNOWN_TIME,
 )
 from stream.transport import payload, time_use, transport
-from stream.uncertainty import N_PARTS, add_parts, battery_parts, fuel_parts, u_rel_of
+from stream.trip_rows import add_rollup, write_version
+from stream.trips import (
+    CLOSED,
+    STARTED,
+    STOPPED,
+    close_trip,
+    finish_trip,
+    follow,
+    follow_region,
+    hold_signals,
+    look_again,
+    start_trip,
+)
+from stream.uncertainty import N_PARTS, add_parts, battery_parts, begin_spans, fuel_parts, u_rel_of
 
 READ: Final = (
     "device",
@@ -79,9 +100,6 @@ READ: Final = (
     "tru_fuel_total_l",
     "switches",
     "gross_weight_kg",
-    "cargo_kg",
-    "adblue_total_l",
-    "refrigerant_topup_total_kg",
     "ambient_temp_c",
     "baro_kpa",
     "alt_m",
@@ -98,8 +116,25 @@ READ: Final = (
     "pallets_in_total",
     "pallets_out_total",
     "pallets_stored",
+    "adblue_total_l",
+    "lat_deg",
+    "lon_deg",
+    "hdop",
+    "fuel_level_pct",
+    "battery_soc_pct",
+    "refrigerant_topup_total_kg",
+    "cargo_kg",
+    "load_units_loaded",
+    "load_units_empty",
+    "route_number",
+    "pto_power_kw",
+    "grade_pct",
+    "engine_torque_pct",
+    "engine_friction_torque_pct",
+    "engine_ref_torque_nm",
 )
 IGNITION_BIT: Final = 4  # of the signal ``switches``
+BRAKE_BIT: Final = 5
 MINUTE_NS: Final = 60_000_000_000
 VEHICLE: Final = ASSET_KINDS.index("vehicle")
 MOVING_MS: Final = 5.0 / 3.6
@@ -107,6 +142,7 @@ TOPUP: Final = COUNTERS.index("refrigerant")
 SITE_TOPUP: Final = SITE_COUNTERS.index("refrigerant")
 _MEASURED_METHODS: Final = (COUNTER_HR, COUNTER, COUNTER_GAP, FLOW_METER, RATE, METER)
 _CODES: Final = (DISTANCE_METHOD, METHOD, LOAD_STATE)  # in each of them 0 is "none" or "unknown"
+_NAMES: Final = (ROW_ROUTE, ROW_REGION)  # in each of them -1 is null
 
 
 @kernel
@@ -122,6 +158,12 @@ def _speeds(state: Any, speed_kmh: float, gps_speed_kmh: float) -> tuple[float, 
 def ignition_off(switches: float) -> bool:
     """Whether the ignition is known to be off (bit 4)."""
     return not math.isnan(switches) and (int(switches) >> IGNITION_BIT) & 1 == 0
+
+
+@kernel
+def brakes(switches: float) -> bool:
+    """Whether the service brake is known to be on (bit 5)."""
+    return not math.isnan(switches) and (int(switches) >> BRAKE_BIT) & 1 == 1
 
 
 @kernel
@@ -147,8 +189,22 @@ def _share(sums: Any, out: Any, i: int, is_vehicle: bool) -> None:
 
 
 @kernel
-def advance_rows(r: Any, params: Any, states: Any, out: Any, u_rel: Any, roll: Any, open_rollup: Any) -> int:
-    """Fill ``out`` (result rows x n) and ``u_rel`` for every reading, ``roll`` (n x columns) with partial sums; return how many.
+def advance_rows(
+    r: Any,
+    params: Any,
+    geography: Any,
+    states: Any,
+    out: Any,
+    u_rel: Any,
+    load_p: Any,
+    roll: Any,
+    open_rollup: Any,
+    trip_ints: Any,
+    trip_floats: Any,
+    events: Any,
+) -> tuple[int, int, int]:
+    """Fill ``out`` (result rows x n), ``u_rel`` and ``load_p`` for every reading, ``roll`` (n x columns) with partial sums, ``trip_ints``
+    and ``trip_floats`` with versions of trips, ``events``; return how many sums, versions and events there are.
 
     A row that is not newer than the newest taken from its device is kept as a reading, but nothing is computed from it: what the
     counters show then was booked already.
@@ -160,21 +216,21 @@ def advance_rows(r: Any, params: Any, states: Any, out: Any, u_rel: Any, roll: A
     )  # taken out of the tuple once: per row it costs more than the physics
     speed, gps_speed, odometer, rpm = r.speed_kmh, r.gps_speed_kmh, r.odometer_m, r.engine_speed_rpm
     fuel_rate, fuel_hr, fuel_total, fuel_flow = r.fuel_rate_lph, r.fuel_total_hr_l, r.fuel_total_l, r.fuel_flow_total_l
-    gas_kg, gross_kg, cargo_kg = r.gas_total_kg, r.gross_weight_kg, r.cargo_kg
-    temp, baro, alt = r.ambient_temp_c, r.baro_kpa, r.alt_m
+    gas_kg, gross_kg, temp, baro, alt = r.gas_total_kg, r.gross_weight_kg, r.ambient_temp_c, r.baro_kpa, r.alt_m
     battery_kw, battery_kwh = r.battery_power_kw, r.battery_energy_total_kwh
-    tru_l, adblue_l, topup_kg, switches = (
-        r.tru_fuel_total_l,
-        r.adblue_total_l,
-        r.refrigerant_topup_total_kg,
-        r.switches,
-    )
+    tru_l, switches = r.tru_fuel_total_l, r.switches
     grid_kwh, export_kwh, pv_kwh = r.grid_import_kwh, r.grid_export_kwh, r.pv_kwh
     gas_kwh, genset_l, heat_kwh, forklift_kwh = r.gas_kwh_gross, r.genset_fuel_total_l, r.heat_kwh, r.forklift_kwh
     goods_kg, inward, outward, stored = r.goods_out_total_kg, r.pallets_in_total, r.pallets_out_total, r.pallets_stored
+    adblue_l = r.adblue_total_l
+    lat, lon, hdop, grade = r.lat_deg, r.lon_deg, r.hdop, r.grade_pct
+    cargo, units_loaded, units_empty, number = r.cargo_kg, r.load_units_loaded, r.load_units_empty, r.route_number
+    torque, friction, ref_torque = r.engine_torque_pct, r.engine_friction_torque_pct, r.engine_ref_torque_nm
+    pto_kw = r.pto_power_kw
+    level_pct, soc_pct, topup_kg = r.fuel_level_pct, r.battery_soc_pct, r.refrigerant_topup_total_kg
     sums = np.zeros(N_SUMS, np.int64)  # what one reading adds
     part = np.zeros(N_PARTS)  # of its error
-    n_rolls = 0
+    n_rolls, n_trips, n_events = 0, 0, 0
     for i in range(device.size):
         d = device[i]
         state = states[d]
@@ -184,8 +240,12 @@ def advance_rows(r: Any, params: Any, states: Any, out: Any, u_rel: Any, roll: A
             out[row, i] = UNKNOWN
         for row in _CODES:
             out[row, i] = 0
+        for row in _NAMES:
+            out[row, i] = -1
         sums[:] = 0
         part[:] = 0.0
+        kmh = math.nan
+        told = False
         is_vehicle = p["kind"] == VEHICLE
         if state["time_ns"] == UNKNOWN or time_ns > state["time_ns"]:
             dt_s = math.nan
@@ -193,20 +253,22 @@ def advance_rows(r: Any, params: Any, states: Any, out: Any, u_rel: Any, roll: A
                 out[DT, i] = (time_ns - state["time_ns"]) // 1000
                 dt_s = (time_ns - state["time_ns"]) * 1e-9
             if is_vehicle:
+                wheel_kmh = usable_wheel_kmh(state, speed[i])
                 out[DISTANCE, i], out[DISTANCE_METHOD, i] = distance(
-                    state, odometer[i], speed[i], gps_speed[i], time_ns, dt_s
+                    state, usable_odometer_m(state, odometer[i]), wheel_kmh, gps_speed[i], time_ns, dt_s
                 )
-                v0, v1 = _speeds(state, speed[i], gps_speed[i])
+                v0, v1 = _speeds(state, wheel_kmh, gps_speed[i])
                 v = 0.5 * (v0 + v1)
                 wheel_w = model_wheel_power_w(p, v0, v1, gross_kg[i], temp[i], baro[i], alt[i], dt_s)
-                weighed = gross_kg[i] > 0.0
+                weighed = gross_kg[i] > 0.0 or not math.isnan(state["mass_kg"])
+                amount = UNKNOWN
                 if p["has_battery"]:
                     off = ignition_off(switches[i])
-                    energy, method = battery_energy(
+                    amount, method = battery_energy(
                         state, p, battery_kwh[i], battery_kw[i], wheel_w, v, off, time_ns, dt_s
                     )
-                    out[ENERGY, i], out[METHOD, i] = energy, method
-                    battery_co2e(out, i, energy, p)
+                    out[ENERGY, i], out[METHOD, i] = amount, method
+                    battery_co2e(out, i, amount, p)
                     if out[CO2E_WTT, i] != UNKNOWN:
                         battery_parts(part, p, state, method, out[CO2E_WTT, i], dt_s, weighed)
                 elif p["has_fuel"]:
@@ -236,9 +298,84 @@ def advance_rows(r: Any, params: Any, states: Any, out: Any, u_rel: Any, roll: A
                 add_tru(out, i, state, tru_fuel(state, tru_l[i], time_ns), p, part)
                 add_adblue(out, i, state, adblue_l[i], time_ns, p, part)
                 refrigerant(out, i, state, TOPUP, topup_kg[i], time_ns, p, sums)
-                transport(out, i, p, payload(p, gross_kg[i], cargo_kg[i]), sums)
-                time_use(out, i, state, v, rpm[i], switches[i], sums)
-                state["speed_kmh"] = speed[i]
+                kmh = gps_speed[i] if math.isnan(wheel_kmh) else wheel_kmh
+                driven = out[DISTANCE, i]
+                did = follow(
+                    state,
+                    geography,
+                    time_ns,
+                    dt_s,
+                    speed[i],
+                    gps_speed[i],
+                    driven,
+                    lat[i],
+                    lon[i],
+                    hdop[i],
+                    rpm[i],
+                    switches[i],
+                )
+                if did:
+                    told = True
+                    if did & CLOSED or (
+                        did & STARTED and state["trip_version"] > 0 and state["trip_end_ns"] == UNKNOWN
+                    ):
+                        close_trip(state, p, geography)
+                    if did & STARTED:
+                        if open_rollup[d] >= 0:
+                            add_rollup(state, roll, open_rollup[d])
+                            open_rollup[d] = -1
+                        if state["trip_version"] > 0:
+                            finish_trip(state, p, geography, time_ns)
+                            n_trips = write_version(state, p, d, roll, -1, trip_ints, trip_floats, n_trips)
+                        start_trip(state, p, geography, time_ns)
+                        begin_spans(state)
+                hold_signals(state, geography, cargo[i], units_loaded[i], units_empty[i], number[i], time_ns)
+                if state["trip_phase"] != STOPPED:
+                    v_ms = kmh / 3.6
+                    state["trip_top_kmh"] = max(state["trip_top_kmh"], kmh)
+                    scales_row(state, p["tare_kg"], p["gvw_kg"], gross_kg[i], v_ms, time_ns)
+                    can_row(
+                        state,
+                        p,
+                        v_ms,
+                        rpm[i],
+                        torque[i],
+                        friction[i],
+                        ref_torque[i],
+                        battery_kw[i],
+                        0.01 * grade[i],
+                        brakes(switches[i]),
+                        time_ns,
+                    )
+                    if time_ns >= state["decide_ns"]:
+                        told |= look_again(state, p, geography, time_ns, lat[i], lon[i], hdop[i])
+                follow_region(state, geography, lat[i], lon[i], hdop[i], driven)
+                n_events = watch_vehicle(
+                    state,
+                    p,
+                    lat[i],
+                    lon[i],
+                    hdop[i],
+                    speed[i],
+                    gps_speed[i],
+                    odometer[i],
+                    rpm[i],
+                    fuel_rate[i],
+                    switches[i],
+                    gross_kg[i],
+                    cargo[i],
+                    fuel_hr[i],
+                    fuel_total[i],
+                    soc_pct[i] if p["has_battery"] else level_pct[i],
+                    amount,
+                    out[METHOD, i],
+                    time_ns,
+                    dt_s,
+                    events,
+                    n_events,
+                    d,
+                )
+                state["speed_kmh"] = wheel_kmh
                 state["gps_speed_kmh"] = gps_speed[i]
                 state["fuel_rate_lph"] = fuel_rate[i]
                 state["battery_power_kw"] = battery_kw[i]
@@ -260,15 +397,36 @@ def advance_rows(r: Any, params: Any, states: Any, out: Any, u_rel: Any, roll: A
                 )
                 site_work(state, forklift_kwh[i], goods_kg[i], inward[i], outward[i], stored[i], time_ns, i, out, sums)
                 refrigerant(out, i, state, SITE_TOPUP, topup_kg[i], time_ns, p, sums)
+                n_events = watch_site(state, topup_kg[i], time_ns, events, n_events, d)
             state["time_ns"] = time_ns
         u_rel[i] = math.nan
         if out[CO2E_WTT, i] != UNKNOWN and out[CO2E_TTW, i] != UNKNOWN:
             u_rel[i] = u_rel_of(part, float(out[CO2E_TTW, i] + out[CO2E_WTT, i]))
             add_parts(part, sums)
+        if is_vehicle:
+            out[ROW_ROUTE, i], out[ROW_REGION, i], out[ROW_TRIP, i] = (
+                state["trip_route"],
+                state["region"],
+                state["trip_start_ns"],
+            )
+            out[LOAD_STATE, i], load_p[i] = state["load_state"], state["load_state_p"]
+            transport(out, i, p, payload(p, state, gross_kg[i], cargo[i]), sums)
+            time_use(out, i, state, kmh, rpm[i], switches[i], pto_kw[i], sums)
+        else:
+            out[ROW_REGION, i], load_p[i] = p["region"], math.nan
         _share(sums, out, i, is_vehicle)
         minute_ns = time_ns - time_ns % MINUTE_NS
         j = open_rollup[d]
-        if j < 0 or roll[j, MINUTE] != minute_ns or roll[j, ROLLUP_LOAD_STATE] != out[LOAD_STATE, i]:
+        if (
+            j < 0
+            or roll[j, MINUTE] != minute_ns
+            or roll[j, ROLLUP_LOAD_STATE] != out[LOAD_STATE, i]
+            or roll[j, TRIP_START] != out[ROW_TRIP, i]
+            or roll[j, REGION] != out[ROW_REGION, i]
+            or roll[j, ROUTE] != out[ROW_ROUTE, i]
+        ):
+            if j >= 0 and is_vehicle:
+                add_rollup(state, roll, j)
             j = n_rolls
             n_rolls += 1
             open_rollup[d] = j
@@ -276,7 +434,9 @@ def advance_rows(r: Any, params: Any, states: Any, out: Any, u_rel: Any, roll: A
             roll[j, MINUTE] = minute_ns
             roll[j, KIND] = p["kind"]
             roll[j, ASSET] = p["asset"]
-            roll[j, ROUTE] = p["route"]
+            roll[j, ROUTE] = out[ROW_ROUTE, i]
+            roll[j, REGION] = out[ROW_REGION, i]
+            roll[j, TRIP_START] = out[ROW_TRIP, i]
             roll[j, ROLLUP_LOAD_STATE] = out[LOAD_STATE, i]
             roll[j, NEWEST_TIME] = time_ns
             roll[j, NEWEST_RECEIVED] = received[i]
@@ -284,4 +444,9 @@ def advance_rows(r: Any, params: Any, states: Any, out: Any, u_rel: Any, roll: A
         roll[j, NEWEST_RECEIVED] = max(roll[j, NEWEST_RECEIVED], received[i])
         for k in range(N_SUMS):
             roll[j, FIRST_SUM + k] += sums[k]
-    return n_rolls
+        if told:
+            n_trips = write_version(state, p, d, roll, j, trip_ints, trip_floats, n_trips)
+    for d in range(open_rollup.size):
+        if open_rollup[d] >= 0 and params[d]["kind"] == VEHICLE:
+            add_rollup(states[d], roll, open_rollup[d])
+    return n_rolls, n_trips, n_events

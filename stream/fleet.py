@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,11 @@ from stream.factors import (
     refrigerant_gwp,
     solar_factor,
 )
+from stream.geography import build_geography
 from stream.market import MarketFactor, MarketIndex, market_index, market_total
+from stream.mass import reference_torque_nm
+from stream.places import DEFAULT_RADIUS_M, Place
+from stream.regions import Region, region_at
 
 STAGES = ("trunk", "last_mile", "return", "reposition", "other")
 UNKNOWN_LOAD_SHARE = (
@@ -46,7 +51,15 @@ class Vehicle:
     tank_l: float | None = None
     grid_zone: str | None = None
     vin: str | None = None
+    public_key: str | None = None  # Ed25519, hex: batches of its gateway must be signed by it
+    tenant: str | None = None  # whose it is; blank: the one that the reading process names as its own
+    battery_kwh: float | None = None
+    speed_limit_kmh: float | None = None
+    harsh_acceleration_ms2: float | None = None
+    harsh_braking_ms2: float | None = None
     capacity_kg: float | None = None  # goods it may carry; blank: gvw_kg less tare_kg
+    pallet_positions: int | None = None
+    ref_torque_nm: float | None = None  # SPN 544; blank: by rated power and class
     tru_refrigerant: str | None = None  # in its refrigeration unit, such as r452a
 
 
@@ -65,17 +78,25 @@ class Warehouse:
     refrigerant: str | None = None  # in its cooling plant, such as r404a
     heat_factor_kg_per_kwh: float | None = None  # CO2e of its district heat, told by the supplier
     heat_source: str | None = None  # who told it, and for which year
+    tenant: str | None = None
+    radius_m: float | None = None  # of the yard around it; blank: 250
+    public_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One row of ``routes.csv``; ``stage`` is one of ``STAGES``, origin and destination name warehouses or places."""
+    """One row of ``routes.csv``; ``stage`` is one of ``STAGES``, origin and destination name warehouses or places.
+
+    ``number`` is what a dispatcher sends as signal ``route_number``.
+    """
 
     route: str
     name: str
     origin: str | None = None
     destination: str | None = None
     stage: str = "other"
+    tenant: str | None = None
+    number: int | None = None
 
 
 PARAMS = np.dtype(
@@ -111,7 +132,6 @@ PARAMS = np.dtype(
         ("gas_oil_u_ttw_rel", "f8"),
         ("adblue_co2", "f8"),  # kg CO2 per L
         ("refrigerant_gwp", "f8"),  # kg CO2e per kg
-        ("capacity_kg", "f8"),
         ("empty_below_kg", "f8"),  # less than this on the scales is no goods
         ("load_u_rel", "f8"),  # of modelled energy where no weight is known
         ("mass_kg", "f8"),  # assumed where no weight is measured
@@ -125,8 +145,18 @@ PARAMS = np.dtype(
         ("willans_a", "f8"),  # g/h per kW rated
         ("idle_g_per_h", "f8"),
         ("f_rot", "f8"),
+        ("capacity_kg", "f8"),
+        ("pallet_positions", "f8"),  # NaN = not known
+        ("ref_torque_nm", "f8"),
+        ("has_trailer", "i4"),  # a tractor: without its trailer it carries nothing
+        ("region", "i4"),  # of a warehouse, -1 = none
         ("eta_drive", "f8"),
         ("eta_regen", "f8"),
+        ("level_size", "f8"),  # L or kWh of 100 % of the level, NaN = not known
+        ("level_per_amount", "f8"),  # L or kWh per litre, kilogram or kWh used
+        ("speed_limit_kmh", "f8"),
+        ("harsh_acceleration_ms2", "f8"),  # NaN = by mass
+        ("harsh_braking_ms2", "f8"),
     ],
     align=True,
 )
@@ -140,6 +170,12 @@ MASS_SHARE = (
 GAS_ENERGY = (
     1.25  # a spark-ignited gas engine needs about a quarter more energy: brake efficiency .36-.39 against .43-.46 [C]
 )
+LNG_KG_PER_L = 0.4525  # UK conversion factors 2025; a CNG tank's level is its pressure and tells no litres
+LIMITED_GVW_KG = 3_500.0
+SPEED_LIMITER_KMH = (
+    90.0  # heavier vehicles carry limiters: Directive 92/6/EEC as amended by 2002/85/EC (N2, N3); GB 7258 in China too
+)
+VAN_LIMIT_KMH = 130.0  # the motorway limit of most EU states; set the vehicle's own where it is lower
 ETA_CHARGE_DEFAULT = 0.88  # AC charger .82-.93, science reference section 2
 
 
@@ -155,11 +191,24 @@ class Fleet:
     assets: tuple[str, ...]
     params: npt.NDArray[np.void]
     device_index: dict[str, int] = field(repr=False)
+    places: tuple[Place, ...] = ()
+    regions: tuple[Region, ...] = ()
+    geography: Any = field(repr=False, default_factory=lambda: build_geography((), (), ()))
 
     @property
     def route_names(self) -> tuple[str, ...]:
         """Names that the route code of results points into."""
         return tuple(r.route for r in self.routes)
+
+    @property
+    def place_names(self) -> tuple[str, ...]:
+        """Names that a place code points into."""
+        return tuple(p.place for p in self.places)
+
+    @property
+    def region_names(self) -> tuple[str, ...]:
+        """Names that a region code points into."""
+        return tuple(r.region for r in self.regions)
 
 
 def _pick(own: float | None, default: float) -> float:
@@ -193,13 +242,22 @@ def _vehicle_params(
     p["crr"] = _pick(v.crr, defaults.crr)
     p["p_rated_kw"] = _pick(v.p_rated_kw, defaults.p_rated_kw)
     p["aux_kw"], p["f_rot"] = defaults.aux_kw, defaults.f_rot
+    p["pallet_positions"] = _pick(v.pallet_positions, math.nan)
+    p["has_trailer"] = int("artic" in v.vehicle_class)
+    p["ref_torque_nm"] = _pick(v.ref_torque_nm, reference_torque_nm(p["p_rated_kw"], p["gvw_kg"]))
     p["willans_b"], p["willans_a"] = defaults.willans_b_g_per_kwh, defaults.willans_a_g_per_h_kw
     p["eta_drive"], p["eta_regen"] = defaults.eta_drive, defaults.eta_regen
+    p["speed_limit_kmh"] = _pick(
+        v.speed_limit_kmh, SPEED_LIMITER_KMH if p["gvw_kg"] > LIMITED_GVW_KG else VAN_LIMIT_KMH
+    )
+    p["harsh_acceleration_ms2"] = _pick(v.harsh_acceleration_ms2, np.nan)
+    p["harsh_braking_ms2"] = _pick(v.harsh_braking_ms2, np.nan)
     _gas_oil(p, factors)
     p["adblue_co2"] = adblue_co2_kg_per_l(factors)
     if v.tru_refrigerant:
         p["refrigerant_gwp"] = refrigerant_gwp(factors, v.tru_refrigerant)
     if v.fuel == ELECTRICITY:
+        p["level_size"], p["level_per_amount"] = _pick(v.battery_kwh, np.nan), 1.0
         if not v.grid_zone:
             raise ValueError(f"vehicle {v.vehicle}: an electric vehicle needs grid_zone (where it charges)")
         grid = grid_factors(factors, v.grid_zone)
@@ -213,6 +271,10 @@ def _vehicle_params(
     p["fuel_ch4"], p["fuel_n2o"] = fuel.ch4, fuel.n2o
     p["fuel_biogenic"], p["fuel_kg_per_l"] = fuel.biogenic, fuel.density
     p["fuel_u_ttw_rel"], p["fuel_u_wtt_rel"] = fuel.u_ttw_rel, fuel.u_wtt_rel
+    p["level_size"] = _pick(v.tank_l, np.nan)
+    p["level_per_amount"] = 1.0
+    if p["fuel_is_gas"]:
+        p["level_per_amount"] = 1.0 / LNG_KG_PER_L if "lng" in v.fuel else np.nan
     p["idle_g_per_h"] = defaults.idle_lph * DIESEL_KG_PER_L * 1000.0
     if fuel.lhv > 0:  # the classes' fuel figures are diesel's: the same energy weighs more or less as another fuel
         energy = DIESEL_LHV / fuel.lhv * (GAS_ENERGY if fuel.unit == "kg" else 1.0)
@@ -243,15 +305,26 @@ def _warehouse_params(p: np.void, w: Warehouse, factors: FactorSet, market: Mark
     _gas_oil(p, factors)
 
 
+def _yard(w: Warehouse) -> Place:
+    return Place(w.warehouse, w.name, "warehouse", w.lat_deg, w.lon_deg, _pick(w.radius_m, DEFAULT_RADIUS_M))
+
+
 def build_fleet(
     vehicles: Sequence[Vehicle],
     warehouses: Sequence[Warehouse],
     routes: Sequence[Route],
     factors: FactorSet,
     classes: ClassTable,
+    places: Sequence[Place] = (),
+    regions: Sequence[Region] = (),
     market: Sequence[MarketFactor] = (),
 ) -> Fleet:
-    """Resolve classes and factors for every device. Raises ValueError naming the vehicle or warehouse and what is wrong with it."""
+    """Resolve classes and factors for every device. Raises ValueError naming the vehicle or warehouse and what is wrong with it.
+
+    Every warehouse is a place by itself, before those of ``places``.
+    """
+    places = (*(_yard(w) for w in warehouses), *places)
+    geography = build_geography(places, regions, routes)
     instruments = market_index(market)
     route_index = {r.route: i for i, r in enumerate(routes)}
     devices = [v.device for v in vehicles] + [w.device for w in warehouses]
@@ -261,7 +334,7 @@ def build_fleet(
         if PARAMS[name].kind == "f":
             params[name] = np.nan
     params["asset"] = np.arange(len(devices))
-    params["route"] = -1
+    params["route"] = params["region"] = -1
     fuels: dict[str, FuelFactors] = {}
     for i, v in enumerate(vehicles):
         p = params[i]
@@ -276,6 +349,7 @@ def build_fleet(
             raise ValueError(f"vehicle {v.vehicle}: {e}") from e
     for i, w in enumerate(warehouses, start=len(vehicles)):
         params[i]["kind"] = ASSET_KINDS.index("warehouse")
+        params[i]["region"] = region_at(geography.regions, w.lat_deg, w.lon_deg)
         try:
             _warehouse_params(params[i], w, factors, instruments)
         except FactorError as e:
@@ -285,5 +359,15 @@ def build_fleet(
         doubled = sorted({d for d in devices if devices.count(d) > 1})
         raise ValueError(f"device {doubled[0]!r} is fitted twice")
     return Fleet(
-        tuple(vehicles), tuple(warehouses), tuple(routes), factors.name, tuple(devices), tuple(assets), params, index
+        tuple(vehicles),
+        tuple(warehouses),
+        tuple(routes),
+        factors.name,
+        tuple(devices),
+        tuple(assets),
+        params,
+        index,
+        places,
+        tuple(regions),
+        geography,
     )

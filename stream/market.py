@@ -31,21 +31,21 @@ class MarketFactor:
     share: float = 1.0  # of the consumption that it covers
 
 
-def _check(m: MarketFactor) -> None:
-    where = f"market factor of {m.asset or m.grid_zone or 'nobody'}"
+def market_fault(m: MarketFactor) -> tuple[str, str] | None:
+    """(column, what is wrong with it) of a row that cannot be used, else None."""
     if m.instrument not in INSTRUMENTS:
-        raise FactorError(f"{where}: instrument {m.instrument!r} is not known; use one of {', '.join(INSTRUMENTS)}")
+        return "instrument", f"{m.instrument!r} is not known; use one of {', '.join(INSTRUMENTS)}"
     if (m.asset is None) == (m.grid_zone is None):
-        raise FactorError(f"{where}: fill in either asset or grid_zone")
+        return "asset", "fill in either asset or grid_zone"
     if not 0.0 <= m.factor_kg_per_kwh <= 3.0:
-        raise FactorError(f"{where}: {m.factor_kg_per_kwh} kg/kWh is outside 0 to 3; check the unit")
+        return "factor_kg_per_kwh", f"{m.factor_kg_per_kwh} is outside 0 to 3; check the unit"
     if not 0.0 < m.share <= 1.0:
-        raise FactorError(f"{where}: share {m.share} is outside 0 to 1")
+        return "share", f"{m.share} is outside 0 to 1"
     zone = (m.grid_zone or "").strip().lower()
     if m.instrument == "residual" and zone == "at" and m.factor_kg_per_kwh == 0.0:
-        raise FactorError(
-            f"{where}: Austria's published residual mix of 0 must not be used; take its total supplier mix"
-        )
+        what = "Austria's published residual mix of 0 must not be used; take its total supplier mix"
+        return "factor_kg_per_kwh", what
+    return None
 
 
 MarketIndex = Mapping[str, Sequence[MarketFactor]]
@@ -55,7 +55,8 @@ def market_index(rows: Iterable[MarketFactor]) -> MarketIndex:
     """Checked rows by asset (``asset:NAME``) or zone (``zone:name``). Raises FactorError for a row that cannot be used."""
     found: dict[str, list[MarketFactor]] = {}
     for m in rows:
-        _check(m)
+        if (fault := market_fault(m)) is not None:
+            raise FactorError(f"market factor of {m.asset or m.grid_zone or 'nobody'}: {fault[0]}: {fault[1]}")
         key = f"zone:{(m.grid_zone or '').strip().lower()}" if m.asset is None else f"asset:{m.asset}"
         found.setdefault(key, []).append(m)
     return found

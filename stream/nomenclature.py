@@ -60,7 +60,6 @@ PARAMETERS: Final[Mapping[str, tuple[str, str, str]]] = {  # field of ``fleet.PA
     "gas_oil_u_ttw_rel": ("u", "1", "Half-width of the 95 % interval of gas_oil_ttw, relative."),
     "adblue_co2": ("", "kg/L", "Fossil CO2 of a litre of AdBlue."),
     "refrigerant_gwp": ("GWP", "kg/kg", "CO2e of a kilogram of refrigerant."),
-    "capacity_kg": ("C", "kg", "Goods the vehicle may carry."),
     "empty_below_kg": ("T_lo", "kg", "Less than this on the scales is no goods."),
     "load_u_rel": (
         "u",
@@ -78,8 +77,18 @@ PARAMETERS: Final[Mapping[str, tuple[str, str, str]]] = {  # field of ``fleet.PA
     "willans_a": ("a", "g/(h kW)", "Fuel that keeps the engine turning, per kW of rated power."),
     "idle_g_per_h": ("", "g/h", "Least fuel rate of the running engine."),
     "f_rot": ("f_rot", "1", "Mass factor of what rotates: wheels, shafts, engine."),
+    "capacity_kg": ("m_cap", "kg", "Goods it may carry."),
+    "pallet_positions": ("", "1", "Load units it has room for; unknown where not given."),
+    "ref_torque_nm": ("T_ref", "N·m", "Engine reference torque (SPN 544), where no signal tells it."),
+    "has_trailer": ("", "flag", "A tractor: without its trailer it carries nothing."),
+    "region": ("", "index", "Region a warehouse lies in, -1 = none."),
     "eta_drive": ("η", "1", "Battery to wheel."),
     "eta_regen": ("η_regen", "1", "Wheel to battery when braking."),
+    "level_size": ("", "L or kWh", "Tank or battery at a level of 100 %."),
+    "level_per_amount": ("", "L/L, L/kg or 1", "Litres or kWh of the tank's or battery's content per amount used."),
+    "speed_limit_kmh": ("", "km/h", "Limit that speeding is judged by."),
+    "harsh_acceleration_ms2": ("", "m/s²", "Least acceleration that is harsh; by mass where not given."),
+    "harsh_braking_ms2": ("", "m/s²", "Least braking that is harsh; by mass where not given."),
 }
 
 

@@ -10,23 +10,22 @@ from stream.counters import GAP_S
 from stream.kernel import kernel
 from stream.road_load import ENGINE_OFF_RPM
 from stream.table import CAPACITY, DISTANCE, DT, IDLE, LOAD_STATE, MOVING, PAYLOAD_UNKNOWN, TRANSPORT
-from stream.uncertainty import begin_spans
+from stream.trips import PTO_BIT, STILL_KMH
 
 EMPTY_WITH_LOAD_UNITS: Final = LOAD_STATES.index("empty_with_load_units")
 STATE_UNKNOWN: Final = LOAD_STATES.index("unknown")
-STANDING_KMH: Final = 1.0  # slower is standing, science reference section 5
-STOP_S: Final = 60.0
-PTO_BIT: Final = 2  # of the signal ``switches``
 LEAST_OF_TARE: Final = 0.5  # a gross weight below this share of the tare is no weight
 
 
 @kernel
-def payload(p: Any, gross_weight_kg: float, cargo_kg: float) -> float:
+def payload(p: Any, state: Any, gross_weight_kg: float, cargo_kg: float) -> float:
     """Goods aboard [kg], >= 0; NaN where nothing tells them.
 
-    The order's weight (2 %) before the scales' (5 %), and on the scales less than ``empty_below_kg`` is nothing: their noise
-    must not carry goods.
+    What the trip has shown so far (``stream.load_state``); before that the order's weight (2 %) or the scales' (5 %), on which
+    less than ``empty_below_kg`` is nothing: their noise must not carry goods.
     """
+    if not math.isnan(state["payload_kg"]):
+        return float(state["payload_kg"])
     if cargo_kg >= 0.0:
         return cargo_kg
     if not gross_weight_kg > LEAST_OF_TARE * p["tare_kg"]:
@@ -55,21 +54,15 @@ def transport(out: Any, i: int, p: Any, payload_kg: float, sums: Any) -> None:
 
 
 @kernel
-def time_use(out: Any, i: int, state: Any, v_ms: float, rpm: float, switches: float, sums: Any) -> None:
-    """Whether the interval was spent moving, or idling: standing, engine on, no power take-off. Neither where unknown.
-
-    A vehicle that moves again after a minute's stop begins a new span of its counters.
-    """
+def time_use(out: Any, i: int, state: Any, kmh: float, rpm: float, switches: float, pto_kw: float, sums: Any) -> None:
+    """Whether the interval was spent moving, or idling: standing, engine on, no power take-off. Neither where unknown."""
     dt_us = out[DT, i]
-    if dt_us == UNKNOWN or dt_us > GAP_S * 1e6 or math.isnan(v_ms):
+    if dt_us == UNKNOWN or dt_us > GAP_S * 1e6:
         return
-    if v_ms * 3.6 >= STANDING_KMH:
+    pto = pto_kw > 0.0 or (not math.isnan(switches) and int(switches) & PTO_BIT != 0)
+    if kmh >= STILL_KMH:
         sums[MOVING] = dt_us
-        if state["stood_s"] >= STOP_S:
-            begin_spans(state)
-        state["stood_s"] = 0.0
-        return
-    state["stood_s"] += dt_us * 1e-6
-    pto = not math.isnan(switches) and (int(switches) >> PTO_BIT) & 1 == 1
-    if rpm >= ENGINE_OFF_RPM and not pto:
+        if pto:
+            state["trip_pto_us"] += dt_us
+    elif kmh < STILL_KMH and rpm > ENGINE_OFF_RPM and not pto:
         sums[IDLE] = dt_us

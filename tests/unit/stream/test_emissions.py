@@ -82,7 +82,9 @@ def test_electric_vehicle_by_location_and_by_market() -> None:
     van = Vehicle("v", "d-v", "bev_van_3.5t", "electricity", grid_zone="uk")
     kwh = 100 + T * 0.005
     contract = MarketFactor("contract", 0.05, 2025, "supplier's letter", asset="v")
-    e, _ = ran(build_fleet([van], [], [], factors(), classes(), [contract]), readings(T, battery_energy_total_kwh=kwh))
+    e, _ = ran(
+        build_fleet([van], [], [], factors(), classes(), market=[contract]), readings(T, battery_energy_total_kwh=kwh)
+    )
     grid = grid_factors(factors(), "uk")
     used = (kwh[-1] - kwh[0]) / classes()["bev_van_3.5t"].eta_charge
     assert total(e, "co2e_wtt_ug") == pytest.approx(used * grid.total, rel=1e-6)

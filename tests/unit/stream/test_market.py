@@ -60,7 +60,7 @@ def test_an_unknown_location_leaves_what_is_not_covered_unknown() -> None:
         (row("eac", -0.1), "outside 0 to 3"),
         (row("eac", math.nan), "outside 0 to 3"),
         (row("eac", 400.0), "check the unit"),
-        (row("eac", 0.1, share=1.5), "share 1.5"),
+        (row("eac", 0.1, share=1.5), "share: 1.5"),
         (row("eac", 0.1, asset=None), "either asset or grid_zone"),
         (row("eac", 0.1, zone="uk"), "either asset or grid_zone"),
         (row("residual", 0.0, None, "AT"), "Austria's published residual mix of 0 must not be used"),

@@ -25,7 +25,7 @@ UK = grid_factors(factors(), "uk")
 def run(
     site: Warehouse = SITE, market: tuple[MarketFactor, ...] = (), name: str = "fleetco2-2025.2", **signals: object
 ) -> tuple[Columns, Columns]:
-    built = build_fleet([], [site], [], factors(name), classes(), market)
+    built = build_fleet([], [site], [], factors(name), classes(), market=market)
     results = step(start(built), readings(T, **signals))[1]  # type: ignore[arg-type]
     return results.emissions, results.rollups
 

@@ -6,6 +6,7 @@ import pytest
 from stream.columns import UNKNOWN
 from stream.fleet import Vehicle
 from stream.pipeline import Columns, start, step
+from stream.state import empty_state
 from stream.transport import payload
 from tests.support import fleet, readings
 
@@ -38,7 +39,10 @@ def sums(rolls: Columns) -> dict[str, float]:
     ],
 )
 def test_payload(gross: float, cargo: float, kg: float) -> None:
-    assert payload(fleet(TRUCK).params[0], gross, cargo) == pytest.approx(kg, nan_ok=True)
+    state = empty_state(1)[0]
+    assert payload(fleet(TRUCK).params[0], state, gross, cargo) == pytest.approx(kg, nan_ok=True)
+    state["payload_kg"] = 7_000.0  # what the trip has shown is better than one reading
+    assert payload(fleet(TRUCK).params[0], state, gross, cargo) == 7_000.0
 
 
 def test_loaded_kilometres() -> None:
@@ -50,17 +54,27 @@ def test_loaded_kilometres() -> None:
 
 
 def test_empty_kilometres_have_no_capacity_and_load_factor_is_of_the_loaded_ones() -> None:
-    half = np.where(T <= 300, 10_000.0, 0.0)
-    s = sums(run(Vehicle("t", "d-t", "artic_40t", "diesel_b7", capacity_kg=20_000.0), speed_kmh=60.0, cargo_kg=half))
-    assert s["transport_kgm"] / s["capacity_kgm"] == pytest.approx(0.5)
-    assert s["capacity_kgm"] / 1e6 == pytest.approx(20.0 * KM / 2, rel=1e-4)
+    """Ten kilometres with 10 t, a stop of five minutes, ten kilometres with nothing."""
+    t = np.arange(1500)
+    speed = np.where((t > 600) & (t < 900), 0.0, 60.0)
+    truck = Vehicle("t", "d-t", "artic_40t", "diesel_b7", capacity_kg=20_000.0)
+    batch = readings(t, speed_kmh=speed, cargo_kg=np.where(t <= 750, 10_000.0, 0.0), engine_speed_rpm=900.0)
+    s = sums(step(start(fleet(truck)), batch)[1].rollups)
+    assert s["transport_kgm"] / s["capacity_kgm"] == pytest.approx(0.5, rel=0.01)
+    assert s["capacity_kgm"] / 1e6 == pytest.approx(20.0 * KM, rel=0.02)
+    assert s["distance_mm"] / 1e6 == pytest.approx(2 * KM, rel=0.01)
 
 
 def test_unknown_payload_is_counted_and_not_taken_as_nothing() -> None:
-    batch = readings(T, speed_kmh=60.0, gross_weight_kg=np.where(T <= 300, 27_500.0, np.nan))
-    results = step(start(fleet(TRUCK)), batch)[1]
-    assert (results.emissions["transport_kgm"][301:] == UNKNOWN).all()
-    assert results.rollups["payload_unknown_mm"].sum() / 1e6 == pytest.approx(KM / 2, rel=1e-4)
+    results = step(start(fleet(TRUCK)), readings(T, speed_kmh=60.0))[1]
+    assert (results.emissions["transport_kgm"] == UNKNOWN).all()
+    assert results.rollups["payload_unknown_mm"].sum() / 1e6 == pytest.approx(KM, rel=1e-4)
+
+
+def test_a_weight_seen_once_holds_for_the_trip() -> None:
+    s = sums(run(speed_kmh=60.0, gross_weight_kg=np.where(T <= 300, 27_500.0, np.nan)))
+    assert s["transport_kgm"] / 1e6 == pytest.approx(12.5 * KM, rel=0.01)
+    assert s["payload_unknown_mm"] == 0
 
 
 def test_transport_work_of_the_worked_shipment() -> None:
