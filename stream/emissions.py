@@ -1,5 +1,6 @@
 """From fuel or energy to CO2e: amount times factor, each part on its own, unknown staying unknown."""
 
+import math
 from typing import Any, Final
 
 from stream.columns import UNKNOWN
@@ -7,7 +8,6 @@ from stream.counters import advance, step_up
 from stream.factors import U_WTT_REL
 from stream.fixed import PER_UNIT, plus, times, to_fixed
 from stream.kernel import kernel
-from stream.state import COUNTERS
 from stream.table import (
     CH4,
     CO2,
@@ -20,15 +20,12 @@ from stream.table import (
     REFRIGERANT_UNKNOWN,
     TRU_FUEL,
 )
-from stream.uncertainty import ASSET, FUEL_TTW, FUEL_WTT, U_ASSET_REL
+from stream.uncertainty import ASSET, FUEL_TTW, FUEL_WTT
 
-ADBLUE: Final = COUNTERS.index("adblue")
 ADBLUE_TICK_NL: Final = 500_000_000
 ADBLUE_LITRE_PER_KWH_CAP: Final = 0.03  # a tenth of the most fuel that an engine can burn; dosing is 3 to 7 % of it
 REFRIGERANT_MOST: Final = 500 * 10**9  # what one service may add at once to the largest plant [µg]
-TRU_OWED: Final = 0
-ADBLUE_OWED: Final = 1
-U_COUNTER_REL: Final = float(U_ASSET_REL[1])  # of the refrigeration unit's and AdBlue's counters too
+U_COUNTER_REL: Final = 0.03  # of the refrigeration unit's and AdBlue's counters, as of the engine's
 
 
 @kernel
@@ -62,18 +59,19 @@ def battery_co2e(out: Any, i: int, energy_uwh: int, p: Any) -> None:
 
 
 @kernel
-def add_tru(out: Any, i: int, state: Any, risen_nl: int, p: Any, part: Any) -> None:
-    """Add the refrigeration unit's gas oil to column ``i``.
+def add_tru(out: Any, i: int, state: Any, nl: int, u_rel: float, p: Any, part: Any) -> None:
+    """Add ``nl`` of the refrigeration unit's gas oil, known to ``u_rel``, to column ``i``.
 
     While the vehicle's own part is unknown so is the total; what the unit burnt meanwhile is kept and stands in the next row
     that has one, so no litre is lost.
     """
-    if risen_nl != UNKNOWN:
-        state["owed"][TRU_OWED] += risen_nl
-    nl = state["owed"][TRU_OWED]
-    if (risen_nl == UNKNOWN and nl == 0) or out[CO2E_TTW, i] == UNKNOWN or out[CO2E_WTT, i] == UNKNOWN:
+    told = nl != UNKNOWN or state["tru_owed_nl"] > 0
+    if nl != UNKNOWN:
+        state["tru_owed_nl"] += nl
+    if not told or out[CO2E_TTW, i] == UNKNOWN or out[CO2E_WTT, i] == UNKNOWN:
         return
-    state["owed"][TRU_OWED] = 0
+    nl = state["tru_owed_nl"]
+    state["tru_owed_nl"] = 0
     out[TRU_FUEL, i] = nl
     if nl == 0:
         return
@@ -84,7 +82,7 @@ def add_tru(out: Any, i: int, state: Any, risen_nl: int, p: Any, part: Any) -> N
     out[CO2E_TTW, i] += ttw
     out[CO2E_WTT, i] += wtt
     out[CO2E_WTT_MARKET, i] = plus(out[CO2E_WTT_MARKET, i], wtt)
-    part[ASSET] += 0.5 * U_COUNTER_REL * (ttw + wtt)
+    part[ASSET] += 0.5 * u_rel * (ttw + wtt)
     part[FUEL_TTW] += 0.5 * p["gas_oil_u_ttw_rel"] * ttw
     part[FUEL_WTT] += 0.5 * U_WTT_REL * wtt
 
@@ -96,16 +94,15 @@ def add_adblue(out: Any, i: int, state: Any, total_l: float, time_ns: int, p: An
     Without a counter nothing is added: dosing is 3 to 7 % of the diesel, 0.3 to 0.7 % of its CO2e, inside the factor's band.
     What is used while the vehicle's own part is unknown waits as the refrigeration unit's fuel does.
     """
-    now = to_fixed(total_l, PER_UNIT)
-    if now != UNKNOWN:
+    if not math.isnan(total_l):
         cap = ADBLUE_LITRE_PER_KWH_CAP * p["p_rated_kw"] / 3600.0 * PER_UNIT
-        risen = advance(state, ADBLUE, now, time_ns, cap, ADBLUE_TICK_NL)
+        risen = advance(state["adblue"], to_fixed(total_l, PER_UNIT), time_ns, cap, ADBLUE_TICK_NL, ADBLUE_TICK_NL)
         if risen != UNKNOWN:
-            state["owed"][ADBLUE_OWED] += risen
-    nl = state["owed"][ADBLUE_OWED]
+            state["adblue_owed_nl"] += risen
+    nl = state["adblue_owed_nl"]
     if nl == 0 or out[CO2E_TTW, i] == UNKNOWN:
         return
-    state["owed"][ADBLUE_OWED] = 0
+    state["adblue_owed_nl"] = 0
     co2 = times(nl, p["adblue_co2"])
     out[CO2, i] = plus(out[CO2, i], co2)
     out[CO2E_TTW, i] += co2
@@ -113,15 +110,12 @@ def add_adblue(out: Any, i: int, state: Any, total_l: float, time_ns: int, p: An
 
 
 @kernel
-def refrigerant(out: Any, i: int, state: Any, k: int, total_kg: float, time_ns: int, p: Any, sums: Any) -> None:
+def leaked(out: Any, i: int, state: Any, total_kg: float, time_ns: int, p: Any, sums: Any) -> None:
     """Refrigerant that was topped up had leaked: E = kg x GWP, booked whole when the counter steps. In no other total.
 
     Where the registry does not tell the refrigerant, the kilograms are counted as unknown and the CO2e is null, never 0.
     """
-    now = to_fixed(total_kg, PER_UNIT)
-    if now == UNKNOWN:
-        return
-    risen = step_up(state, k, now, time_ns, 0.0, REFRIGERANT_MOST)
+    risen = step_up(state["refrigerant"], to_fixed(total_kg, PER_UNIT), time_ns, 0.0, REFRIGERANT_MOST)
     if risen == UNKNOWN:
         return
     out[REFRIGERANT, i] = times(risen, p["refrigerant_gwp"]) if risen > 0 else 0

@@ -8,7 +8,6 @@ from stream.counters import advance, step_up
 from stream.factors import U_TTW_REL, U_WTT_REL
 from stream.fixed import PER_UNIT, plus, times, to_fixed
 from stream.kernel import kernel
-from stream.state import SITE_COUNTERS
 from stream.table import (
     CH4,
     CO2,
@@ -42,16 +41,6 @@ from stream.uncertainty import (
     own_part,
 )
 
-GRID_IMPORT: Final = SITE_COUNTERS.index("grid_import")
-EXPORT: Final = SITE_COUNTERS.index("grid_export")
-PV: Final = SITE_COUNTERS.index("pv")
-GAS_KWH: Final = SITE_COUNTERS.index("gas_kwh")
-GENSET: Final = SITE_COUNTERS.index("genset")
-HEAT: Final = SITE_COUNTERS.index("heat")
-FORKLIFT_KWH: Final = SITE_COUNTERS.index("forklift")
-GOODS: Final = SITE_COUNTERS.index("goods_out")
-INWARD: Final = SITE_COUNTERS.index("pallets_in")
-OUTWARD: Final = SITE_COUNTERS.index("pallets_out")
 METER: Final = ENERGY_METHODS.index("meter")
 MAX_KW: Final = 20_000.0  # no warehouse connection is larger; a faster rise is a broken meter
 MAX_GENSET_LPH: Final = 5_000.0
@@ -60,16 +49,16 @@ MAX_PALLETS_PER_S: Final = 10.0
 MOST_GOODS_G: Final = 30_000_000  # a whole truck may be booked at once
 MOST_PALLETS: Final = 100
 METER_TICK: Final = 1_000_000_000  # 1 kWh, 1 L: the coarsest meters
-EXPORT_OWED: Final = 0
 PALLETS_HELD_S: Final = 900.0  # how long a count of occupied positions stands for the time before it
 
 
 @kernel
-def _used(state: Any, k: int, kwh: float, time_ns: int) -> int:
+def _used(c: Any, kwh: float, time_ns: int) -> int:
     """Advance of an energy meter [µWh]; UNKNOWN where it was not read."""
     if math.isnan(kwh):
         return UNKNOWN
-    return int(advance(state, k, to_fixed(kwh, PER_UNIT), time_ns, MAX_KW / 3600.0 * PER_UNIT, METER_TICK))
+    cap = MAX_KW / 3600.0 * PER_UNIT
+    return int(advance(c, to_fixed(kwh, PER_UNIT), time_ns, cap, METER_TICK, METER_TICK))
 
 
 @kernel
@@ -82,11 +71,11 @@ def pv_used(state: Any, pv: int, export: int, sums: Any) -> int:
     """
     if export != UNKNOWN:
         sums[GRID_EXPORT] = export
-        state["owed"][EXPORT_OWED] += export
+        state["export_owed_uwh"] += export
     if pv == UNKNOWN:
         return UNKNOWN
-    off = min(pv, state["owed"][EXPORT_OWED])
-    state["owed"][EXPORT_OWED] -= off
+    off = min(pv, state["export_owed_uwh"])
+    state["export_owed_uwh"] -= off
     sums[PV_USED] = pv - off
     return int(pv - off)
 
@@ -114,15 +103,15 @@ def site_energy(
     are never a negative emission. Gas in gross kWh only. Heat without a supplier's factor, and solar in a factor set that has none,
     leave the row's WTT unknown where they are used.
     """
-    grid = _used(state, GRID_IMPORT, grid_kwh, time_ns)
-    export = _used(state, EXPORT, export_kwh, time_ns)
-    pv = pv_used(state, _used(state, PV, pv_kwh, time_ns), export, sums)
-    gas = _used(state, GAS_KWH, gas_kwh, time_ns)
-    heat = _used(state, HEAT, heat_kwh, time_ns)
+    grid = _used(state["grid_import"], grid_kwh, time_ns)
+    export = _used(state["grid_export"], export_kwh, time_ns)
+    pv = pv_used(state, _used(state["pv"], pv_kwh, time_ns), export, sums)
+    gas = _used(state["gas_kwh"], gas_kwh, time_ns)
+    heat = _used(state["heat"], heat_kwh, time_ns)
     genset = UNKNOWN
     if not math.isnan(genset_l):
         cap = MAX_GENSET_LPH / 3600.0 * PER_UNIT
-        genset = advance(state, GENSET, to_fixed(genset_l, PER_UNIT), time_ns, cap, METER_TICK)
+        genset = advance(state["genset"], to_fixed(genset_l, PER_UNIT), time_ns, cap, METER_TICK, METER_TICK)
     if grid == UNKNOWN and pv == UNKNOWN and gas == UNKNOWN and heat == UNKNOWN and genset == UNKNOWN:
         return
     co2, ch4, n2o, ttw, wtt, market = 0, 0, 0, 0, 0, 0
@@ -183,16 +172,16 @@ def site_work(
     sums: Any,
 ) -> None:
     """What the site did meanwhile: forklift charging (a part of its load), goods and pallets through its doors, positions held."""
-    forklift = _used(state, FORKLIFT_KWH, forklift_kwh, time_ns)
+    forklift = _used(state["forklift"], forklift_kwh, time_ns)
     if forklift != UNKNOWN:
         sums[FORKLIFT] = forklift
-    goods = step_up(state, GOODS, to_fixed(goods_kg, 1e3), time_ns, MAX_GOODS_G_PER_S, MOST_GOODS_G)
+    goods = step_up(state["goods_out"], to_fixed(goods_kg, 1e3), time_ns, MAX_GOODS_G_PER_S, MOST_GOODS_G)
     if goods != UNKNOWN:
         sums[GOODS_OUT] = goods
-    came = step_up(state, INWARD, to_fixed(inward, 1.0), time_ns, MAX_PALLETS_PER_S, MOST_PALLETS)
+    came = step_up(state["pallets_in"], to_fixed(inward, 1.0), time_ns, MAX_PALLETS_PER_S, MOST_PALLETS)
     if came != UNKNOWN:
         sums[PALLETS_IN] = came
-    went = step_up(state, OUTWARD, to_fixed(outward, 1.0), time_ns, MAX_PALLETS_PER_S, MOST_PALLETS)
+    went = step_up(state["pallets_out"], to_fixed(outward, 1.0), time_ns, MAX_PALLETS_PER_S, MOST_PALLETS)
     if went != UNKNOWN:
         sums[PALLETS_OUT] = went
     if stored >= 0.0 and out[DT, i] != UNKNOWN and out[DT, i] <= PALLETS_HELD_S * 1e6:

@@ -48,6 +48,7 @@ OBSERVED: Final = SUM_NAMES.index("observed_us")
 UNKNOWN_TIME: Final = SUM_NAMES.index("unknown_us")
 DISTANCE_UNKNOWN: Final = SUM_NAMES.index("distance_unknown_us")
 MEASURED: Final = SUM_NAMES.index("co2e_measured_ug")
+BY_FIRST: Final = SUM_NAMES.index("by_rolling_ug")  # and the seven after it
 SPLIT: Final = SUM_NAMES.index("co2e_split_ug")
 REFRIGERANT_UNKNOWN: Final = SUM_NAMES.index("refrigerant_unknown_g")
 PV_USED: Final = SUM_NAMES.index("pv_used_uwh")

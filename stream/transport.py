@@ -54,12 +54,18 @@ def transport(out: Any, i: int, p: Any, payload_kg: float, sums: Any) -> None:
 
 
 @kernel
+def pto_switched(switches: float) -> bool:
+    """Whether the power take-off is known to be on (bit 2)."""
+    return not math.isnan(switches) and int(switches) & PTO_BIT != 0
+
+
+@kernel
 def time_use(out: Any, i: int, state: Any, kmh: float, rpm: float, switches: float, pto_kw: float, sums: Any) -> None:
     """Whether the interval was spent moving, or idling: standing, engine on, no power take-off. Neither where unknown."""
     dt_us = out[DT, i]
     if dt_us == UNKNOWN or dt_us > GAP_S * 1e6:
         return
-    pto = pto_kw > 0.0 or (not math.isnan(switches) and int(switches) & PTO_BIT != 0)
+    pto = pto_kw > 0.0 or pto_switched(switches)
     if kmh >= STILL_KMH:
         sums[MOVING] = dt_us
         if pto:

@@ -58,7 +58,7 @@ CAPACITY: Final = _F["capacity_kg"]
 def add_rollup(state: Any, roll: Any, j: int) -> None:
     """Add partial sum ``j``, which is complete, to the trip it belongs to."""
     for pair in TRIP_SUMMED:
-        state["trip_sums"][pair[1]] += roll[j, pair[0]]
+        state["trip_sums"][pair[1]] += roll[pair[0], j]
 
 
 @kernel
@@ -78,7 +78,7 @@ def write_version(state: Any, p: Any, device: int, roll: Any, j: int, ints: Any,
         row[pair[1]] = state["trip_sums"][pair[0]]
     if j >= 0:
         for k in range(len(TRIP_SUMMED)):
-            row[SUM_ROWS[k][1]] += roll[j, TRIP_SUMMED[k][0]]
+            row[SUM_ROWS[k][1]] += roll[TRIP_SUMMED[k][0], j]
     yard = row[DISTANCE] < YARD_MM and state["trip_top_kmh"] < YARD_KMH
     row[EXCLUDED] = int(yard or 2 * state["trip_pto_us"] > row[MOVING])
     nothing = row[UNKNOWN_TIME] >= row[OBSERVED]

@@ -13,13 +13,10 @@ All parts are int64, so merging is addition, in any order. Science reference, se
 import math
 from typing import Any, Final
 
-import numpy as np
-
 from stream.columns import ENERGY_METHODS, UNKNOWN
 from stream.fixed import to_fixed
 from stream.kernel import kernel
 from stream.learning import LEARNT
-from stream.state import COUNTERS
 from stream.table import U_ASSET, U_FUEL_TTW, U_FUEL_WTT, U_GRID, U_IND, U_MODEL, U_TRIP
 
 # Parts of one reading, float64 [µg, variances µg²].
@@ -29,24 +26,12 @@ BY_HR: Final = ENERGY_METHODS.index("counter_hr")
 BY_FLOW: Final = ENERGY_METHODS.index("flow_meter")
 BY_RATE: Final = ENERGY_METHODS.index("rate")
 BY_MODEL: Final = ENERGY_METHODS.index("model")
-FUEL_HR: Final = COUNTERS.index("fuel_hr")
-FUEL: Final = COUNTERS.index("fuel")
-FUEL_FLOW: Final = COUNTERS.index("fuel_flow")
-GAS: Final = COUNTERS.index("gas")
-BATTERY: Final = COUNTERS.index("battery")
+BY_TANK: Final = ENERGY_METHODS.index("tank")
 FINE_TICK: Final = 1e6  # 1 mL, 1 Wh: high-resolution counters
 COARSE_TICK: Final = 5e8  # 0.5 L or 0.5 kg
 STANDING_KMH: Final = 1.0
 
 
-def _by_method(**u: float) -> np.ndarray[Any, np.dtype[np.float64]]:
-    return np.array([u.get(m, math.nan) for m in ENERGY_METHODS])
-
-
-# Shared by all readings of an asset: counters 1-5 %, rate 3-5 %, flow meter pair 1-3 %, tank level 2-5 %; a calibrated model 5 %.
-U_ASSET_REL: Final = _by_method(
-    counter_hr=0.03, counter=0.03, counter_gap=0.03, flow_meter=0.02, rate=0.04, tank=0.05, model=0.05, meter=0.03
-)
 U_SITE_METER_REL: Final = 0.005  # revenue meters of a site, where a battery management system has 3 %
 U_SITE_READING_REL: Final = 0.01
 U_BATTERY_READING_REL: Final = 0.02
@@ -55,11 +40,11 @@ U_RATE_CRUISE_REL: Final = (
 )
 U_RATE_IDLE_REL: Final = 0.15
 U_SHAPED_REL: Final = 0.15  # of one reading between two ticks of a coarse counter, which is bent by as much
-U_CLASS_REL: Final = 0.15  # bias of a class default, fading while the vehicle teaches its model
+U_CLASS_SHARED_REL: Final = (
+    0.10  # of a class default, what all vehicles of the class share; fades while the vehicle teaches
+)
 U_MODEL_SECOND_REL: Final = 0.35  # of one second, 25-40 %
 MODEL_TAU_S: Final = 45.0  # over which the errors of the model's seconds hang together: about 1 km at 80 km/h
-U_ROUTE_REL: Final = 0.10  # of a trip: hills and wind that the model does not see
-U_LOAD_WEIGHED_REL: Final = 0.05  # of a trip: on-board weight +-5 to 10 %, half of the energy goes with mass
 U_HEAT_REL: Final = 0.10  # a supplier's figure for district heat
 U_REFRIGERANT_REL: Final = 0.10  # mass balance 5-10 %
 _TICK_SHARE: Final = 1.0 / 6.0  # variance of the difference of two rounded readings, in squared ticks
@@ -68,79 +53,93 @@ _TICK_SHARE: Final = 1.0 / 6.0  # variance of the difference of two rounded read
 @kernel
 def begin_spans(state: Any) -> None:
     """From here on each counter has its tick of error anew: a sum that begins here is off by it."""
-    state["tick_due"] = -1
+    state["fuel_hr"]["tick_due"] = 1
+    state["fuel"]["tick_due"] = 1
+    state["fuel_flow"]["tick_due"] = 1
+    state["gas"]["tick_due"] = 1
+    state["battery"]["tick_due"] = 1
 
 
 @kernel
-def counter_parts(part: Any, state: Any, k: int, e_ug: float, ug_per_amount: float, tick: float) -> None:
+def counter_parts(part: Any, c: Any, e_ug: float, ug_per_amount: float, tick: float) -> None:
     """A counter's tick: once for an unbroken span, since differences telescope; in the reading's own interval always.
 
     ``e_ug``: CO2e of the reading [µg]; ``ug_per_amount``: of one unit of the counter's fixed point; ``tick``: in that unit.
     """
-    own = _TICK_SHARE * (ug_per_amount * tick) ** 2
+    sd = ug_per_amount * tick
+    own = _TICK_SHARE * sd * sd
     part[ROW] += min(own, e_ug * e_ug)  # a reading between two ticks of a coarse counter has 0 or all of it
-    if (state["tick_due"] >> k) & 1:
-        state["tick_due"] &= ~(1 << k)
+    if c["tick_due"] != 0:
+        c["tick_due"] = 0
         part[IND] += own
 
 
 @kernel
 def own_part(part: Any, e_ug: float, u_rel: float) -> None:
     """An error of this reading alone."""
-    variance = (0.5 * u_rel * e_ug) ** 2
-    part[IND] += variance
-    part[ROW] += variance
+    sd = 0.5 * u_rel * e_ug
+    part[IND] += sd * sd
+    part[ROW] += sd * sd
 
 
 @kernel
-def model_parts(part: Any, p: Any, state: Any, e_ug: float, dt_s: float, weighed: bool) -> None:
-    """A modelled reading: seconds that hang together over 45 s, the trip's load and road, the class until it is calibrated."""
-    variance = (0.5 * U_MODEL_SECOND_REL * e_ug) ** 2
-    part[ROW] += variance
-    part[IND] += variance * (2.0 * MODEL_TAU_S / dt_s + 1.0)
-    load = U_LOAD_WEIGHED_REL if weighed else p["load_u_rel"]
-    part[TRIP] += 0.5 * e_ug * math.sqrt(load * load + U_ROUTE_REL * U_ROUTE_REL)
-    part[MODEL] += 0.5 * e_ug * U_CLASS_REL * math.exp(-state["learnt_modelled"] / LEARNT)
+def model_parts(part: Any, e_ug: float, dt_s: float, u_rel: float, taught: float) -> None:
+    """A modelled reading: seconds that hang together over 45 s; of the trip's ``u_rel``, the part that its class shares.
+
+    ``taught``: use by which the model was calibrated [L, kg, kWh]; 20 of them take half of the class's bias away.
+    """
+    sd = 0.5 * U_MODEL_SECOND_REL * e_ug
+    part[ROW] += sd * sd
+    part[IND] += sd * sd * (2.0 * MODEL_TAU_S / dt_s + 1.0)
+    shared = U_CLASS_SHARED_REL * LEARNT / (LEARNT + max(taught, 0.0))
+    part[MODEL] += 0.5 * e_ug * shared
+    part[TRIP] += 0.5 * e_ug * math.sqrt(max(u_rel * u_rel - shared * shared, 0.0))
 
 
 @kernel
 def fuel_parts(
-    part: Any, p: Any, state: Any, method: int, ttw: int, wtt: int, dt_s: float, v_ms: float, weighed: bool
+    part: Any, p: Any, state: Any, method: int, ttw: int, wtt: int, dt_s: float, v_ms: float, u_rel: float
 ) -> None:
-    """The parts of a reading's fuel, obtained by ``method``; ``ttw``, ``wtt`` [µg]."""
+    """The parts of a reading's fuel, whose amount by ``method`` is known to ``u_rel``; ``ttw``, ``wtt`` [µg]."""
     e_ug = float(ttw + wtt)
     part[FUEL_TTW] += 0.5 * p["fuel_u_ttw_rel"] * ttw
     part[FUEL_WTT] += 0.5 * p["fuel_u_wtt_rel"] * wtt
-    part[ASSET] += 0.5 * U_ASSET_REL[method] * e_ug
+    if method in (BY_MODEL, BY_TANK):
+        model_parts(part, e_ug, dt_s, u_rel, state["road"]["modelled"])
+        return
+    part[ASSET] += 0.5 * u_rel * e_ug
     per_amount = p["fuel_ttw"] + p["fuel_wtt"]
-    if method == BY_HR:
-        counter_parts(part, state, FUEL_HR, e_ug, per_amount, FINE_TICK)
-    elif method == BY_RATE:
+    if method == BY_RATE:
         cruise = v_ms * 3.6 >= STANDING_KMH
         own_part(part, e_ug, (U_RATE_CRUISE_REL if cruise else U_RATE_IDLE_REL) * max(dt_s, 1.0))
-    elif method == BY_MODEL:
-        model_parts(part, p, state, e_ug, dt_s, weighed)
     elif method == BY_FLOW:
-        counter_parts(part, state, FUEL_FLOW, e_ug, per_amount, FINE_TICK)
+        counter_parts(part, state["fuel_flow"], e_ug, per_amount, FINE_TICK)
+    elif method == BY_HR or (p["fuel_is_gas"] == 0 and state["fuel_hr"]["last"] != UNKNOWN):
+        counter_parts(part, state["fuel_hr"], e_ug, per_amount, FINE_TICK)
     else:
-        tick = COARSE_TICK if state["fuel_tick_nl"] == UNKNOWN else float(state["fuel_tick_nl"])
-        k = GAS if p["fuel_is_gas"] else (FUEL if state["counter_last"][FUEL_HR] == UNKNOWN else FUEL_HR)
-        part[ROW] += (0.5 * U_SHAPED_REL * e_ug) ** 2
-        counter_parts(part, state, k, e_ug, per_amount, FINE_TICK if k == FUEL_HR else min(tick, COARSE_TICK))
+        sd = 0.5 * U_SHAPED_REL * e_ug
+        part[ROW] += sd * sd
+        if p["fuel_is_gas"]:
+            counter_parts(part, state["gas"], e_ug, per_amount, COARSE_TICK)
+        else:
+            fine = state["fuel_tick_nl"] != UNKNOWN and state["fuel_tick_nl"] < COARSE_TICK
+            tick = float(state["fuel_tick_nl"]) if fine else COARSE_TICK
+            counter_parts(part, state["fuel"], e_ug, per_amount, tick)
 
 
 @kernel
-def battery_parts(part: Any, p: Any, state: Any, method: int, wtt: int, dt_s: float, weighed: bool) -> None:
+def battery_parts(part: Any, p: Any, state: Any, method: int, wtt: int, dt_s: float, u_rel: float) -> None:
     """The parts of a reading's battery energy; ``wtt`` [µg], negative while regenerating."""
     e_ug = float(wtt)
     part[GRID] += 0.5 * p["grid_u_rel"] * e_ug
-    part[ASSET] += 0.5 * U_ASSET_REL[method] * e_ug
     if method == BY_MODEL:
-        model_parts(part, p, state, e_ug, dt_s, weighed)
-    elif method == BY_RATE:
+        model_parts(part, e_ug, dt_s, u_rel, state["road"]["modelled"])
+        return
+    part[ASSET] += 0.5 * u_rel * e_ug
+    if method == BY_RATE:
         own_part(part, e_ug, U_BATTERY_READING_REL)
     else:
-        counter_parts(part, state, BATTERY, e_ug, p["grid_total"], FINE_TICK)
+        counter_parts(part, state["battery"], e_ug, p["grid_total"], FINE_TICK)
 
 
 @kernel

@@ -114,7 +114,7 @@ class Client:
         signature = hmac.digest(hashlib.sha256(key).digest(), f"{bare},{challenge},{final}".encode(), "sha256")
         proof = base64.b64encode(bytes(a ^ b for a, b in zip(key, signature, strict=True))).decode()
         self.send(framed(b"p", f"{final},p={proof}".encode()))
-        said = []
+        said: list[str] = []
         while not said or not said[-1].startswith("ReadyForQuery"):
             said.append(self.line())
         return said

@@ -19,7 +19,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 def surroundings(store: Store) -> Surroundings:
-    return Surroundings(store.relations, store.column_types, "fleetco2", "x", 1, "v", {}.get)
+    return Surroundings(store.relations, store.column_types, "fleetco2", "x", 1, "v", lambda _: None)
 
 
 def test_every_view_with_a_time_shows_the_nanoseconds_that_are_cut_by(store: Store) -> None:

@@ -78,7 +78,7 @@ def test_errors_of_the_model_hang_together_whatever_the_reading_rate(dt_s: float
 
 def test_a_weight_narrows_the_trips_part_of_the_model() -> None:
     blind, weighed = sums(readings(T, speed_kmh=80.0)), sums(readings(T, speed_kmh=80.0, gross_weight_kg=27_500.0))
-    assert weighed["u_trip_ug"] < 0.5 * blind["u_trip_ug"]
+    assert weighed["u_trip_ug"] < 0.9 * blind["u_trip_ug"]
 
 
 def test_what_was_learnt_takes_the_classes_part_away() -> None:
