@@ -253,7 +253,7 @@ def _now(key: str, kind: str, dimension: str, column: str, counts: str) -> str:
     extra = {"reporting": "count(DISTINCT asset)|sum(reporting)", "rate_ug_per_h": "sum(rate_ug_per_h)"}
     by_key = summed(per_asset, (key, "factor_set"), _SUMS, extra)
     return f"""
-WITH here AS (
+WITH here AS NOT MATERIALIZED (
   SELECT {column} AS {key}, * EXCLUDE (route) FROM rollups WHERE kind = '{kind}'
 ), seen AS (
   SELECT {key}, factor_set, {_NEWEST} FROM here WHERE minute_ns > now_ns() - {LOOKBACK_NS} GROUP BY ALL
