@@ -1,10 +1,17 @@
 """The one decorator of every compiled function."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import numba
 
+_OPTIONS: Final[dict[str, Any]] = {
+    "cache": True,
+    "error_model": "numpy",
+    "nogil": True,
+    "fastmath": False,
+    "_nrt": False,
+}
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -15,6 +22,4 @@ def kernel(function: F) -> F:
     (``_nrt=False``): every array given to a function costs two atomic additions otherwise, more than the physics of a row. So a kernel
     writes into arrays that it is given, and makes none; one that does fails to compile.
     """
-    options: dict[str, Any] = {"cache": True, "error_model": "numpy", "nogil": True, "fastmath": False, "_nrt": False}
-    compile_: Callable[[F], Any] = numba.njit(**options)
-    return cast(F, compile_(function))
+    return cast(F, numba.njit(**_OPTIONS)(function))

@@ -110,6 +110,7 @@ STATE: Final = np.dtype(
         ("fix_lat_deg", "f8"),  # last position that is believed (stream.plausibility)
         ("fix_lon_deg", "f8"),
         ("fix_ns", "i8"),
+        ("reach_m", "f8"),  # how far from it the newest reading may be
         ("jump_ns", "i8"),  # when positions began to be unbelievable, UNKNOWN = they are believed
         ("jump_m", "f8"),
         ("stray_lat_deg", "f8"),  # the newest position that is not believed
