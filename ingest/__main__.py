@@ -70,7 +70,15 @@ def _load_kernels(fleet: Fleet, state: State) -> None:
 def _run(config: FleetConfig, secret: str | None) -> None:
     factors = factor_set(config.factor_set)
     registry = load_registry(Path(config.registry))
-    fleet = build_fleet(registry.vehicles, registry.warehouses, registry.routes, factors, class_table())
+    fleet = build_fleet(
+        registry.vehicles,
+        registry.warehouses,
+        registry.routes,
+        factors,
+        class_table(),
+        registry.places,
+        registry.regions,
+    )
     counters = Counters()
     with Lake.open(Path(config.lake), create=True) as lake:
         _, stored = lake.recover()

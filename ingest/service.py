@@ -49,7 +49,13 @@ class Service:
         self._link = link
         self._counters = counters
         self._now_ns = now_ns
-        self._names = Names(device=fleet.devices, asset=fleet.assets, route=fleet.route_names)
+        self._names = Names(
+            device=fleet.devices,
+            asset=fleet.assets,
+            route=fleet.route_names,
+            place=fleet.place_names,
+            region=fleet.region_names,
+        )
         self._tenant_of: dict[str, str] = {}
         self._unsaid: set[int] = set(np.flatnonzero(state.rows["boot_id"]).tolist())
         self._said_at = 0.0

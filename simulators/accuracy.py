@@ -129,7 +129,15 @@ def fleet_of(world: World, factors: str) -> Fleet:
     with tempfile.TemporaryDirectory() as folder:
         write_registry(Path(folder), world.registry())
         registry = load_registry(Path(folder))
-    return build_fleet(registry.vehicles, registry.warehouses, registry.routes, factor_set(factors), class_table())
+    return build_fleet(
+        registry.vehicles,
+        registry.warehouses,
+        registry.routes,
+        factor_set(factors),
+        class_table(),
+        registry.places,
+        registry.regions,
+    )
 
 
 @dataclass

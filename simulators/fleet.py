@@ -194,7 +194,7 @@ class World:
             yield self.advance(min(chunk_s, end - self.now_s), threads=threads)
 
     def registry(self) -> dict[str, list[dict[str, object]]]:
-        """Rows for vehicles.csv, warehouses.csv and routes.csv: what an operator would know. Blank = the class's default."""
+        """Rows for vehicles.csv, warehouses.csv, routes.csv, places.csv: what an operator would know. Blank = the class's default."""
         return {
             "vehicles": [b.registry for b in self._built],
             "warehouses": [
@@ -218,8 +218,21 @@ class World:
                     "origin": route.origin,
                     "destination": route.destination,
                     "stage": route.stage,
+                    "number": number,
                 }
-                for route in self.scenario.route
+                for number, route in enumerate(self.scenario.route, start=1)
+            ],
+            "places": [
+                {
+                    "place": place.id,
+                    "name": place.name,
+                    "kind": "customer" if place.kind == "area" else place.kind,
+                    "lat_deg": place.lat_deg,
+                    "lon_deg": place.lon_deg,
+                    "radius_m": 1000.0 * place.radius_km if place.kind == "area" else 250.0,
+                }
+                for place in self.scenario.place
+                if place.kind != "warehouse"
             ],
         }
 

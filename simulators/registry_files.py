@@ -6,15 +6,19 @@ from pathlib import Path
 
 
 def write_registry(folder: Path, rows: Mapping[str, Sequence[Mapping[str, object]]]) -> None:
-    """``vehicles.csv``, ``warehouses.csv`` and ``routes.csv`` from rows by table name."""
+    """``vehicles.csv``, ``warehouses.csv``, ``routes.csv``, ``places.csv`` and ``regions.csv`` from rows by table name."""
     folder.mkdir(parents=True, exist_ok=True)
     headers = {
         "vehicles": "vehicle,device,vehicle_class,fuel,route,tare_kg,gvw_kg,cda_m2,crr,p_rated_kw,tank_l,grid_zone,vin,pallet_positions,ref_torque_nm",
         "warehouses": "warehouse,device,name,lat_deg,lon_deg,area_m2,pallet_positions,grid_zone",
-        "routes": "route,name,origin,destination,stage",
+        "routes": "route,name,origin,destination,stage,number",
+        "places": "place,name,kind,lat_deg,lon_deg,radius_m",
+        "regions": "region,name,polygon",
     }
     for table, header in headers.items():
         with (folder / f"{table}.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, header.split(","), lineterminator="\n")
+            found = rows.get(table, ())
+            columns = dict.fromkeys([*header.split(","), *(name for row in found for name in row)])
+            writer = csv.DictWriter(file, list(columns), lineterminator="\n")
             writer.writeheader()
-            writer.writerows(rows.get(table, ()))
+            writer.writerows(found)

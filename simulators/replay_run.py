@@ -71,7 +71,7 @@ def stored(lake: Path) -> tuple[list[Trip], Registry]:
     con = connect(lake)
     trips = trips_from_table(con.sql("SELECT * FROM readings").to_arrow_table())
     registry: dict[str, list[Mapping[str, object]]] = {}
-    for name in ("vehicles", "warehouses", "routes"):
+    for name in ("vehicles", "warehouses", "routes", "places", "regions"):
         found = con.execute(f"SELECT * FROM {name}")  # noqa: S608
         columns = [d[0] for d in found.description or ()]
         registry[name] = [

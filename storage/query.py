@@ -19,6 +19,7 @@ from deltalake.exceptions import DeltaError
 from storage.delta import log_entry, mixed
 from storage.disk import check_folder
 from storage.errors import LakeMissingError, StorageError
+from storage.trip_views import trip_views
 from storage.views import NOW, STORED, figure_views, stored_schema, stored_view
 
 MEMORY_LIMIT: Final = "1GB"  # a query that wants more is refused; nothing spills to disk
@@ -97,7 +98,7 @@ def connect(lake: Path, *, threads: int | None = None, memory_limit: str = MEMOR
     con.execute(NOW)
     for name in STORED:
         con.execute(stored_view(name, []))
-    for statement in figure_views():
+    for statement in (*figure_views(), *trip_views()):
         con.execute(statement)
     _READERS[con] = reader
     refresh(con)

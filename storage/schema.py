@@ -16,6 +16,8 @@ import pyarrow as pa
 from stream.columns import ROLLUP, TABLES, UNKNOWN, Column
 from stream.factors import Factor
 from stream.fleet import Route, Vehicle, Warehouse
+from stream.places import Place
+from stream.regions import Region
 
 Columns = dict[str, npt.NDArray[Any]]
 
@@ -37,7 +39,8 @@ PARTITIONS: Final[dict[str, tuple[str, ...]]] = {
     "quarantine": ("day",),
 }
 ROLLUP_NEWEST: Final = tuple(c.name for c in ROLLUP if c.name.startswith("newest_"))  # take the maximum
-ROLLUP_SUMS: Final = tuple(c.name for c in ROLLUP if c.dtype == "int64" and c.name not in (*ROLLUP_NEWEST, "minute_ns"))
+_TIME_KEYS: Final = ("minute_ns", "trip_start_ns")
+ROLLUP_SUMS: Final = tuple(c.name for c in ROLLUP if c.dtype == "int64" and c.name not in (*ROLLUP_NEWEST, *_TIME_KEYS))
 ROLLUP_KEYS: Final = tuple(c.name for c in ROLLUP if c.name not in (*ROLLUP_NEWEST, *ROLLUP_SUMS))
 LANDED: Final = tuple(DAY_OF)  # the tables that a commit writes, raw first
 SMALL_DICTIONARY: Final = (
@@ -130,6 +133,8 @@ DIMENSIONS: Final = {
     "vehicles": _dimension(Vehicle),
     "warehouses": _dimension(Warehouse),
     "routes": _dimension(Route),
+    "places": _dimension(Place),
+    "regions": _dimension(Region),
     "factors": pa.schema([pa.field("factor_set", pa.string()), *_dimension(Factor)]),
 }
 

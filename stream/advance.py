@@ -42,8 +42,8 @@ from stream.table import (
     ENERGY,
     FUEL_GAS,
     FUEL_LIQUID,
-    KIND,
     IDLE,
+    KIND,
     LOAD_STATE,
     MEASURED,
     METHOD,
@@ -66,17 +66,23 @@ from stream.table import (
 from stream.trip_rows import add_rollup, write_version
 from stream.trips import (
     CLOSED,
+    LOOK,
     PTO_BIT,
     STARTED,
     STILL_KMH,
     STOPPED,
     close_trip,
+    dispatch,
+    find_region,
+    find_start,
     finish_trip,
     follow,
-    follow_region,
     hold_signals,
     look_again,
+    region_due,
+    start_is_open,
     start_trip,
+    stop_at_place,
 )
 
 READ: Final = (
@@ -175,7 +181,9 @@ def _add(roll: Any, j: int, out: Any, i: int, u_rel: float, is_vehicle: bool) ->
 
 
 @kernel
-def _add_time(roll: Any, j: int, state: Any, dt_us: int, kmh: float, rpm: float, switches: float, pto_kw: float) -> None:
+def _add_time(
+    roll: Any, j: int, state: Any, dt_us: int, kmh: float, rpm: float, switches: float, pto_kw: float
+) -> None:
     """Book the interval as moving, idling or neither."""
     pto = pto_kw > 0.0 or (not math.isnan(switches) and int(switches) & PTO_BIT != 0)
     if kmh >= STILL_KMH:
@@ -282,11 +290,15 @@ def advance_rows(
                 kmh = gps_speed[i] if math.isnan(speed[i]) else speed[i]
                 driven = out[DISTANCE, i]
                 did = follow(
-                    state, geography, time_ns, dt_s, speed[i], gps_speed[i], driven, lat[i], lon[i], hdop[i], rpm[i], switches[i]
+                    state, time_ns, dt_s, speed[i], gps_speed[i], driven, lat[i], lon[i], hdop[i], rpm[i], switches[i]
                 )
+                if did & LOOK:
+                    did = stop_at_place(state, geography)
                 if did:
                     told = True
-                    if did & CLOSED or (did & STARTED and state["trip_version"] > 0 and state["trip_end_ns"] == UNKNOWN):
+                    if did & CLOSED or (
+                        did & STARTED and state["trip_version"] > 0 and state["trip_end_ns"] == UNKNOWN
+                    ):
                         close_trip(state, p, geography)
                     if did & STARTED:
                         if open_rollup[d] >= 0:
@@ -296,7 +308,8 @@ def advance_rows(
                             finish_trip(state, p, geography, time_ns)
                             n_trips = write_version(state, p, d, roll, -1, trip_ints, trip_floats, n_trips)
                         start_trip(state, p, geography, time_ns)
-                hold_signals(state, geography, cargo[i], units_loaded[i], units_empty[i], number[i], time_ns)
+                if hold_signals(state, cargo[i], units_loaded[i], units_empty[i], number[i], time_ns):
+                    dispatch(state, geography)
                 if state["trip_phase"] != STOPPED:
                     v_ms = kmh / 3.6
                     state["trip_top_kmh"] = max(state["trip_top_kmh"], kmh)
@@ -314,9 +327,12 @@ def advance_rows(
                         brakes(switches[i]),
                         time_ns,
                     )
+                    if start_is_open(state, time_ns) and not math.isnan(lat[i]):
+                        find_start(state, geography, lat[i], lon[i], hdop[i])
                     if time_ns >= state["decide_ns"]:
-                        told |= look_again(state, p, geography, time_ns, lat[i], lon[i], hdop[i])
-                follow_region(state, geography, lat[i], lon[i], hdop[i], driven)
+                        told |= look_again(state, p, geography, time_ns)
+                if region_due(state, driven) and not math.isnan(lat[i]):
+                    find_region(state, geography, lat[i], lon[i], hdop[i])
                 state["speed_kmh"] = speed[i]
                 state["gps_speed_kmh"] = gps_speed[i]
                 state["fuel_rate_lph"] = fuel_rate[i]

@@ -16,15 +16,15 @@ class RouteLike(Protocol):
     """What is asked of a route: its ends, its stage and its number."""
 
     @property
-    def route(self) -> str: ...  # noqa: D102
+    def route(self) -> str: ...
     @property
-    def origin(self) -> str | None: ...  # noqa: D102
+    def origin(self) -> str | None: ...
     @property
-    def destination(self) -> str | None: ...  # noqa: D102
+    def destination(self) -> str | None: ...
     @property
-    def stage(self) -> str: ...  # noqa: D102
+    def stage(self) -> str: ...
     @property
-    def number(self) -> int | None: ...  # noqa: D102
+    def number(self) -> int | None: ...
 
 
 # ``places``, ``regions``: their indexes. ``route`` (n, 3): place of origin and of destination, -1 unknown; stage as TRIP_STAGES.
@@ -38,7 +38,9 @@ def build_geography(places: Sequence[Place], regions: Sequence[Region], routes: 
     index = {p.place: i for i, p in enumerate(places)}
     if len(index) != len(places):
         names = [p.place for p in places]
-        raise ValueError(f"place {next(n for n in names if names.count(n) > 1)!r} stands twice; warehouses are places too")
+        raise ValueError(
+            f"place {next(n for n in names if names.count(n) > 1)!r} stands twice; warehouses are places too"
+        )
     if len({r.region for r in regions}) != len(regions):
         raise ValueError("a region stands twice in regions.csv")
     ends = [(index.get(r.origin or "", -1), index.get(r.destination or "", -1)) for r in routes]

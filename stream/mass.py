@@ -30,7 +30,9 @@ SCALES_NOISE_REL: Final = 0.035  # axle load in motion, 2-5 % [science reference
 SCALES_TAU_S: Final = 240.0  # over which its error wanders
 SCALES_FLOOR_REL: Final = 0.005
 TARE_U_SCALES: Final = 0.02  # registry tare against what the scales show of it; standard deviation, relative
-TARE_U_CAN: Final = 0.05  # the same for the estimate by torque: efficiency, reference torque and tyres are class defaults
+TARE_U_CAN: Final = (
+    0.05  # the same for the estimate by torque: efficiency, reference torque and tyres are class defaults
+)
 TARE_FLOOR_SCALES: Final = 0.006
 TARE_FLOOR_CAN: Final = 0.02
 TARE_MEMORY: Final = 12  # empty trips that make the mean
@@ -172,7 +174,9 @@ def _toward(tare: float, n: int, mass: float) -> float:
 
 
 @kernel
-def _one_tare(tare: float, n: int, sd_tare: float, mass: float, sd: float, empty: bool, sure: bool) -> tuple[float, int]:
+def _one_tare(
+    tare: float, n: int, sd_tare: float, mass: float, sd: float, empty: bool, sure: bool
+) -> tuple[float, int]:
     """Tare after a trip at ``mass``: an empty trip moves it, and so does any mass that lies below it."""
     if math.isnan(mass) or sd > 0.06 * mass:
         return tare, n
@@ -189,9 +193,7 @@ def learn_tare(state: Any, p: Any, empty: bool, sure: bool) -> None:
     """After a trip. ``empty``: it was decided so; ``sure``: an order said so and no load units rode along."""
     registry = p["tare_kg"]
     scales, sd = scales_mass(state, registry)
-    tare, sd_tare = tare_of(
-        state["tare_scales_kg"], state["tare_scales_n"], registry, TARE_U_SCALES, TARE_FLOOR_SCALES
-    )
+    tare, sd_tare = tare_of(state["tare_scales_kg"], state["tare_scales_n"], registry, TARE_U_SCALES, TARE_FLOOR_SCALES)
     if not scales < BOBTAIL_SHARE * registry:
         tare, n = _one_tare(tare, state["tare_scales_n"], sd_tare, scales, sd, empty, sure)
         state["tare_scales_kg"], state["tare_scales_n"] = tare, n

@@ -39,7 +39,7 @@ PlaceIndex: Any = namedtuple("PlaceIndex", ("circle", "ring", "vertices", "kind"
 
 @kernel
 def _cell(lat: float, lon: float) -> int:
-    return int(math.floor((lat + 90.0) / CELL_DEG)) * _ROWS + int(math.floor((lon + 180.0) / CELL_DEG))
+    return math.floor((lat + 90.0) / CELL_DEG) * _ROWS + math.floor((lon + 180.0) / CELL_DEG)
 
 
 @kernel

@@ -36,7 +36,9 @@ def parse_wkt(text: str) -> list[Floats]:
         except ValueError as e:
             raise PolygonError(f"a coordinate is no number: {e}") from e
         if any(len(p) != 2 for p in points) or len(points) < 4 or points[0] != points[-1]:
-            raise PolygonError(f"a ring of {len(points)} points: it needs 4 or more 'lon lat' pairs, the last as the first")
+            raise PolygonError(
+                f"a ring of {len(points)} points: it needs 4 or more 'lon lat' pairs, the last as the first"
+            )
         found = np.array(points)
         inside = (np.abs(found[:, 0]) <= 180.0) & (np.abs(found[:, 1]) <= 90.0)
         if not inside.all():

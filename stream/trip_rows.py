@@ -90,7 +90,7 @@ def write_version(state: Any, p: Any, device: int, roll: Any, j: int, ints: Any,
     total = row[CO2E_TTW] + row[CO2E_WTT]
     if nothing and total == 0:
         row[CO2E_TTW] = row[CO2E_WTT] = UNKNOWN
-    elif load_state == EMPTY or load_state == WITH_UNITS:
+    elif load_state in (EMPTY, WITH_UNITS):
         row[AVOIDABLE] = to_fixed(float(total) * (1.0 - MARGINAL_SHARE * state["units_kg"] / p["tare_kg"]), 1.0)
     payload = state["payload_kg"]
     if load_state != 0 and not math.isnan(payload):

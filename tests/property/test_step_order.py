@@ -1,6 +1,7 @@
 """Promise 2: results are a function of the readings, not of their journey."""
 
 import itertools
+from collections import Counter
 from random import Random
 
 import numpy as np
@@ -9,8 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream.columns import UNKNOWN
-from stream.fleet import Vehicle, Warehouse
+from stream.fleet import Route, Vehicle, Warehouse
 from stream.pipeline import Columns, start, step
+from stream.places import Place
+from stream.regions import Region
+from stream.table import TRIP_SUMS
 from tests.support import fleet, join, readings, rows, sorted_bytes
 
 FLEET = fleet(
@@ -18,11 +22,21 @@ FLEET = fleet(
     Vehicle("b", "d-b", "bev_van_3.5t", "electricity", grid_zone="uk"),
     Vehicle("c", "d-c", "artic_40t", "lng"),
     warehouses=(Warehouse("w", "d-w", "W", 50.0, 8.0, "uk"),),
+    routes=(Route("r", "R", "w", "shop", "trunk", 2),),
+    places=(Place("shop", "Shop", "customer", 50.01, 8.0, 400.0),),
+    regions=(
+        Region("south", "S", "POLYGON ((7 49, 9 49, 9 50.005, 7 50.005, 7 49))"),
+        Region("north", "N", "POLYGON ((7 50.005, 9 50.005, 9 51, 7 51, 7 50.005))"),
+    ),
 )
 KEYS = ("device", "boot_id", "seq")
+ROLLUP_KEYS = ("asset", "minute_ns", "route", "region", "trip_start_ns", "load_state")
+TRIP_KEYS = ("device", "trip_start_ns", "version")
 SUMS = (
     "readings",
     "observed_us",
+    "moving_us",
+    "idle_us",
     "distance_mm",
     "fuel_nl",
     "fuel_gas_ug",
@@ -36,7 +50,7 @@ SUMS = (
 def _trip(seed: int, device: int, n: int) -> Columns:
     rng = np.random.default_rng(seed)
     t = np.cumsum(rng.choice([0.5, 1.0, 1.0, 1.0, 5.0, 200.0], n))
-    v = np.clip(50 + np.cumsum(rng.normal(0, 3, n)), 0, 90)
+    v = np.clip(50 + np.cumsum(rng.normal(0, 3, n)), 0, 90) * np.repeat(rng.random(n // 5 + 1) < 0.7, 5)[:n]
     used = np.cumsum(rng.uniform(0, 0.01, n))
 
     def gaps(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -53,22 +67,32 @@ def _trip(seed: int, device: int, n: int) -> Columns:
         gas_total_kg=gaps(np.floor(used * 2) / 2),
         battery_energy_total_kwh=gaps(used),
         grid_import_kwh=gaps(used * 10),
+        gross_weight_kg=gaps(rng.choice([15_000.0, 31_000.0]) + rng.normal(0, 500, n)),
+        cargo_kg=gaps(np.full(n, rng.choice([0.0, 9_000.0]))),
+        switches=gaps(rng.integers(0, 32, n).astype(float)),
+        engine_speed_rpm=gaps(rng.choice([0.0, 600.0, 1200.0], n)),
+        engine_torque_pct=gaps(rng.uniform(0, 100, n)),
+        route_number=gaps(rng.integers(0, 4, n).astype(float)),
+        lat_deg=gaps(50.0 + np.cumsum(v / 3.6) / 111_195),
+        lon_deg=gaps(np.full(n, 8.0)),
     )
 
 
-def _results(parts: list[Columns]) -> tuple[bytes, dict[tuple[int, int], tuple[int, ...]], bytes]:
-    """Emission rows, sums by asset and minute, final state."""
+def _results(parts: list[Columns]) -> tuple[bytes, dict[tuple[int, ...], tuple[int, ...]], bytes, bytes]:
+    """Emission rows, sums by their keys, versions of trips, final state."""
     state = start(FLEET)
     emissions: list[Columns] = []
-    sums: dict[tuple[int, int], tuple[int, ...]] = {}
+    trips: list[Columns] = []
+    sums: dict[tuple[int, ...], tuple[int, ...]] = {}
     for part in parts:
         state, r = step(state, part)
         emissions.append(r.emissions)
+        trips.append(r.trips)
         for i in range(r.rollups["readings"].size):
-            key = (int(r.rollups["asset"][i]), int(r.rollups["minute_ns"][i]))
+            key = tuple(int(r.rollups[k][i]) for k in ROLLUP_KEYS)
             old = sums.get(key, (0,) * len(SUMS))
             sums[key] = tuple(o + int(r.rollups[s][i]) for o, s in zip(old, SUMS, strict=True))
-    return sorted_bytes(join(*emissions), KEYS), sums, state.to_bytes()
+    return sorted_bytes(join(*emissions), KEYS), sums, sorted_bytes(join(*trips), TRIP_KEYS), state.to_bytes()
 
 
 trips = st.tuples(st.integers(0, 2**32 - 1), st.integers(5, 60)).map(
@@ -107,3 +131,25 @@ def test_rows_that_came_too_early_wait() -> None:
     state, r = step(state, rows(batch, slice(0, 5)))
     assert (r.accepted, r.waiting, r.duplicates) == (10, 0, 0)
     assert state.rows["next_seq"][0] == 10
+
+
+@settings(max_examples=60, deadline=None)
+@given(trips, st.integers(1, 50))
+def test_trips_hold_exactly_what_the_rollups_hold(batch: Columns, cut: int) -> None:
+    """The last version of a trip that another one follows has the sums of its rollups; the running one has them in the state."""
+    state, held, told, last = start(FLEET), Counter[tuple[int, int, str]](), {}, {}
+    for a in range(0, batch["seq"].size, cut):
+        state, r = step(state, rows(batch, slice(a, a + cut)))
+        for i in np.flatnonzero(r.rollups["trip_start_ns"] != UNKNOWN):
+            for name in TRIP_SUMS:
+                key = (int(r.rollups["asset"][i]), int(r.rollups["trip_start_ns"][i]), name)
+                held[key] += int(r.rollups[name][i])
+        for i in range(r.trips["version"].size):
+            trip = (int(r.trips["asset"][i]), int(r.trips["trip_start_ns"][i]))
+            assert r.trips["version"][i] == last.get(trip, 0) + 1
+            last[trip] = int(r.trips["version"][i])
+            told.update({(*trip, name): int(r.trips[name][i]) for name in TRIP_SUMS})
+    for d in range(3):
+        trip = (int(FLEET.params["asset"][d]), int(state.rows["trip_start_ns"][d]))
+        told.update({(*trip, name): int(state.rows["trip_sums"][d][k]) for k, name in enumerate(TRIP_SUMS)})
+    assert {k: 0 if v == UNKNOWN else v for k, v in told.items()} == dict(held)

@@ -21,7 +21,7 @@ from storage.lake import Lake
 from storage.query import connect, refresh
 from tests.lake_data import SECOND, T0, Crash, FaultyDisk, commit, nothing, rollup_rows
 
-KEY = "minute_ns, kind, asset, route, load_state, kernel_version, factor_set"
+KEY = "minute_ns, kind, asset, route, region, trip_start_ns, load_state, kernel_version, factor_set"
 SUMS = "sum(readings), sum(observed_us), sum(co2e_ttw_ug), sum(co2e_wtt_ug), sum(distance_mm), sum(co2e_u_ug)"
 QUESTIONS = (
     "SELECT * FROM readings ORDER BY ALL",
