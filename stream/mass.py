@@ -87,11 +87,11 @@ def scales_mass(state: Any, tare_kg: float) -> tuple[float, float]:
 def wheel_force_power_w(p: Any, rpm: float, torque_pct: float, friction_pct: float, ref_nm: float, kw: float) -> float:
     """Power that reaches the wheels [W]: T = (indicated - friction) x reference torque, or the battery's, less auxiliaries."""
     if p["has_battery"]:
-        return (kw - p["aux_kw"]) * 1000.0 * MOTOR_EFFICIENCY
+        return float((kw - p["aux_kw"]) * 1000.0 * MOTOR_EFFICIENCY)
     reference = p["ref_torque_nm"] if math.isnan(ref_nm) else ref_nm
     friction = FRICTION_AT_0 + FRICTION_PER_RPM * rpm if math.isnan(friction_pct) else friction_pct / 100.0
     torque = (torque_pct / 100.0 - friction) * reference
-    return (torque * rpm * (math.pi / 30.0) - p["aux_kw"] * 1000.0) * ETA_DRIVELINE
+    return float((torque * rpm * (math.pi / 30.0) - p["aux_kw"] * 1000.0) * ETA_DRIVELINE)
 
 
 @kernel

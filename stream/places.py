@@ -89,7 +89,8 @@ def build_places(places: Sequence[Place]) -> Any:
             for column in columns:
                 cells.setdefault(row * _ROWS + column, []).append(i)
     size = 1 << max(4, (2 * len(cells)).bit_length())
-    slot, entry = np.full((size, 3), -1, np.int64), []
+    slot = np.full((size, 3), -1, np.int64)
+    entry: list[int] = []
     for cell, members in cells.items():
         j = _slot(cell, size - 1)
         while slot[j, 0] >= 0:
@@ -107,7 +108,7 @@ def _inside(index: Any, i: int, lat: float, lon: float) -> bool:
         return crossings(index.vertices, index.ring[i, 0], index.ring[i, 1], lon, lat)
     north = (lat - index.circle[i, 0]) * METRES_PER_DEG
     east = (lon - index.circle[i, 1]) * METRES_PER_DEG * index.circle[i, 3]
-    return north * north + east * east <= index.circle[i, 2] * index.circle[i, 2]
+    return bool(north * north + east * east <= index.circle[i, 2] * index.circle[i, 2])
 
 
 @kernel

@@ -382,4 +382,4 @@ def look_again(state: Any, p: Any, g: Any, time_ns: int) -> bool:
     _judge(state, p, g, UNKNOWN)
     known = state["load_state"] != 0
     state["decide_ns"] = time_ns + (DECIDED_NS if known else DECIDE_NS)
-    return load != state["load_state"] or route != state["trip_route"] or stage != state["trip_stage"]
+    return bool(load != state["load_state"] or route != state["trip_route"] or stage != state["trip_stage"])

@@ -137,18 +137,19 @@ def test_rows_that_came_too_early_wait() -> None:
 @given(trips, st.integers(1, 50))
 def test_trips_hold_exactly_what_the_rollups_hold(batch: Columns, cut: int) -> None:
     """The last version of a trip that another one follows has the sums of its rollups; the running one has them in the state."""
-    state, held, told, last = start(FLEET), Counter[tuple[int, int, str]](), {}, {}
+    state, held = start(FLEET), Counter[tuple[int, int, str]]()
+    told: dict[tuple[int, int, str], int] = {}
+    last: dict[tuple[int, int], int] = {}
     for a in range(0, batch["seq"].size, cut):
         state, r = step(state, rows(batch, slice(a, a + cut)))
         for i in np.flatnonzero(r.rollups["trip_start_ns"] != UNKNOWN):
             for name in TRIP_SUMS:
-                key = (int(r.rollups["asset"][i]), int(r.rollups["trip_start_ns"][i]), name)
-                held[key] += int(r.rollups[name][i])
-        for i in range(r.trips["version"].size):
-            trip = (int(r.trips["asset"][i]), int(r.trips["trip_start_ns"][i]))
-            assert r.trips["version"][i] == last.get(trip, 0) + 1
-            last[trip] = int(r.trips["version"][i])
-            told.update({(*trip, name): int(r.trips[name][i]) for name in TRIP_SUMS})
+                held[int(r.rollups["asset"][i]), int(r.rollups["trip_start_ns"][i]), name] += int(r.rollups[name][i])
+        for k in range(r.trips["version"].size):
+            trip = (int(r.trips["asset"][k]), int(r.trips["trip_start_ns"][k]))
+            assert r.trips["version"][k] == last.get(trip, 0) + 1
+            last[trip] = int(r.trips["version"][k])
+            told.update({(*trip, name): int(r.trips[name][k]) for name in TRIP_SUMS})
     for d in range(3):
         trip = (int(FLEET.params["asset"][d]), int(state.rows["trip_start_ns"][d]))
         told.update({(*trip, name): int(state.rows["trip_sums"][d][k]) for k, name in enumerate(TRIP_SUMS)})

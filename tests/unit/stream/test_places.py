@@ -55,7 +55,7 @@ def _star(lon: float, lat: float, n: int = 24) -> npt.NDArray[np.float64]:
 def _winding(ring: npt.NDArray[np.float64], lon: float, lat: float) -> bool:
     """Sum of the angles under which the edges are seen: a full turn inside."""
     angle = np.unwrap(np.arctan2(ring[:, 1] - lat, ring[:, 0] - lon))
-    return abs(angle[-1] - angle[0]) > 3.0
+    return bool(abs(angle[-1] - angle[0]) > 3.0)
 
 
 def test_regions_by_raster_are_those_by_winding_number() -> None:

@@ -42,7 +42,8 @@ class Part(NamedTuple):
 
 def _day(*parts: Part, gap_after: dict[int, int] | None = None) -> Columns:
     """1 Hz readings of the parts; ``gap_after`` part k so many seconds without one."""
-    t, now = [], 0
+    t: list[int] = []
+    now = 0
     for k, part in enumerate(parts):
         t += range(now, now + part.seconds)
         now += part.seconds + (gap_after or {}).get(k, 0)
@@ -59,7 +60,7 @@ def _day(*parts: Part, gap_after: dict[int, int] | None = None) -> Columns:
             "route_number": [p.number for p in parts],
         }.items()
     }
-    return readings(t, **column)
+    return readings(t) | column
 
 
 def _fleet(route: str | None = "out") -> Fleet:
