@@ -3,7 +3,6 @@
 import argparse
 import csv
 import datetime
-import hashlib
 import json
 import os
 import sys
@@ -17,12 +16,20 @@ from deltalake import DeltaTable
 from rich.console import Console
 from rich.table import Table
 
+from storage.backhaul import find_day
 from storage.compact import KEEP_HOURS, compact, sweep
 from storage.disk import Disk
 from storage.errors import LakeMissingError, StorageError
-from storage.ledger import Ledger, chain, decode
+from storage.export import export
+from storage.ledger import Ledger, decode
+from storage.progress import bar
 from storage.query import QueryError, connect, select
+from storage.rebuild import rebuild
+from storage.roots import KEY_VARIABLE, load_key, make_key
+from storage.verify import verify
 from storage.views import STORED
+from stream.backhaul import Limits
+from stream.factors import FactorError
 
 _EPILOG: Final = """\
 examples:
@@ -59,7 +66,49 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     commands.add_parser("stats", help="tables, files, rows, bytes, versions, newest commit and its age")
     compacting = commands.add_parser("compact", help="merge small files, then remove what was replaced an hour ago")
     compacting.add_argument("--every", type=float, metavar="SECONDS", help="go on for ever, with this pause in between")
-    commands.add_parser("verify", help="check the chain of commits and the hashes of their files")
+    compacting.add_argument(
+        "--key", type=Path, metavar="FILE", help=f"signs hourly roots; default: what {KEY_VARIABLE} says"
+    )
+    checking = commands.add_parser(
+        "verify", help="check chains, roots, files and signatures; name the first that does not fit"
+    )
+    checking.add_argument(
+        "--key", metavar="HEX", help="the server's public key: every hourly root must be signed by it"
+    )
+    checking.add_argument("--root", metavar="HEX", help="a root published earlier: it must still be in the chain")
+    exporting = commands.add_parser("export", help="a period with all that proves it, and a checker, in a new folder")
+    exporting.add_argument(
+        "--from", dest="first", type=_day, required=True, metavar="DAY", help="first day, UTC, as 2026-11-01"
+    )
+    exporting.add_argument(
+        "--to", dest="end", type=_day, required=True, metavar="DAY", help="the day after the last one"
+    )
+    exporting.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder")
+    matching = commands.add_parser("backhaul", help="find loads that a day's empty legs could have carried")
+    matching.add_argument("--day", type=_day, required=True, metavar="DAY", help="day in UTC, as 2026-11-01")
+    matching.add_argument("--factor-set", help="default: that of the newest commit")
+    usual = Limits()
+    matching.add_argument(
+        "--approach-km",
+        type=float,
+        default=usual.approach_km,
+        help=f"empty way to a load, from a drop; default {usual.approach_km:g}",
+    )
+    matching.add_argument(
+        "--detour-km", type=float, default=usual.detour_km, help=f"longer way in all; default {usual.detour_km:g}"
+    )
+    matching.add_argument(
+        "--wait-h", type=float, default=usual.wait_s / 3600, help=f"wait for a load; default {usual.wait_s / 3600:g}"
+    )
+    anew = commands.add_parser(
+        "rebuild", help="make the results of a factor set from the raw readings, beside the others"
+    )
+    anew.add_argument("--factors", required=True, metavar="SET", help="such as fleetco2-2026.1")
+    anew.add_argument(
+        "--compare", action="store_true", help="also make those that are there, and say whether they are the same"
+    )
+    making = commands.add_parser("key", help="make the server's Ed25519 key and print its public half")
+    making.add_argument("--out", type=Path, required=True, metavar="FILE", help="new file, readable by its owner only")
     return parser.parse_args(words)
 
 
@@ -103,6 +152,22 @@ def _sql(lake: Path, query: str, form: str) -> None:
     _show(names, [[_plain(v) for v in row] for row in found.fetchall()], form)
 
 
+def _backhaul(lake: Path, arguments: argparse.Namespace) -> None:
+    ledger = Ledger(lake / "ledger", Disk())
+    ledger.load()
+    if ledger.newest is None:
+        print("no commit yet")
+        return
+    factor_set = arguments.factor_set or decode(ledger.newest, lake / "ledger").factor_set
+    limits = Limits(arguments.approach_km, arguments.detour_km, arguments.wait_h * 3600)
+    found = find_day(lake, arguments.day.isoformat(), factor_set, limits, now_ns=time.time_ns)
+    print(
+        f"{found.legs} empty legs, {found.loads} loads, {found.pairs} legal pairs, {found.best} that can all be done:"
+    )
+    litres = "litres unknown" if found.litres is None else f"{found.litres:.0f} L"
+    print(f"{found.km:.0f} km, {litres} not needed. They stand in the table backhaul.")
+
+
 def _stats(lake: Path) -> None:
     rows = []
     for name in STORED:
@@ -125,11 +190,13 @@ def _stats(lake: Path) -> None:
     print(f"newest commit {record.n} at {when}, {age_s:.1f} s ago, factor set {record.factor_set}")
 
 
-def _compact(lake: Path, every_s: float | None) -> None:
+def _compact(lake: Path, every_s: float | None, key_file: Path | None) -> None:
+    named = key_file or os.environ.get(KEY_VARIABLE)
+    key = load_key(Path(named)) if named else None
     os.nice(_NICE)
     while True:
         started = time.monotonic()
-        for done in compact(lake):
+        for done in compact(lake, key=key):
             merged = f"{done.files} files, {done.rows_before} rows -> 1 file, {done.rows_after} rows"
             print(f"{done.table} {done.partition}: {merged}", flush=True)
         if removed := sweep(lake):
@@ -139,20 +206,57 @@ def _compact(lake: Path, every_s: float | None) -> None:
         time.sleep(max(0.0, every_s - (time.monotonic() - started)))
 
 
-def _verify(lake: Path) -> None:
-    """The chain, and every file that it names and that compaction has not replaced since."""
-    commits, whole, replaced = 0, 0, 0
-    for record in chain(lake / "ledger"):
-        commits += 1
-        for entry in record.files:
-            path = lake / entry.table / entry.path
-            if not path.exists():
-                replaced += 1
-            elif hashlib.sha256(path.read_bytes()).hexdigest() != entry.sha256:
-                raise StorageError(path, f"is not as commit {record.n} wrote it")
-            else:
-                whole += 1
-    print(f"{commits} commits, each follows the one before; {whole} files as written, {replaced} merged since")
+def _day(text: str) -> datetime.date:
+    return datetime.date.fromisoformat(text)
+
+
+def _export(lake: Path, arguments: argparse.Namespace) -> None:
+    with bar() as step:
+        done = export(lake, arguments.out, arguments.first, arguments.end, step=step)
+    print(f"{done.files} files, {done.rows} rows, {done.bytes / 1e6:.3f} MB in {arguments.out}")
+    if done.open_lines:
+        print(f"{done.open_lines} ledger lines lie under no hourly root yet; compact makes them when an hour is over")
+    print(f"check it anywhere: python -I {arguments.out}/verify_export.py {arguments.out} --key PUBLIC_KEY")
+
+
+def _rebuild(lake: Path, name: str, compare: bool) -> int:
+    with bar() as step:
+        done = rebuild(lake, name, compare=compare, step=step)
+    rate = done.readings / done.seconds if done.seconds else 0.0
+    print(
+        f"{done.readings} readings taken in {done.seconds:.1f} s ({rate / 1e6:.2f} M/s), {len(done.files)} files made"
+    )
+    if compare:
+        print(
+            f"{done.same} parts compared are the same to the last bit, {len(done.other)} are not: {', '.join(done.other[:5])}"
+        )
+    if done.files:
+        taken = (
+            "the running consumer shows them with its next commit"
+            if done.n is None
+            else f"visible since commit {done.n}"
+        )
+        print(f"results under {name}: {taken}")
+    return 1 if done.other else 0
+
+
+def _verify(lake: Path, trusted: str | None, published: str | None) -> int:
+    with bar() as step:
+        report = verify(lake, trusted=trusted, published=published, step=step)
+    print(
+        f"{report.commits} commits and {report.changes} changes, {report.roots} hourly roots ({report.unsigned} unsigned)\n"
+        f"{report.files} files with {report.rows} rows as written, {report.replaced} replaced and removed since\n"
+        f"{report.batches} batches of gateways: {report.signed} signed and checked, {report.without_key} signed by a gateway "
+        f"without a registered key, {report.gaps} whose predecessor is not here"
+    )
+    if not report.findings:
+        return 0
+    hours = sorted(f.hour for f in report.findings if f.hour[:1].isdigit())
+    print(f"DOES NOT FIT: {len(report.findings)} findings; the first hour is {hours[0] if hours else 'unknown'}")
+    for kind in ("hour", "file", "batch"):
+        if (first := report.first(kind)) is not None:
+            print(f"first {kind}: {first.where}: {first.what} ({first.hour})")
+    return 1
 
 
 def _check_lake(lake: Path) -> None:
@@ -161,25 +265,34 @@ def _check_lake(lake: Path) -> None:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Exit code 0, or 2 for a lake or SQL that cannot be used."""
+    """Exit code 0, 1 where ``verify`` finds something, 2 for a lake or SQL that cannot be used."""
     arguments = _arguments(words)
     try:
+        if arguments.command == "key":
+            print(make_key(arguments.out))
+            return 0
         _check_lake(arguments.lake)
         match arguments.command:
             case "sql":
                 _sql(arguments.lake, arguments.query, arguments.format)
             case "stats":
                 _stats(arguments.lake)
+            case "backhaul":
+                _backhaul(arguments.lake, arguments)
             case "compact":
-                _compact(arguments.lake, arguments.every)
+                _compact(arguments.lake, arguments.every, arguments.key)
+            case "export":
+                _export(arguments.lake, arguments)
+            case "rebuild":
+                return _rebuild(arguments.lake, arguments.factors, arguments.compare)
             case _:
-                _verify(arguments.lake)
+                return _verify(arguments.lake, arguments.key, arguments.root)
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         pass
-    except (StorageError, QueryError, OSError) as error:
+    except (StorageError, QueryError, FactorError, OSError) as error:
         print(f"storage: {error}", file=sys.stderr)
         return 2
     return 0

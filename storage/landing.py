@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from storage import parquet, snapshot
 from storage.disk import Disk, fault
 from storage.errors import StorageError
 from storage.ledger import FileEntry
-from storage.schema import LANDED, PARTITIONS, days
+from storage.schema import LANDED, PARTITIONS, days, empty
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,7 @@ class Commit:
     quarantine: pa.Table
     factor_set: str
     state: bytes
+    batches: pa.Table = field(default_factory=partial(empty, "batches"))  # the signed frames behind ``readings``
 
     def tables(self) -> Iterable[tuple[str, pa.Table]]:
         """(name, rows) of each table, raw first."""

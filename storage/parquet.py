@@ -24,6 +24,7 @@ RANGES: Final = {  # columns whose least and largest value Delta and Parquet kee
     "trips": ("trip_start_ns",),
     "events": ("time_ns",),
     "quarantine": ("received_ns",),
+    "batches": ("received_ns",),
 }
 
 
@@ -32,11 +33,12 @@ def _settings(table: str) -> dict[str, Any]:
     text = [f.name for f in schema if pa.types.is_string(f.type)]
     encoding = {f.name: "BYTE_STREAM_SPLIT" for f in schema if pa.types.is_float64(f.type)}
     encoding |= {f.name: "DELTA_BINARY_PACKED" for f in schema if pa.types.is_int64(f.type) and f.name not in PLAIN}
+    dense = {f.name for f in schema if f.name == "frame" or pa.types.is_fixed_size_binary(f.type)}
     return {
         "use_dictionary": text,
         "column_encoding": encoding,
-        "compression": "zstd",
-        "compression_level": 1,
+        "compression": {f.name: "none" if f.name in dense else "zstd" for f in schema} if dense else "zstd",
+        "compression_level": None if dense else 1,
         "write_statistics": [*RANGES[table], *(name for name in ("device", "asset") if name in text)],
         "write_batch_size": 65_536,  # with large pages a quarter cheaper than the library's 1,024 values and 20,000 rows
         "max_rows_per_page": 1 << 20,
@@ -44,14 +46,17 @@ def _settings(table: str) -> dict[str, Any]:
     }
 
 
-_MERGED: Final = {"compression_level": 6, "row_group_size": 65_536}
 _SETTINGS: Final = {table: _settings(table) for table in LANDED}
+_MERGED: Final = {
+    table: settings | {"row_group_size": 65_536, "compression_level": settings["compression_level"] and 6}
+    for table, settings in _SETTINGS.items()
+}
 
 
 def encode(table: str, data: pa.Table, *, merged: bool = False) -> pa.Buffer:
     """``data`` as a Parquet file in memory; a ``merged`` file is made once for many readers: denser, in smaller row groups."""
     sink = pa.BufferOutputStream()
-    pq.write_table(data, sink, **(_SETTINGS[table] | _MERGED if merged else _SETTINGS[table]))
+    pq.write_table(data, sink, **(_MERGED if merged else _SETTINGS)[table])
     return sink.getvalue()
 
 

@@ -16,11 +16,13 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
+from storage.as_of import commit_time_ns, dimensions_at, files_at
 from storage.delta import log_entry, mixed
 from storage.disk import check_folder
 from storage.errors import LakeMissingError, StorageError
+from storage.kpi_views import kpi_views
 from storage.trip_views import trip_views
-from storage.views import NOW, STORED, figure_views, stored_schema, stored_view
+from storage.views import NOW, STORED, Tenant, figure_views, stored_schema, stored_view
 
 MEMORY_LIMIT: Final = "1GB"  # a query that wants more is refused; nothing spills to disk
 REOPEN_AFTER: Final = 20  # versions; a handle reads every log entry since it was opened
@@ -66,15 +68,26 @@ class _Table:
 class _Reader:
     lake: Path
     tables: dict[str, _Table] = field(default_factory=dict)
+    tenant: Tenant | None = None
 
 
 _READERS: WeakKeyDictionary[duckdb.DuckDBPyConnection, _Reader] = WeakKeyDictionary()
 
 
-def connect(lake: Path, *, threads: int | None = None, memory_limit: str = MEMORY_LIMIT) -> duckdb.DuckDBPyConnection:
+def connect(
+    lake: Path,
+    *,
+    threads: int | None = None,
+    memory_limit: str = MEMORY_LIMIT,
+    tenant: Tenant | None = None,
+    as_of: int | None = None,
+) -> duckdb.DuckDBPyConnection:
     """A connection to the lake at ``lake`` with a view for every table and every figure, as of now; ``refresh`` brings it up to date.
 
-    Cursors of it see the same views and may be used from other threads. Raises LakeMissingError where there is no lake.
+    With ``tenant`` every view shows that tenant's rows only; who can read files can still go round them: check the SQL of strangers.
+    With ``as_of``, a commit, they show what was known at it, the registry of then included; the clock stands at its time and ``refresh``
+    changes nothing. Cursors see the same views and may be used from other threads. Raises LakeMissingError where there is no lake,
+    StorageError (NotKeptError) where the state at that commit cannot be read.
     """
     lake = lake.absolute()
     check_folder(lake)
@@ -91,18 +104,37 @@ def connect(lake: Path, *, threads: int | None = None, memory_limit: str = MEMOR
         settings["threads"] = threads
     con = duckdb.connect(":memory:", config=settings)
     con.execute("SET parquet_metadata_cache = true")  # files never change
+    con.execute("SET TimeZone = 'UTC'")
     con.execute("SET allowed_directories = [$lake]", {"lake": f"{lake}/"})
     con.execute("SET enable_external_access = false")
     con.execute("SET lock_configuration = true")
-    reader = _Reader(lake, {name: _Table(lake / name) for name in STORED})
+    reader = _Reader(lake, {name: _Table(lake / name) for name in STORED}, tenant)
     con.execute(NOW)
-    for name in STORED:
-        con.execute(stored_view(name, []))
-    for statement in (*figure_views(), *trip_views()):
+    for name in reversed(STORED):  # what belongs to whom stands in the dimension tables, which come last
+        con.execute(stored_view(name, [], tenant=tenant))
+    for statement in (*figure_views(), *trip_views(), *kpi_views()):
         con.execute(statement)
     _READERS[con] = reader
-    refresh(con)
+    if as_of is None:
+        refresh(con)
+    else:
+        reader.tables.clear()
+        _show(con, lake, as_of, tenant)
     return con
+
+
+def _show(con: duckdb.DuckDBPyConnection, lake: Path, n: int, tenant: Tenant | None) -> None:
+    """Make the views show commit ``n``."""
+    for name, path in dimensions_at(lake, n).items():
+        con.execute(stored_view(name, [str(lake / name / path)], mixed=True, tenant=tenant))
+    for name, paths in files_at(lake, n).items():
+        files = [str(lake / name / path) for path in paths]
+        con.execute(stored_view(name, files, mixed=_is_mixed(lake / name), tenant=tenant))
+    con.execute(f"SET VARIABLE now_ns = {commit_time_ns(lake, n)}")
+
+
+def _is_mixed(path: Path) -> bool:
+    return (path / "_delta_log").is_dir() and mixed(DeltaTable(str(path)), stored_schema(path.name).names)
 
 
 def refresh(con: duckdb.DuckDBPyConnection) -> bool:
@@ -117,7 +149,7 @@ def refresh(con: duckdb.DuckDBPyConnection) -> bool:
     con.execute("BEGIN")
     try:
         for name, (_, files, mixed_columns) in found.items():
-            con.execute(stored_view(name, files, mixed=mixed_columns))
+            con.execute(stored_view(name, files, mixed=mixed_columns, tenant=_READERS[con].tenant))
         con.execute("COMMIT")
     except duckdb.Error as e:
         con.execute("ROLLBACK")

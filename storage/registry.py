@@ -1,4 +1,5 @@
 """The registry: a folder with ``vehicles.csv``, ``warehouses.csv`` and ``routes.csv``, checked when it is read.
+``baselines.csv`` and ``benchmarks.csv`` (``storage.references``) may be there too.
 
 ``places.csv`` and ``regions.csv`` may be left out.
 
@@ -9,7 +10,7 @@ tables, each a new Delta version when, and only when, its content has changed.
 import csv
 import re
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -25,14 +26,16 @@ from storage.lake import Lake
 from storage.landing import write_file
 from storage.ledger import FileEntry
 from storage.parquet import sha256
+from storage.references import Baseline, Benchmark, baseline_fault, benchmark_fault
 from storage.schema import DIMENSIONS
 from stream.fleet import STAGES, Route, Vehicle, Warehouse
 from stream.places import PLACE_KINDS, Place
 from stream.polygon import PolygonError, parse_wkt
 from stream.regions import Region
 
-T = TypeVar("T", Vehicle, Warehouse, Route, Place, Region)
+T = TypeVar("T", Vehicle, Warehouse, Route, Place, Region, Baseline, Benchmark)
 _DEVICE: Final = re.compile(r"[a-z0-9-]{3,40}")
+_KEY: Final = re.compile(r"[0-9a-f]{64}")
 _AT: Final = re.compile(r"`\$\[(\d+)\](?:\.(\w+))?`")
 _MISSING: Final = re.compile(r"required field `(\w+)`")
 
@@ -48,6 +51,8 @@ class Registry:
     vehicles: tuple[Vehicle, ...]
     warehouses: tuple[Warehouse, ...]
     routes: tuple[Route, ...]
+    baselines: tuple[Baseline, ...] = ()
+    benchmarks: tuple[Benchmark, ...] = ()
     places: tuple[Place, ...] = ()
     regions: tuple[Region, ...] = ()
 
@@ -160,6 +165,19 @@ def _check_devices(file: _File, items: Sequence[Any]) -> None:
             raise file.error(i, "device", f"{item.device!r} is no device name; use 3 to 40 of a-z, 0-9 and -")
 
 
+def _check_tenants(file: _File, items: Sequence[Any]) -> None:
+    for i, item in enumerate(items):
+        if item.tenant is not None and not _DEVICE.fullmatch(item.tenant):
+            raise file.error(i, "tenant", f"{item.tenant!r} is no tenant's name; use 3 to 40 of a-z, 0-9 and -")
+
+
+def _check_keys(file: _File, items: Sequence[Any]) -> None:
+    for i, item in enumerate(items):
+        if item.public_key is not None and not _KEY.fullmatch(item.public_key):
+            mend = f"{item.public_key!r} is no Ed25519 key; write the 64 hex digits of batch.pub"
+            raise file.error(i, "public_key", mend)
+
+
 def load_registry(folder: Path) -> Registry:
     """Read and check the registry in ``folder``. Raises RegistryError for the first thing that is wrong."""
     files = {
@@ -170,12 +188,15 @@ def load_registry(folder: Path) -> Registry:
     vehicles = _convert(files["vehicles"], Vehicle)
     warehouses = _convert(files["warehouses"], Warehouse)
     routes = _convert(files["routes"], Route)
+    for name, owned in (("vehicles", vehicles), ("warehouses", warehouses), ("routes", routes)):
+        _check_tenants(files[name], owned)
     known_routes: dict[str, str] = {}
     _unique(files["routes"], routes, "route", known_routes)
     assets: dict[str, str] = {}
     devices: dict[str, str] = {}
     for name, items, key in (("vehicles", vehicles, "vehicle"), ("warehouses", warehouses, "warehouse")):
         _check_devices(files[name], items)
+        _check_keys(files[name], items)
         _unique(files[name], items, key, assets)
         _unique(files[name], items, "device", devices)
     _check_numbers(files["vehicles"], vehicles, _VEHICLE_RANGES)
@@ -193,7 +214,29 @@ def load_registry(folder: Path) -> Registry:
             raise files["routes"].error(i, "stage", f"{r.stage!r} is not known; use one of {', '.join(STAGES)}")
     places = _places(files["places"], {w.warehouse for w in warehouses}) if "places" in files else []
     regions = _regions(files["regions"]) if "regions" in files else []
-    return Registry(tuple(vehicles), tuple(warehouses), tuple(routes), tuple(places), tuple(regions))
+    baselines = _references(folder, "baselines", Baseline, baseline_fault)
+    benchmarks = _references(folder, "benchmarks", Benchmark, benchmark_fault)
+    return Registry(
+        tuple(vehicles),
+        tuple(warehouses),
+        tuple(routes),
+        tuple(baselines),
+        tuple(benchmarks),
+        tuple(places),
+        tuple(regions),
+    )
+
+
+def _references(folder: Path, name: str, kind: type[T], fault: Callable[[T], tuple[str, str] | None]) -> list[T]:
+    """Rows of an optional file; none where it is absent."""
+    if not (folder / f"{name}.csv").exists():
+        return []
+    file = _read(folder / f"{name}.csv", kind)
+    items = _convert(file, kind)
+    for i, item in enumerate(items):
+        if (found := fault(item)) is not None:
+            raise file.error(i, *found)
+    return items
 
 
 def _places(file: _File, warehouses: set[str]) -> list[Place]:
@@ -246,6 +289,8 @@ def dimension_tables(registry: Registry) -> dict[str, pa.Table]:
         "routes": [asdict(r) for r in registry.routes],
         "places": [asdict(p) for p in registry.places],
         "regions": [asdict(r) for r in registry.regions],
+        "baselines": [asdict(b) for b in registry.baselines],
+        "benchmarks": [asdict(b) for b in registry.benchmarks],
         "factors": _factor_rows(),
     }
     return {name: pa.Table.from_pylist(rows[name], schema=schema) for name, schema in DIMENSIONS.items()}
@@ -266,13 +311,16 @@ def _write_dimension(lake: Lake, name: str, data: pa.Table) -> bool:
     digest = sha256(content)
     try:
         table.open()
-        if [Path(uri).name.partition("-")[0] for uri in table.handle.file_uris()] == [digest]:
+        here = [Path(uri).name for uri in table.handle.file_uris()]
+        if [name.partition("-")[0] for name in here] == [digest]:
+            lake.dimensions[name] = here[0]
             return False
         entry = FileEntry(name, f"{digest}-{uuid.uuid4().hex[:8]}.parquet", content.size, data.num_rows, digest, {}, {})
         write_file(lake.disk, lake.path / "tmp", path / entry.path, content)
         lake.disk.sync(path)
         table.replace([add_action(entry, lake.now_ms())], {"fleetco2.sha256": digest})
         table.sync()
+        lake.dimensions[name] = entry.path
     except DELTA_FAULTS as e:
         raise fault(path, e) from e
     return True

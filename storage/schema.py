@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from storage.references import Baseline, Benchmark
 from stream.columns import ROLLUP, TABLES, UNKNOWN, Column
 from stream.factors import Factor
 from stream.fleet import Route, Vehicle, Warehouse
@@ -29,6 +30,7 @@ DAY_OF: Final = {
     "trips": "trip_start_ns",
     "events": "time_ns",
     "quarantine": "received_ns",
+    "batches": "received_ns",
 }
 PARTITIONS: Final[dict[str, tuple[str, ...]]] = {
     "readings": ("day",),
@@ -37,10 +39,13 @@ PARTITIONS: Final[dict[str, tuple[str, ...]]] = {
     "trips": ("day", "factor_set"),
     "events": ("day", "factor_set"),
     "quarantine": ("day",),
+    "batches": ("day",),
+    "backhaul": ("day",),
 }
 ROLLUP_NEWEST: Final = tuple(c.name for c in ROLLUP if c.name.startswith("newest_"))  # take the maximum
-_TIME_KEYS: Final = ("minute_ns", "trip_start_ns")
-ROLLUP_SUMS: Final = tuple(c.name for c in ROLLUP if c.dtype == "int64" and c.name not in (*ROLLUP_NEWEST, *_TIME_KEYS))
+ROLLUP_SUMS: Final = tuple(
+    c.name for c in ROLLUP if c.dtype == "int64" and c.name not in (*ROLLUP_NEWEST, "minute_ns", "trip_start_ns")
+)
 ROLLUP_KEYS: Final = tuple(c.name for c in ROLLUP if c.name not in (*ROLLUP_NEWEST, *ROLLUP_SUMS))
 LANDED: Final = tuple(DAY_OF)  # the tables that a commit writes, raw first
 SMALL_DICTIONARY: Final = (
@@ -108,6 +113,29 @@ QUARANTINE: Final = pa.schema(
 )
 
 
+def _number(name: str, kind: pa.DataType, unit: str, doc: str) -> pa.Field:
+    return pa.field(name, kind, False, {"unit": unit, "doc": doc})
+
+
+BATCHES: Final = pa.schema(
+    [
+        _text("tenant", "Tenant in the topic; the gateway signs it too."),
+        _text("device", "Gateway that sent the batch."),
+        _number("boot_id", pa.int64(), "", "Boot of the gateway."),
+        _number("first_seq", pa.int64(), "", "Number of the batch's first reading."),
+        _number("n", pa.int32(), "1", "Readings in the batch."),
+        _number("time_ns", pa.int64(), "ns", "Device time of the first reading, UTC since 1970."),
+        _number("received_ns", pa.int64(), "ns", "When the server received it, UTC since 1970."),
+        _number("frame_sha256", pa.binary(32), "", "SHA-256 of the frame, its flag historical cleared."),
+        pa.field(
+            "previous_sha256", pa.binary(32), True, {"unit": "", "doc": "The same of the gateway's batch before it."}
+        ),
+        pa.field("signature", pa.binary(64), True, {"unit": "", "doc": "Ed25519 signature of the gateway."}),
+        _number("frame", pa.binary(), "", "The whole frame as it was received."),
+    ]
+)
+
+
 def _field(c: Column) -> pa.Field:
     return pa.field(c.name, _ARROW[c.dtype], c.nullable, {"unit": c.unit, "doc": c.doc})
 
@@ -115,6 +143,7 @@ def _field(c: Column) -> pa.Field:
 _FILE_SCHEMAS: Final = {
     **{name: pa.schema([_field(c) for c in columns]) for name, columns in TABLES.items()},
     "quarantine": QUARANTINE,
+    "batches": BATCHES,
 }
 
 
@@ -135,7 +164,67 @@ DIMENSIONS: Final = {
     "routes": _dimension(Route),
     "places": _dimension(Place),
     "regions": _dimension(Region),
+    "baselines": _dimension(Baseline),
+    "benchmarks": _dimension(Benchmark),
     "factors": pa.schema([pa.field("factor_set", pa.string()), *_dimension(Factor)]),
+}
+
+
+DERIVED: Final = {  # tables that no commit lands: made from others, and made again at will
+    "backhaul": pa.schema(
+        [
+            pa.field("asset", pa.string(), False, {"unit": "", "doc": "Vehicle that ran empty."}),
+            pa.field("trip_start_ns", pa.int64(), False, {"unit": "ns", "doc": "Its empty trip."}),
+            pa.field("load_asset", pa.string(), False, {"unit": "", "doc": "Vehicle that carried the load."}),
+            pa.field("load_trip_start_ns", pa.int64(), False, {"unit": "ns", "doc": "Trip that it was carried on."}),
+            pa.field(
+                "return_trip_start_ns",
+                pa.int64(),
+                True,
+                {"unit": "ns", "doc": "Empty return of that vehicle, which would not be driven either."},
+            ),
+            pa.field(
+                "pickup_ns",
+                pa.int64(),
+                False,
+                {"unit": "ns", "doc": "When the empty vehicle could leave with the load."},
+            ),
+            pa.field("pickup_lat_deg", pa.float64(), False, {"unit": "°", "doc": "Where the load began."}),
+            pa.field("pickup_lon_deg", pa.float64(), False, {"unit": "°", "doc": "Where the load began."}),
+            pa.field("drop_lat_deg", pa.float64(), False, {"unit": "°", "doc": "Where the load ended."}),
+            pa.field("drop_lon_deg", pa.float64(), False, {"unit": "°", "doc": "Where the load ended."}),
+            pa.field("wait_s", pa.float64(), False, {"unit": "s", "doc": "Wait for the load."}),
+            pa.field(
+                "detour_km", pa.float64(), False, {"unit": "km", "doc": "What the empty vehicle would drive more."}
+            ),
+            pa.field("load_kg", pa.float64(), False, {"unit": "kg", "doc": "Mass of the load."}),
+            pa.field(
+                "saved_km",
+                pa.float64(),
+                False,
+                {"unit": "km", "doc": "Kilometres not driven: load's trip and empty return, less the detour."},
+            ),
+            pa.field(
+                "saved_l",
+                pa.float64(),
+                True,
+                {
+                    "unit": "L",
+                    "doc": "Fuel not burnt: measured on those trips, less what payload and detour cost the carrier.",
+                },
+            ),
+            pa.field(
+                "saved_co2e_wtw_kg", pa.float64(), True, {"unit": "kg", "doc": "CO2e of that fuel, well-to-wheel."}
+            ),
+            pa.field(
+                "best",
+                pa.bool_(),
+                False,
+                {"unit": "", "doc": "Among the pairs of the day that can all be done together: only these add up."},
+            ),
+            _PARTITION_FIELDS["day"],
+        ]
+    ),
 }
 
 

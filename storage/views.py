@@ -7,11 +7,12 @@ the variable ``now_ns`` where a caller has set it (``SET VARIABLE now_ns = ...``
 # ruff: noqa: S608  the names are those of our own schema; nothing from outside gets in here
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import pyarrow as pa
 
-from storage.schema import DIMENSIONS, LANDED, PARTITIONS, ROLLUP_NEWEST, ROLLUP_SUMS, arrow_schema
+from storage.schema import DERIVED, DIMENSIONS, LANDED, PARTITIONS, ROLLUP_NEWEST, ROLLUP_SUMS, arrow_schema
 
 MINUTE_NS: Final = 60_000_000_000
 WINDOW_NS: Final = 2 * MINUTE_NS  # "now": the last full minute and the running one, so 60 to 120 s
@@ -26,6 +27,8 @@ _SQL_TYPES: Final = {
     pa.bool_(): "BOOLEAN",
     pa.string(): "VARCHAR",
     pa.binary(): "BLOB",
+    pa.binary(32): "BLOB",
+    pa.binary(64): "BLOB",
     pa.date32(): "DATE",
 }
 _TIMES: Final = {  # table -> columns added: name -> the nanoseconds it shows
@@ -35,8 +38,10 @@ _TIMES: Final = {  # table -> columns added: name -> the nanoseconds it shows
     "trips": {"time": "trip_start_ns", "end_time": "trip_end_ns"},
     "events": {"time": "time_ns", "end_time": "end_ns"},
     "quarantine": {"time": "received_ns"},
+    "batches": {"time": "time_ns", "received_time": "received_ns"},
+    "backhaul": {"time": "trip_start_ns", "load_time": "load_trip_start_ns", "pickup_time": "pickup_ns"},
 }
-STORED: Final = (*LANDED, *DIMENSIONS)
+STORED: Final = (*LANDED, *DERIVED, *DIMENSIONS)
 
 NOW: Final = "CREATE OR REPLACE MACRO now_ns() AS coalesce(getvariable('now_ns'), epoch_ns(now()))"
 
@@ -51,13 +56,42 @@ def _literal(path: str) -> str:
 
 def stored_schema(table: str) -> pa.Schema:
     """Columns of a stored table, those in the path included."""
-    return DIMENSIONS[table] if table in DIMENSIONS else arrow_schema(table, partitions=True)
+    made = {**DERIVED, **DIMENSIONS}
+    return made[table] if table in made else arrow_schema(table, partitions=True)
 
 
-def stored_view(table: str, files: Sequence[str], *, mixed: bool = False) -> str:
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """Whose rows a connection shows. ``owns_unnamed``: also those of things that the registry gives to nobody."""
+
+    name: str
+    owns_unnamed: bool = False
+
+
+OPEN_TO_ALL: Final = ("benchmarks", "factors")  # tables that belong to no tenant
+_ASSETS: Final = "SELECT vehicle FROM vehicles UNION ALL SELECT warehouse FROM warehouses"
+_DEVICES: Final = "SELECT device FROM vehicles UNION ALL SELECT device FROM warehouses"
+
+
+def rows_of(table: str, tenant: Tenant | None) -> str:
+    """The condition that leaves the rows of ``tenant``. None where all are shown. A table that nobody has placed shows none."""
+    names = stored_schema(table).names
+    if tenant is None or table in OPEN_TO_ALL:
+        return "true"
+    if "tenant" in names:
+        unnamed = " OR tenant IS NULL" if tenant.owns_unnamed and table != "quarantine" else ""
+        return f"(tenant = {_literal(tenant.name)}{unnamed})"
+    if "asset" in names:
+        return f"asset IN ({_ASSETS})"
+    if "device" in names:
+        return f"device IN ({_DEVICES})"
+    return "false"
+
+
+def stored_view(table: str, files: Sequence[str], *, mixed: bool = False, tenant: Tenant | None = None) -> str:
     """The statement that makes the view of a stored table over exactly ``files``; without files it has no rows, in the same types.
 
-    ``mixed`` says that some files may lack columns, which are null then.
+    ``mixed`` says that some files may lack columns, which are null then. ``tenant`` leaves only what is his.
     """
     schema = stored_schema(table)
     extra = [f"{_timestamp(ns)} AS {name}" for name, ns in _TIMES.get(table, {}).items()]
@@ -72,7 +106,8 @@ def stored_view(table: str, files: Sequence[str], *, mixed: bool = False) -> str
         options += ", union_by_name = true" if mixed else ""
         read = f"read_parquet([{', '.join(_literal(f) for f in files)}]{options})"
         source = f"({source[1:-1]} UNION ALL BY NAME SELECT * FROM {read})" if mixed else read
-    return f"CREATE OR REPLACE VIEW {table} AS SELECT {columns} FROM {source}"
+    where = "" if tenant is None else f" WHERE {rows_of(table, tenant)}"
+    return f"CREATE OR REPLACE VIEW {table} AS SELECT {columns} FROM {source}{where}"
 
 
 # Additive columns of a rollup -> the part of the observed time for which they are known. Always known where that is empty.
@@ -164,7 +199,7 @@ def _now(key: str, kind: str, dimension: str, column: str, counts: str) -> str:
     The rate is that of the time with a figure, asset by asset: a gap in the readings does not lower it, it lowers coverage.
     """
     return f"""
-WITH here AS (
+WITH here AS NOT MATERIALIZED (
   SELECT {column} AS {key}, * EXCLUDE (route) FROM rollups WHERE kind = '{kind}'
 ), seen AS (
   SELECT {key}, factor_set, {_NEWEST} FROM here WHERE minute_ns > now_ns() - {LOOKBACK_NS} GROUP BY ALL

@@ -89,8 +89,8 @@ def build_places(places: Sequence[Place]) -> Any:
             for column in columns:
                 cells.setdefault(row * _ROWS + column, []).append(i)
     size = 1 << max(4, (2 * len(cells)).bit_length())
-    slot = np.full((size, 3), -1, np.int64)
     entry: list[int] = []
+    slot = np.full((size, 3), -1, np.int64)
     for cell, members in cells.items():
         j = _slot(cell, size - 1)
         while slot[j, 0] >= 0:

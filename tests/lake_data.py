@@ -1,5 +1,6 @@
 """Made-up rows for tests of the lake: any number, from a seed, with gaps where columns may have them."""
 
+import hashlib
 from dataclasses import replace
 from typing import Any
 
@@ -8,7 +9,7 @@ import pyarrow as pa
 
 from storage.disk import Disk
 from storage.lake import Commit
-from storage.schema import Columns, Names, empty, to_arrow
+from storage.schema import BATCHES, Columns, Names, empty, to_arrow
 from stream.columns import TABLES, UNKNOWN
 
 DEVICES = tuple(f"gw-{i:03d}" for i in range(100))
@@ -64,10 +65,50 @@ def nothing(state: bytes = b"state") -> Commit:
     return replace(commit(0), state=state)
 
 
+def batches(n: int, *, seed: int = 1, start_ns: int = T0) -> pa.Table:
+    """``n`` signed frames of ten readings each, one device's after another; the signatures are made up."""
+    rng = np.random.default_rng(seed)
+    rows: list[dict[str, Any]] = []
+    for i in range(n):
+        signature = rng.bytes(64)
+        frame = b"FC\1\0" + rng.bytes(40) + signature + rng.bytes(int(rng.integers(100, 1_000)))
+        rows.append(
+            {
+                "tenant": "acme",
+                "device": DEVICES[i % 3],
+                "boot_id": 7,
+                "first_seq": i // 3 * 10,
+                "n": 10,
+                "time_ns": start_ns + i * SECOND,
+                "received_ns": start_ns + (i + 1) * SECOND,
+                "frame_sha256": hashlib.sha256(frame).digest(),
+                "previous_sha256": rows[i - 3]["frame_sha256"] if i >= 3 else None,
+                "signature": signature if i % 2 else None,
+                "frame": frame,
+            }
+        )
+    return pa.Table.from_pylist(rows, schema=BATCHES)
+
+
 def rows_of(table: pa.Table) -> list[dict[str, Any]]:
     """The rows, to compare."""
     rows: list[dict[str, Any]] = table.to_pylist()
     return rows
+
+
+class Clock:
+    """A clock that tests move: nanoseconds since 1970, a second later at each look."""
+
+    def __init__(self, now_ns: int = T0) -> None:
+        self.now_ns = now_ns
+
+    def __call__(self) -> int:
+        self.now_ns += SECOND
+        return self.now_ns
+
+    def move(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now_ns += int(seconds * SECOND)
 
 
 class Crash(BaseException):

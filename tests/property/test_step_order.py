@@ -1,6 +1,9 @@
 """Promise 2: results are a function of the readings, not of their journey."""
 
 import itertools
+import os
+import subprocess
+import sys
 from collections import Counter
 from random import Random
 
@@ -9,13 +12,13 @@ import numpy.typing as npt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.columns import UNKNOWN
+from stream.columns import ROLLUP, UNKNOWN
 from stream.fleet import Route, Vehicle, Warehouse
 from stream.pipeline import Columns, start, step
 from stream.places import Place
 from stream.regions import Region
 from stream.table import TRIP_SUMS
-from tests.support import fleet, join, readings, rows, sorted_bytes
+from tests.support import ROOT, fleet, join, readings, rows, sorted_bytes
 
 FLEET = fleet(
     Vehicle("a", "d-a", "artic_40t", "diesel_b7"),
@@ -32,18 +35,8 @@ FLEET = fleet(
 KEYS = ("device", "boot_id", "seq")
 ROLLUP_KEYS = ("asset", "minute_ns", "route", "region", "trip_start_ns", "load_state")
 TRIP_KEYS = ("device", "trip_start_ns", "version")
-SUMS = (
-    "readings",
-    "observed_us",
-    "moving_us",
-    "idle_us",
-    "distance_mm",
-    "fuel_nl",
-    "fuel_gas_ug",
-    "energy_uwh",
-    "co2e_ttw_ug",
-    "co2e_wtt_ug",
-    "co2e_u_ug",
+SUMS = tuple(
+    c.name for c in ROLLUP if c.dtype == "int64" and not c.name.startswith(("newest_", "minute_ns", "trip_start"))
 )
 
 
@@ -67,14 +60,27 @@ def _trip(seed: int, device: int, n: int) -> Columns:
         gas_total_kg=gaps(np.floor(used * 2) / 2),
         battery_energy_total_kwh=gaps(used),
         grid_import_kwh=gaps(used * 10),
+        engine_speed_rpm=gaps(rng.choice([0.0, 600.0, 1250.0, 1800.0], n)),
+        engine_torque_pct=gaps(rng.uniform(0, 100, n)),
+        alt_m=gaps(100 + np.cumsum(rng.normal(0, 1, n))),
+        hdop=gaps(rng.choice([0.8, 1.0, 5.0], n)),
+        baro_kpa=gaps(rng.choice([99.5, 99.51], n)),
+        ambient_temp_c=gaps(np.round(rng.normal(2, 2, n), 1)),
         gross_weight_kg=gaps(rng.choice([15_000.0, 31_000.0]) + rng.normal(0, 500, n)),
         cargo_kg=gaps(np.full(n, rng.choice([0.0, 9_000.0]))),
-        switches=gaps(rng.integers(0, 32, n).astype(float)),
-        engine_speed_rpm=gaps(rng.choice([0.0, 600.0, 1200.0], n)),
-        engine_torque_pct=gaps(rng.uniform(0, 100, n)),
         route_number=gaps(rng.integers(0, 4, n).astype(float)),
         lat_deg=gaps(50.0 + np.cumsum(v / 3.6) / 111_195),
         lon_deg=gaps(np.full(n, 8.0)),
+        wind_speed_ms=gaps(rng.uniform(0, 9, n)),
+        wind_from_deg=gaps(rng.uniform(0, 360, n)),
+        heading_deg=gaps(rng.uniform(0, 360, n)),
+        precipitation_mm_h=gaps(rng.choice([0.0, 0.4, 3.0], n)),
+        road_iri_m_per_km=gaps(rng.uniform(1, 6, n)),
+        grade_pct=np.where(rng.random(n) < 0.7, np.nan, rng.normal(0, 2, n)),
+        pto_power_kw=np.where(rng.random(n) < 0.8, np.nan, rng.uniform(0, 30, n)),
+        switches=gaps(rng.integers(0, 128, n)),
+        fuel_level_pct=gaps(60 - used),
+        battery_soc_pct=gaps(rng.uniform(50, 100, n)),
     )
 
 
@@ -154,3 +160,42 @@ def test_trips_hold_exactly_what_the_rollups_hold(batch: Columns, cut: int) -> N
         trip = (int(FLEET.params["asset"][d]), int(state.rows["trip_start_ns"][d]))
         told.update({(*trip, name): int(state.rows["trip_sums"][d][k]) for k, name in enumerate(TRIP_SUMS)})
     assert {k: 0 if v == UNKNOWN else v for k, v in told.items()} == dict(held)
+
+
+def test_parts_of_the_energy_add_up_to_the_total() -> None:
+    batch = join(*(_trip(90 + d, d, 400) for d in range(4)))
+    _, r = step(start(FLEET), batch)
+    vehicles = r.rollups["kind"] == 0
+    parts = [r.rollups[n][vehicles] for n in SUMS if n.startswith("by_")]
+    total = (r.rollups["co2e_ttw_ug"] + r.rollups["co2e_wtt_ug"])[vehicles]
+    assert len(parts) == 8
+    assert (np.sum(parts, axis=0) == total).all()
+    assert np.count_nonzero(total) > 10
+    assert all((r.rollups[n][~vehicles] == 0).all() for n in SUMS if n.startswith("by_"))
+
+
+_HASH = """
+import hashlib, numba
+from tests.property.test_step_order import FLEET, _trip
+from tests.support import join
+from stream.pipeline import start, step
+batch = join(*(_trip(7 + d, d, 150) for d in range(4)))
+state, r = step(start(FLEET), batch)
+digest = hashlib.sha256(state.to_bytes())
+for table in (r.emissions, r.rollups, r.trips, r.events):
+    for name in sorted(table):
+        digest.update(table[name].tobytes())
+print(numba.config.DISABLE_JIT, digest.hexdigest())
+"""
+
+
+def test_the_same_bytes_compiled_and_interpreted() -> None:
+    def run(off: str) -> list[str]:
+        env = {**os.environ, "NUMBA_DISABLE_JIT": off}
+        done = subprocess.run([sys.executable, "-c", _HASH], env=env, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.split()
+
+    compiled, interpreted = run("0"), run("1")
+    assert (compiled[0], interpreted[0]) == ("0", "1")
+    assert compiled[1] == interpreted[1]

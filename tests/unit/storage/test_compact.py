@@ -1,7 +1,8 @@
 """Compaction: the same sums in fewer files, beside a writer, and never twice."""
 
-import json
+import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -17,12 +18,16 @@ from deltalake import DeltaTable
 from storage import compact as compaction
 from storage.compact import Merged, compact, groups, sweep
 from storage.errors import LakeBusyError, LakeMissingError, StorageError
+from storage.file_names import commits_of
 from storage.lake import Lake
+from storage.ledger import Change, chain
 from storage.query import connect, refresh
-from tests.lake_data import SECOND, T0, Crash, FaultyDisk, commit, nothing, rollup_rows
+from tests.lake_data import SECOND, T0, Crash, FaultyDisk, batches, commit, nothing, rollup_rows
 
 KEY = "minute_ns, kind, asset, route, region, trip_start_ns, load_state, kernel_version, factor_set"
 SUMS = "sum(readings), sum(observed_us), sum(co2e_ttw_ug), sum(co2e_wtt_ug), sum(distance_mm), sum(co2e_u_ug)"
+COMMITTED = ("readings", "emissions", "rollups", "trips", "events")
+DIED = "merged-000000000001-000000000002-died.parquet"
 QUESTIONS = (
     "SELECT * FROM readings ORDER BY ALL",
     "SELECT * FROM emissions ORDER BY ALL",
@@ -54,8 +59,8 @@ def test_every_answer_is_the_same_from_fewer_files(tmp_path: Path) -> None:
     before = answers(lake)
     done = list(compact(lake))
     assert answers(lake) == before
-    assert {(m.table, m.files) for m in done} == {(t, n) for t in ("readings", "emissions", "rollups") for n in (4, 8)}
-    assert [n_files(lake, t) for t in ("readings", "emissions", "rollups")] == [2, 2, 2]
+    assert {(m.table, m.files) for m in done} == {(t, n) for t in COMMITTED for n in (4, 8)}
+    assert [n_files(lake, t) for t in COMMITTED] == [2] * len(COMMITTED)
     assert all(m.rows_after < m.rows_before for m in done if m.table == "rollups")
     assert list(compact(lake)) == []
 
@@ -84,11 +89,16 @@ def test_rows_of_a_device_lie_together(tmp_path: Path) -> None:
         assert key == sorted(key, key=lambda k: ([d for d, _, _ in key].index(k[0]), k[1], k[2]))
 
 
-def test_small_files_are_merged_with_their_like() -> None:
-    files = [compaction._File(str(i), rows, 1) for i, rows in enumerate([1000, 10, 400_000, 10, 10, 600_000, 300_000])]
-    assert [[f.rows for f in g] for g in groups(files, 500_000)] == [[10, 10, 10, 1000]]
-    files = [compaction._File(str(i), 100_000, 1) for i in range(11)]
-    assert [len(g) for g in groups(files, 500_000)] == [5, 5]
+def sizes(rows: list[int], *, last: bool = False) -> list[list[int]]:
+    files = [compaction._File(f"{i:05d}", n, 1) for i, n in enumerate(rows)]
+    return [[f.rows for f in g] for g in groups(files, 500_000, last=last)]
+
+
+def test_neighbours_of_like_size_are_merged() -> None:
+    assert sizes([1000, 10, 400_000, 10, 10, 600_000, 300_000]) == [[1000, 10], [10, 10]]
+    assert sizes([100_000] * 11) == [[100_000] * 4, [100_000] * 4, [100_000] * 2]
+    assert sizes([400_000, 10, 90_000, 600_000, 5], last=True) == [[400_000, 10, 90_000]]
+    assert sizes([100_000] * 11, last=True) == [[100_000] * 5, [100_000] * 5]
 
 
 def test_a_row_is_written_again_only_a_few_times() -> None:
@@ -100,9 +110,31 @@ def test_a_row_is_written_again_only_a_few_times() -> None:
             for g in groups(files, 500_000):
                 rows = sum(f.rows for f in g)
                 written += rows
-                files = [*(f for f in files if f not in g), compaction._File(f"m{i:05d}", rows, 1)]
+                at = files.index(g[0])
+                files[at : at + len(g)] = [compaction._File(f"m{i:05d}", rows, 1)]
     assert written / (3000 * 200) < 6
     assert len(files) < 20
+
+
+def test_signed_frames_stay_as_they_came(tmp_path: Path) -> None:
+    parts = [batches(9, seed=i, start_ns=T0 + i * 60 * SECOND) for i in range(3)]
+    with Lake.open(tmp_path, create=True) as lake:
+        for rows in parts:
+            lake.commit(replace(nothing(), batches=rows))
+    assert list(compact(tmp_path)) == [Merged("batches", "2026-11-22", 3, 27, 27)]
+    [uri] = DeltaTable(str(tmp_path / "batches")).file_uris()
+    by_hash = [("frame_sha256", "ascending")]
+    found = pq.read_table(uri, partitioning=None)
+    assert found.sort_by(by_hash).to_pylist() == pa.concat_tables(parts).sort_by(by_hash).to_pylist()
+
+
+def test_a_table_that_an_older_program_did_not_make_is_left_out(tmp_path: Path) -> None:
+    lake = filled(tmp_path)
+    shutil.rmtree(lake / "batches")
+    before = answers(lake)
+    assert len(list(compact(lake))) == 10
+    assert sweep(lake) == []
+    assert answers(lake) == before
 
 
 def test_a_writer_goes_on_beside_it(tmp_path: Path) -> None:
@@ -164,7 +196,7 @@ def test_files_replaced_by_somebody_else_stop_it_and_nothing_doubles(tmp_path: P
     assert answers(lake) == before
 
 
-@pytest.mark.parametrize("at", range(14))
+@pytest.mark.parametrize("at", range(18))
 def test_it_may_die_at_any_call(tmp_path: Path, at: int) -> None:
     lake = filled(tmp_path, 4)
     before = answers(lake)
@@ -176,7 +208,7 @@ def test_it_may_die_at_any_call(tmp_path: Path, at: int) -> None:
     list(compact(lake))
     assert not list((lake / "tmp-compact").iterdir())
     assert answers(lake) == before
-    assert [n_files(lake, t) for t in ("readings", "emissions", "rollups")] == [2, 2, 2]
+    assert [n_files(lake, t) for t in COMMITTED] == [2] * len(COMMITTED)
 
 
 def test_sums_that_differ_stop_it(tmp_path: Path) -> None:
@@ -204,11 +236,11 @@ def test_replaced_and_orphaned_files_go_after_their_time(tmp_path: Path) -> None
     assert con.execute("SELECT count(*) FROM readings").fetchall() == asked
     [day, *_] = (lake / "emissions").glob("day=*/factor_set=*")
     long_ago = time.time() - 5 * 3600
-    for name in ("000000000002-failed.parquet", "000000000005-under-way.parquet", "merged-died.parquet"):
+    for name in ("000000000002-failed.parquet", "000000000005-under-way.parquet", DIED):
         (day / name).write_bytes(b"orphan")
     for path in lake.rglob("*.parquet"):
         os.utime(path, (long_ago, long_ago))
-    assert sorted(p.name for p in sweep(lake)) == ["000000000002-failed.parquet", "merged-died.parquet"]
+    assert sorted(p.name for p in sweep(lake)) == ["000000000002-failed.parquet", DIED]
     refresh(con)
     assert con.execute("SELECT count(*) FROM readings").fetchall() == asked
     assert answers(lake)
@@ -219,10 +251,13 @@ def test_no_lake_is_said(tmp_path: Path) -> None:
         list(compact(tmp_path))
 
 
-def test_the_commit_says_what_it_replaced_by_what(tmp_path: Path) -> None:
+def test_the_chain_of_changes_says_what_replaced_what(tmp_path: Path) -> None:
     lake = filled(tmp_path, 3)
     list(compact(lake))
-    newest = DeltaTable(str(lake / "rollups")).history(1)[0]
-    made = json.loads(newest["fleetco2.compaction"])
-    assert (lake / "rollups" / made["path"]).exists()
-    assert len(made["removed"]) == 2
+    for change, _ in chain(lake / "ledger" / "changes", Change, "change"):
+        assert change.kind == "merge"
+        assert change.made is not None
+        content = (lake / change.table / change.made.path).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == change.made.sha256
+        assert [commits_of(p) for p in change.removed] == [(2, 2), (3, 3)]
+        assert commits_of(change.made.path) == (2, 3)

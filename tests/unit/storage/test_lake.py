@@ -14,10 +14,10 @@ from deltalake import DeltaTable
 
 from storage.errors import LakeBusyError, LakeMissingError, StorageError
 from storage.lake import Commit, Lake
-from storage.ledger import chain, digest, encode
+from storage.ledger import Record, chain, digest, encode
 from storage.quarantine import Refused, quarantine_table
 from storage.schema import DAY_NS, LANDED, to_arrow
-from tests.lake_data import FACTOR_SET, NAMES, SECOND, T0, columns, commit, nothing, rows_of
+from tests.lake_data import FACTOR_SET, NAMES, SECOND, T0, batches, columns, commit, nothing, rows_of
 
 
 def stored(lake: Path, table: str) -> pa.Table:
@@ -27,7 +27,7 @@ def stored(lake: Path, table: str) -> pa.Table:
 
 
 def test_what_is_committed_is_read_back(tmp_path: Path) -> None:
-    data = commit(500)
+    data = replace(commit(500), batches=batches(20))
     with Lake.open(tmp_path / "lake", create=True) as lake:
         assert lake.recover() == (0, None)
         assert lake.commit(data) == 1
@@ -86,11 +86,11 @@ def test_the_record_names_every_file_with_its_hash(tmp_path: Path) -> None:
     with Lake.open(tmp_path, create=True) as lake:
         for i in range(3):
             lake.commit(commit(20, seed=i))
-    records = list(chain(tmp_path / "ledger"))
+    records = [r for r, _ in chain(tmp_path / "ledger", Record, "commit")]
     assert [r.n for r in records] == [1, 2, 3]
     assert records[2].previous == digest(encode(records[1]))
     for record in records:
-        assert [f.table for f in record.files] == ["readings", "emissions", "rollups"]
+        assert [f.table for f in record.files] == ["readings", "emissions", "rollups", "trips", "events"]
         for f in record.files:
             content = (tmp_path / f.table / f.path).read_bytes()
             assert (hashlib.sha256(content).hexdigest(), len(content)) == (f.sha256, f.bytes)
@@ -106,7 +106,7 @@ def test_a_record_changed_by_hand_breaks_the_chain(tmp_path: Path) -> None:
     text = path.read_text()
     path.write_text(text.replace('"rows":20', '"rows":21', 1))
     with pytest.raises(StorageError, match="broken at commit 2"):
-        list(chain(tmp_path / "ledger"))
+        list(chain(tmp_path / "ledger", Record, "commit"))
 
 
 def test_no_table_is_behind_after_a_commit(tmp_path: Path) -> None:
@@ -115,7 +115,8 @@ def test_no_table_is_behind_after_a_commit(tmp_path: Path) -> None:
         lake.commit(nothing())
         lake.commit(commit(20))
     versions = {t: DeltaTable(str(tmp_path / t)).transaction_version("fleetco2") for t in LANDED}
-    assert versions == {"readings": 3, "emissions": 3, "rollups": 3, "quarantine": None}
+    full = {"readings": 3, "emissions": 3, "rollups": 3, "trips": 3, "events": 3}
+    assert versions == dict.fromkeys(LANDED) | full
 
 
 def test_a_second_writer_is_refused_by_name(tmp_path: Path) -> None:
@@ -156,7 +157,7 @@ def test_checkpoints_bound_the_log_and_the_chain_outlives_it(tmp_path: Path) -> 
         entry.unlink()  # as the log's retention does
     with Lake.open(tmp_path, create=False) as lake:
         assert lake.recover() == (120, b"119")
-    assert [r.n for r in chain(tmp_path / "ledger")] == list(range(1, 121))
+    assert [r.n for r, _ in chain(tmp_path / "ledger", Record, "commit")] == list(range(1, 121))
 
 
 def test_a_lost_ledger_tail_comes_back_from_the_log(tmp_path: Path) -> None:

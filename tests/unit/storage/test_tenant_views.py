@@ -1,0 +1,93 @@
+"""A connection for one tenant: every view shows what is his, and nothing else."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from storage.lake import Lake
+from storage.quarantine import Refused, quarantine_table
+from storage.query import connect
+from storage.references import Baseline, Benchmark
+from storage.registry import Registry, write_dimensions
+from storage.views import FIGURES, OPEN_TO_ALL, STORED, Tenant, stored_schema
+from stream.fleet import Route, Vehicle, Warehouse
+from tests.lake_data import commit
+
+SITE = ("uk", None, None)
+
+
+def registry() -> Registry:
+    owners = [None if i % 3 == 0 else ("acme", "other")[i % 2] for i in range(100)]
+    return Registry(
+        tuple(Vehicle(f"truck-{i:03d}", f"gw-{i:03d}", "c", "f", tenant=t) for i, t in enumerate(owners)),
+        (
+            Warehouse("w-acme", "gw-w1", "W", 1, 2, *SITE, tenant="acme"),
+            Warehouse("w-other", "gw-w2", "W", 1, 2, *SITE, tenant="other"),
+        ),
+        (Route("r-north", "N", tenant="acme"), Route("r-south", "S", tenant="other")),
+        (Baseline("operator", "acme", 2025, tenant="acme"), Baseline("operator", "other", 2025, tenant="other")),
+        (Benchmark("eu", 2024, 21.6, "eurostat", "road_go_ta"),),
+    )
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Path:
+    refused = quarantine_table(
+        [Refused(1, "t", "bad_magic", "d", b"x", tenant, "gw-001") for tenant in ("acme", "other", None)]
+    )
+    with Lake.open(tmp_path, create=True) as lake:
+        write_dimensions(lake, registry())
+        for i in range(2):
+            lake.commit(replace(commit(3_000, seed=i), quarantine=refused))
+    return tmp_path
+
+
+def values(con: duckdb.DuckDBPyConnection, sql: str) -> set[object]:
+    return {row[0] for row in con.execute(sql).fetchall()}
+
+
+def test_a_tenant_sees_his_rows_in_every_table(lake: Path) -> None:
+    everyone, acme = connect(lake), connect(lake, tenant=Tenant("acme"))
+    his = {v.vehicle for v in registry().vehicles if v.tenant == "acme"}
+    assert values(acme, "SELECT vehicle FROM vehicles") == his
+    assert values(acme, "SELECT asset FROM rollups") == his & values(everyone, "SELECT asset FROM rollups") != set()
+    assert values(acme, "SELECT asset FROM emissions") == his & values(everyone, "SELECT asset FROM emissions")
+    assert values(acme, "SELECT device FROM readings") <= {v.replace("truck", "gw") for v in his}
+    assert values(acme, "SELECT warehouse FROM warehouses") == {"w-acme"}
+    assert values(acme, "SELECT route FROM routes") == {"r-north"}
+    assert values(acme, "SELECT tenant FROM quarantine") == {"acme"}
+    assert values(acme, "SELECT count(*) FROM factors") == values(everyone, "SELECT count(*) FROM factors")
+
+
+def test_things_of_nobody_are_seen_by_the_one_tenant_that_owns_them(lake: Path) -> None:
+    his = {v.vehicle for v in registry().vehicles if v.tenant in (None, "acme")}
+    assert values(connect(lake, tenant=Tenant("acme", owns_unnamed=True)), "SELECT vehicle FROM vehicles") == his
+    assert values(connect(lake, tenant=Tenant("acme", owns_unnamed=True)), "SELECT tenant FROM quarantine") == {"acme"}
+
+
+@pytest.mark.parametrize("view", [*STORED, *FIGURES])
+def test_a_stranger_sees_nothing_and_the_tenants_together_no_more_than_there_is(lake: Path, view: str) -> None:
+    def count(tenant: Tenant | None) -> int:
+        return int(connect(lake, tenant=tenant).execute(f"SELECT count(*) FROM {view}").fetchall()[0][0])
+
+    if view in OPEN_TO_ALL:
+        assert count(Tenant("stranger")) == count(None)
+        return
+    assert count(Tenant("stranger")) == 0
+    if view in STORED:
+        assert count(Tenant("acme")) + count(Tenant("other")) <= count(None)
+        assert (count(Tenant("acme")) > 0) == (count(None) > 0)
+
+
+def test_every_table_is_placed() -> None:
+    """A new table has a tenant, an asset or a device, or is said to be open to all; else no tenant would see it."""
+    unplaced = [
+        t for t in STORED if t not in OPEN_TO_ALL and not {"tenant", "asset", "device"} & set(stored_schema(t).names)
+    ]
+    assert unplaced == []
+
+
+def test_a_tenants_name_is_a_literal(lake: Path) -> None:
+    assert values(connect(lake, tenant=Tenant("' OR true --")), "SELECT vehicle FROM vehicles") == set()
