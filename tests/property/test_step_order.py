@@ -25,7 +25,7 @@ FLEET = fleet(
     Vehicle("b", "d-b", "bev_van_3.5t", "electricity", grid_zone="uk"),
     Vehicle("c", "d-c", "artic_40t", "lng"),
     warehouses=(Warehouse("w", "d-w", "W", 50.0, 8.0, "uk"),),
-    routes=(Route("r", "R", "w", "shop", "trunk", 2),),
+    routes=(Route("r", "R", "w", "shop", "trunk", number=2),),
     places=(Place("shop", "Shop", "customer", 50.01, 8.0, 400.0),),
     regions=(
         Region("south", "S", "POLYGON ((7 49, 9 49, 9 50.005, 7 50.005, 7 49))"),

@@ -97,7 +97,7 @@ def test_text_that_is_no_polygon_says_why(text: str, message: str) -> None:
 def test_routes_by_ends_and_by_number() -> None:
     places = [Place(p, "", "warehouse", 50.0 + i, 8.0) for i, p in enumerate("abc")]
     routes = [
-        Route("ab", "", "a", "b", "trunk", 7),
+        Route("ab", "", "a", "b", "trunk", number=7),
         Route("ba", "", "b", "a", "return"),
         Route("ab2", "", "a", "b", number=3),
     ]

@@ -20,7 +20,7 @@ PLACES = (
     Place("town", "", "warehouse", *TOWN),
     Place("pump", "", "fuel", *PUMP),
 )
-ROUTES = (Route("out", "", "hub", "town", "trunk", 7), Route("tour", "", "hub", None, "last_mile", 8))
+ROUTES = (Route("out", "", "hub", "town", "trunk", number=7), Route("tour", "", "hub", None, "last_mile", number=8))
 REGIONS = (
     Region("south", "", "POLYGON ((7 49, 9 49, 9 50.25, 7 50.25, 7 49))"),
     Region("north", "", "POLYGON ((7 50.25, 9 50.25, 9 51, 7 51, 7 50.25))"),
