@@ -34,7 +34,7 @@ fleet.toml:
   tenants = ["acme"]
   registry = "registry"            # folder with vehicles.csv, warehouses.csv, routes.csv
   lake = "lake"                    # folder for the Parquet, made when absent
-  factor_set = "fleetco2-2025.1"
+  factor_set = "fleetco2-2025.2"
   earliest = 2024-01-01            # readings dated before are quarantined
   metrics_port = 9464              # http://127.0.0.1:9464/metrics, 0 = none
   require_signatures = false       # gateways with public_key in the registry must sign in any case
@@ -83,6 +83,7 @@ def _run(config: FleetConfig, secret: str | None) -> None:
         class_table(),
         registry.places,
         registry.regions,
+        market=registry.market,
     )
     counters = Counters()
     fitted: list[Vehicle | Warehouse] = [*registry.vehicles, *registry.warehouses]

@@ -1,7 +1,7 @@
 """The registry: a folder with ``vehicles.csv``, ``warehouses.csv`` and ``routes.csv``, checked when it is read.
-``baselines.csv`` and ``benchmarks.csv`` (``storage.references``) may be there too.
+``baselines.csv``, ``benchmarks.csv`` (``storage.references``) and ``market_factors.csv`` (``stream.market``) may be there too.
 
-``places.csv`` and ``regions.csv`` may be left out.
+``places.csv`` and ``regions.csv`` may be left out, too.
 
 Columns are the fields of ``stream.fleet``; a blank cell is a field left at its default. Written into the lake as dimension
 tables, each a new Delta version when, and only when, its content has changed.
@@ -29,11 +29,12 @@ from storage.parquet import sha256
 from storage.references import Baseline, Benchmark, baseline_fault, benchmark_fault
 from storage.schema import DIMENSIONS
 from stream.fleet import STAGES, Route, Vehicle, Warehouse
+from stream.market import MarketFactor, market_fault
 from stream.places import PLACE_KINDS, Place
 from stream.polygon import PolygonError, parse_wkt
 from stream.regions import Region
 
-T = TypeVar("T", Vehicle, Warehouse, Route, Place, Region, Baseline, Benchmark)
+T = TypeVar("T", Vehicle, Warehouse, Route, Place, Region, Baseline, Benchmark, MarketFactor)
 _DEVICE: Final = re.compile(r"[a-z0-9-]{3,40}")
 _KEY: Final = re.compile(r"[0-9a-f]{64}")
 _AT: Final = re.compile(r"`\$\[(\d+)\](?:\.(\w+))?`")
@@ -53,6 +54,7 @@ class Registry:
     routes: tuple[Route, ...]
     baselines: tuple[Baseline, ...] = ()
     benchmarks: tuple[Benchmark, ...] = ()
+    market: tuple[MarketFactor, ...] = ()
     places: tuple[Place, ...] = ()
     regions: tuple[Region, ...] = ()
 
@@ -145,9 +147,13 @@ _VEHICLE_RANGES: Final = {
     "crr": (0.001, 0.1),
     "p_rated_kw": (1.0, 2_000.0),
     "tank_l": (1.0, 10_000.0),
-    "capacity_kg": (1.0, 200_000.0),
     "pallet_positions": (1, 1_000),
     "ref_torque_nm": (50.0, 10_000.0),
+    "battery_kwh": (1.0, 5_000.0),
+    "speed_limit_kmh": (10.0, 200.0),
+    "harsh_acceleration_ms2": (0.1, 9.0),
+    "harsh_braking_ms2": (0.1, 9.0),
+    "capacity_kg": (10.0, 150_000.0),
 }
 _PLACE_RANGES: Final = {"lat_deg": (-90.0, 90.0), "lon_deg": (-180.0, 180.0), "radius_m": (5.0, 200_000.0)}
 _WAREHOUSE_RANGES: Final = {
@@ -156,6 +162,7 @@ _WAREHOUSE_RANGES: Final = {
     "area_m2": (1.0, 10_000_000.0),
     "pallet_positions": (0, 10_000_000),
     "radius_m": (5.0, 200_000.0),
+    "heat_factor_kg_per_kwh": (0.0, 1.0),
 }
 
 
@@ -216,12 +223,14 @@ def load_registry(folder: Path) -> Registry:
     regions = _regions(files["regions"]) if "regions" in files else []
     baselines = _references(folder, "baselines", Baseline, baseline_fault)
     benchmarks = _references(folder, "benchmarks", Benchmark, benchmark_fault)
+    market = _references(folder, "market_factors", MarketFactor, market_fault)
     return Registry(
         tuple(vehicles),
         tuple(warehouses),
         tuple(routes),
         tuple(baselines),
         tuple(benchmarks),
+        tuple(market),
         tuple(places),
         tuple(regions),
     )
@@ -291,6 +300,7 @@ def dimension_tables(registry: Registry) -> dict[str, pa.Table]:
         "regions": [asdict(r) for r in registry.regions],
         "baselines": [asdict(b) for b in registry.baselines],
         "benchmarks": [asdict(b) for b in registry.benchmarks],
+        "market_factors": [asdict(m) for m in registry.market],
         "factors": _factor_rows(),
     }
     return {name: pa.Table.from_pylist(rows[name], schema=schema) for name, schema in DIMENSIONS.items()}

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from random import Random
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,10 +22,12 @@ from stream.table import TRIP_SUMS
 from tests.support import ROOT, fleet, join, readings, rows, sorted_bytes
 
 FLEET = fleet(
-    Vehicle("a", "d-a", "artic_40t", "diesel_b7"),
+    Vehicle("a", "d-a", "artic_40t", "diesel_b7", tru_refrigerant="r452a"),
     Vehicle("b", "d-b", "bev_van_3.5t", "electricity", grid_zone="uk"),
     Vehicle("c", "d-c", "artic_40t", "lng"),
-    warehouses=(Warehouse("w", "d-w", "W", 50.0, 8.0, "uk"),),
+    warehouses=(
+        Warehouse("w", "d-w", "W", 50.0, 8.0, "uk", refrigerant="r404a", heat_factor_kg_per_kwh=0.17, heat_source="x"),
+    ),
     routes=(Route("r", "R", "w", "shop", "trunk", number=2),),
     places=(Place("shop", "Shop", "customer", 50.01, 8.0, 400.0),),
     regions=(
@@ -46,7 +49,7 @@ def _trip(seed: int, device: int, n: int) -> Columns:
     v = np.clip(50 + np.cumsum(rng.normal(0, 3, n)), 0, 90) * np.repeat(rng.random(n // 5 + 1) < 0.7, 5)[:n]
     used = np.cumsum(rng.uniform(0, 0.01, n))
 
-    def gaps(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def gaps(x: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         return np.where(rng.random(n) < 0.2, np.nan, x)
 
     return readings(
@@ -59,15 +62,29 @@ def _trip(seed: int, device: int, n: int) -> Columns:
         fuel_rate_lph=gaps(rng.uniform(0, 30, n)),
         gas_total_kg=gaps(np.floor(used * 2) / 2),
         battery_energy_total_kwh=gaps(used),
+        gross_weight_kg=gaps(rng.choice([15_000.0, 31_000.0]) + rng.normal(0, 500, n)),
+        cargo_kg=gaps(np.full(n, rng.choice([0.0, 9_000.0]))),
+        tru_fuel_total_l=gaps(np.floor(used * 10) / 10),
+        adblue_total_l=gaps(np.floor(used * 2) / 2),
+        refrigerant_topup_total_kg=gaps(np.cumsum(rng.random(n) < 0.05) * 1.5),
+        engine_speed_rpm=gaps(np.where(rng.random(n) < 0.8, 900.0, 0.0)),
+        switches=gaps(rng.integers(0, 128, n).astype(float)),
         grid_import_kwh=gaps(used * 10),
-        engine_speed_rpm=gaps(rng.choice([0.0, 600.0, 1250.0, 1800.0], n)),
+        grid_export_kwh=gaps(used * 3),
+        pv_kwh=gaps(used * 4),
+        gas_kwh_gross=gaps(used),
+        genset_fuel_total_l=gaps(used / 5),
+        heat_kwh=gaps(used),
+        forklift_kwh=gaps(used),
+        goods_out_total_kg=gaps(np.cumsum(rng.random(n) < 0.1) * 500.0),
+        pallets_in_total=gaps(np.cumsum(rng.random(n) < 0.1)),
+        pallets_out_total=gaps(np.cumsum(rng.random(n) < 0.1)),
+        pallets_stored=gaps(rng.integers(0, 5000, n).astype(float)),
         engine_torque_pct=gaps(rng.uniform(0, 100, n)),
         alt_m=gaps(100 + np.cumsum(rng.normal(0, 1, n))),
         hdop=gaps(rng.choice([0.8, 1.0, 5.0], n)),
         baro_kpa=gaps(rng.choice([99.5, 99.51], n)),
         ambient_temp_c=gaps(np.round(rng.normal(2, 2, n), 1)),
-        gross_weight_kg=gaps(rng.choice([15_000.0, 31_000.0]) + rng.normal(0, 500, n)),
-        cargo_kg=gaps(np.full(n, rng.choice([0.0, 9_000.0]))),
         route_number=gaps(rng.integers(0, 4, n).astype(float)),
         lat_deg=gaps(50.0 + np.cumsum(v / 3.6) / 111_195),
         lon_deg=gaps(np.full(n, 8.0)),
@@ -78,7 +95,6 @@ def _trip(seed: int, device: int, n: int) -> Columns:
         road_iri_m_per_km=gaps(rng.uniform(1, 6, n)),
         grade_pct=np.where(rng.random(n) < 0.7, np.nan, rng.normal(0, 2, n)),
         pto_power_kw=np.where(rng.random(n) < 0.8, np.nan, rng.uniform(0, 30, n)),
-        switches=gaps(rng.integers(0, 128, n)),
         fuel_level_pct=gaps(60 - used),
         battery_soc_pct=gaps(rng.uniform(50, 100, n)),
     )
