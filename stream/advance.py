@@ -7,7 +7,7 @@ from stream.attribution import N_PARTS, battery_parts, engine_parts, part_of, sc
 from stream.columns import ASSET_KINDS, UNKNOWN
 from stream.conditions import mass_of, observe, widened
 from stream.counters import GAP_S, HOLD_S
-from stream.distance import distance, integrate
+from stream.distance import MS_PER_KMH, PER_HOUR, distance, integrate
 from stream.emissions import battery_co2e, fuel_co2e, product_u, tru_co2e
 from stream.events import act, notice, refrigerant
 from stream.fixed import PER_UNIT, plus, times
@@ -163,7 +163,7 @@ def _speeds(state: Any, speed_kmh: float, gps_speed_kmh: float) -> tuple[float, 
     v0, v1 = state["speed_kmh"], speed_kmh
     if math.isnan(v0) or math.isnan(v1):
         v0, v1 = state["gps_speed_kmh"], gps_speed_kmh
-    return v0 / 3.6, v1 / 3.6
+    return v0 * MS_PER_KMH, v1 * MS_PER_KMH
 
 
 @kernel
@@ -289,7 +289,7 @@ def advance_rows(
                 if not math.isnan(grade[i]):
                     slope, grade_source = grade[i] * 0.01, BY_MAP
                 moved = 0.0 < dt_s <= HOLD_S and not math.isnan(v)
-                hours = dt_s * (1.0 / 3600.0) if moved else math.nan
+                hours = dt_s * PER_HOUR if moved else math.nan
                 pto = 0.0
                 if not math.isnan(pto_kw[i]):
                     pto = max(pto_kw[i], 0.0)
@@ -336,7 +336,7 @@ def advance_rows(
                     per_h = hours * p["fuel_per_g"]
                     by_road = rate * per_h
                     torque_use = math.nan
-                    indicated_kwh = integrate(state["engine_kw"], indicated_kw, dt_s, 3600.0)
+                    indicated_kwh = integrate(state["engine_kw"], indicated_kw, dt_s, PER_HOUR)
                     if not math.isnan(indicated_kwh):
                         torque_use = torque_fuel_g_per_h(indicated_kwh, p["willans_b"]) * p["fuel_per_g"]
                     if p["fuel_is_gas"]:
