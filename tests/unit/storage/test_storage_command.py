@@ -77,6 +77,7 @@ def test_stats(lake: str, capsys: pytest.CaptureFixture[str]) -> None:
         "events",
         "quarantine",
         "batches",
+        "backhaul",
         "vehicles",
         "warehouses",
         "routes",
