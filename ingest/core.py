@@ -68,6 +68,8 @@ class ConsumerCore:
             device=fleet.devices,
             asset=fleet.assets,
             route=fleet.route_names,
+            place=fleet.place_names,
+            region=fleet.region_names,
         )
         fitted: list[Vehicle | Warehouse] = [*fleet.vehicles, *fleet.warehouses]
         self._owners = {t.device: t.tenant for t in fitted if t.tenant}
