@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Final
@@ -33,7 +34,7 @@ from simulators.registry_files import write_registry
 from simulators.server_process import TENANT, consumer
 from tests.bench.bench_wire import stop_go_trip
 from tests.bench.result import Result
-from tests.disk_world import Bench, Server
+from tests.disk_world import Bench, FaultDisk, Server
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 HOURS: Final = 72
@@ -77,7 +78,7 @@ def fill(folder: Path, batches: int, *, mib: int = 64, sign: Sign | None = None)
 
 def run() -> list[Result]:
     """Needs mosquitto for the last one, which takes two minutes."""
-    results = [_virtual_time(), *_provable()]
+    results = [_virtual_time(), _wear(online=True), _wear(online=False), *_provable()]
     with tempfile.TemporaryDirectory() as folder:
         per_reading = fill(Path(folder) / "outbox", HOURS * 6, sign=KEY.sign)
         results.append(
@@ -114,6 +115,37 @@ class _Counting(Server):
         return self.ack()
 
 
+class _Pages(FaultDisk):
+    """Counts the pages of 4 KiB that each sync brings to the disk, as a file system does."""
+
+    pages = 0
+
+    def sync(self, files: Iterable[int]) -> None:
+        chosen = set(files)
+        self.pages += len(
+            {
+                (f, page)
+                for f, at, data in self.cache
+                if f in chosen
+                for page in range(at // 4096, (at + len(data) - 1) // 4096 + 1)
+            }
+        )
+        super().sync(chosen)
+
+
+def _wear(*, online: bool) -> Result:
+    """Two hours at 1 Hz in batches of 10 s, or of 600 readings with a journal."""
+    disk = _Pages(8, 1 << 20)
+    bench = Bench(disk, 1, batch_max=600)
+    if online:
+        bench.connect(Server())
+    bench.give(600)
+    before = disk.pages
+    bench.give(7200)
+    day = (disk.pages - before) * 4096 * 12
+    return Result(f"written to disk at 1 Hz, {'online' if online else 'offline'}", day / 1e6, "MB/day", "target 35")
+
+
 def _provable() -> list[Result]:
     """What signature, hash and the stored frame cost, at 60 readings a batch."""
     rows = trip(60 * CHECKED)
@@ -125,6 +157,7 @@ def _provable() -> list[Result]:
     frames = [seal(p, TENANT, previous=bytes(32), replaces=None, sign=KEY.sign) for p in plain]
     signing = (time.process_time() - begun) / CHECKED
     messages = [Message(topic(TENANT, DEVICE, "up/readings"), f, 0) for f in frames]
+    batches_table([f for m in messages[:9] if (f := framed(m, TENANT, DEVICE, 0)) is not None])  # loads Arrow
     begun = time.process_time()
     sealed = [f for m in messages if (f := framed(m, TENANT, DEVICE, 0)) is not None]
     table = batches_table(sealed)
