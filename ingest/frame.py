@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from devices.signals import SIGNALS
 from devices.wire import MERGED, SCALE, TIME
-from stream.kernel import kernel
+from stream.kernel import allocating_kernel, kernel
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
@@ -208,7 +208,7 @@ class Filled(NamedTuple):
     bad_raw: Ints
 
 
-@kernel
+@allocating_kernel
 def _fill1(
     body: Bytes, at: int, n: int, columns: int, t0_ms: int, row0: int, where: Ints, noted: int, most: int, to: Filled
 ) -> int:
@@ -256,7 +256,7 @@ def _fill1(
     return bad
 
 
-@kernel
+@allocating_kernel
 def _fill(bodies: Bodies, row0: Ints, where: Ints, most: int, faults: Ints, bad: Ints, to: Filled) -> int:
     start = 0
     noted = 0

@@ -71,6 +71,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     accuracy.add_argument("--factors", default="fleetco2-2025.1", help="factor set (default fleetco2-2025.1)")
     accuracy.add_argument("--json", type=Path, help="write the figures to this file too")
+    events = commands.add_parser("events", help="events against the simulated truth and planted faults, as a table")
+    events.add_argument("--seed", type=int, default=7, help="of the world (default 7)")
+    events.add_argument(
+        "--scenario", default="cold-trunk", help="a shipped scenario or a TOML file (default cold-trunk)"
+    )
+    events.add_argument("--hours", type=_positive, default=24.0, help="virtual hours (default 24)")
+    events.add_argument("--factors", default="fleetco2-2025.1", help="factor set (default fleetco2-2025.1)")
     commands.add_parser("warm", help="compile all kernels into numba's cache on disk")
     return parser
 
@@ -175,6 +182,25 @@ def _accuracy(arguments: argparse.Namespace) -> int:
     return 0 if report.delivery.lost == report.delivery.duplicated == 0 else 1
 
 
+def _events(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from simulators.event_accuracy import markdown, measure_events
+
+    with Progress(transient=True, console=Console(stderr=True)) as progress:
+        task = progress.add_task("simulated time", total=1.0)
+        report = measure_events(
+            arguments.scenario,
+            arguments.seed,
+            hours=arguments.hours,
+            factors=arguments.factors,
+            progress=lambda done: progress.update(task, completed=done),
+        )
+    print(markdown(report))
+    return 0
+
+
 def _warm() -> int:
     from simulators.warm import warm
 
@@ -195,6 +221,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _replay(arguments)
         if arguments.command == "accuracy":
             return _accuracy(arguments)
+        if arguments.command == "events":
+            return _events(arguments)
         return _warm()
     except (ScenarioError, DemoError, BrokerError, ConfigError, StorageError, ValueError, OSError) as error:
         print(f"{arguments.command}: {error}", file=sys.stderr)

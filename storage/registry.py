@@ -138,6 +138,10 @@ _VEHICLE_RANGES: Final = {
     "crr": (0.001, 0.1),
     "p_rated_kw": (1.0, 2_000.0),
     "tank_l": (1.0, 10_000.0),
+    "battery_kwh": (1.0, 5_000.0),
+    "speed_limit_kmh": (10.0, 200.0),
+    "harsh_acceleration_ms2": (0.1, 9.0),
+    "harsh_braking_ms2": (0.1, 9.0),
 }
 _WAREHOUSE_RANGES: Final = {
     "lat_deg": (-90.0, 90.0),

@@ -2,8 +2,13 @@
 
 ``time`` is a view's ``make_timestamp(ns // 1000)``, and no statistics exist for that. The added condition holds for exactly the same
 rows: for a moment t in whole µs, time >= t is ns >= t, and time <= t is ns < t + 1000 ns.
+
+Where ``time`` is the start of a minute or an hour, a literal between two of them means the one beside it: it is moved there. The same
+rows are left, and viewers whose clocks differ by seconds ask the same question, which is answered once.
 """
 
+import datetime
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -15,6 +20,8 @@ _MIRRORED: Final = {
     "COMPARE_LESSTHANOREQUALTO": "COMPARE_GREATERTHANOREQUALTO",
     "COMPARE_EQUAL": "COMPARE_EQUAL",
 }
+GRAINS_S: Final = {"minute_ns": 60, "hour_ns": 3_600}
+_UTC: Final = re.compile(r"((?:19|20)\d\d-\d\d-\d\dT\d\d:\d\d:\d\d)((?:\.\d{1,6})?)Z")  # as Grafana writes it
 _STILL: Final = frozenset(
     ("now", "to_timestamp", "+", "-", "to_seconds", "to_minutes", "to_hours", "to_days", "date_trunc", "trunc")
 )
@@ -32,6 +39,7 @@ def with_nanoseconds(select: Node, tables: Sequence[tuple[str, Any]]) -> None:
         for column, kind, moment in _bounds(condition):
             alias = column[0].lower() if len(column) == 2 else only
             if alias in by_alias and column[-1].lower() == "time" and _still(moment):
+                _snap(moment, kind, GRAINS_S.get(by_alias[alias].nanoseconds, 0))
                 added += _same_in_ns([*column[:-1], by_alias[alias].nanoseconds], kind, moment)
     if added:
         select["where_clause"] = {
@@ -76,6 +84,23 @@ def _still(node: Node) -> bool:
         case "FUNCTION":
             return node["function_name"] in _STILL and all(_still(a["expression"]) for a in node["arguments"])
     return False
+
+
+def _snap(moment: Node, kind: str, grain_s: int) -> None:
+    """Move a literal to the start of a minute or hour that leaves the same rows. Equality is left alone."""
+    literal = moment.get("literal", {})
+    found = _UTC.fullmatch(str(literal.get("text", ""))) if literal.get("kind") == "STRING" else None
+    if not grain_s or found is None or kind == "COMPARE_EQUAL":
+        return
+    try:
+        seconds = int(datetime.datetime.fromisoformat(f"{found[1]}+00:00").timestamp())
+        start = seconds // grain_s * grain_s
+        exact = start == seconds and not found[2].strip(".0")
+        up = kind in ("COMPARE_GREATERTHANOREQUALTO", "COMPARE_LESSTHAN") and not exact
+        there = datetime.datetime.fromtimestamp(start + grain_s * up, datetime.UTC)
+    except (ValueError, OverflowError):
+        return  # no such moment: DuckDB says so
+    moment["literal"] = {"kind": "STRING", "text": there.strftime("%Y-%m-%dT%H:%M:%SZ")}
 
 
 def _same_in_ns(column: list[str], kind: str, moment: Node) -> list[Node]:
