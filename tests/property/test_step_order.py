@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from random import Random
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +18,12 @@ from stream.pipeline import Columns, start, step
 from tests.support import ROOT, fleet, join, readings, rows, sorted_bytes
 
 FLEET = fleet(
-    Vehicle("a", "d-a", "artic_40t", "diesel_b7"),
+    Vehicle("a", "d-a", "artic_40t", "diesel_b7", tru_refrigerant="r452a"),
     Vehicle("b", "d-b", "bev_van_3.5t", "electricity", grid_zone="uk"),
     Vehicle("c", "d-c", "artic_40t", "lng"),
-    warehouses=(Warehouse("w", "d-w", "W", 50.0, 8.0, "uk"),),
+    warehouses=(
+        Warehouse("w", "d-w", "W", 50.0, 8.0, "uk", refrigerant="r404a", heat_factor_kg_per_kwh=0.17, heat_source="x"),
+    ),
 )
 KEYS = ("device", "boot_id", "seq")
 SUMS = tuple(
@@ -34,7 +37,7 @@ def _trip(seed: int, device: int, n: int) -> Columns:
     v = np.clip(50 + np.cumsum(rng.normal(0, 3, n)), 0, 90)
     used = np.cumsum(rng.uniform(0, 0.01, n))
 
-    def gaps(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def gaps(x: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         return np.where(rng.random(n) < 0.2, np.nan, x)
 
     return readings(
@@ -47,14 +50,29 @@ def _trip(seed: int, device: int, n: int) -> Columns:
         fuel_rate_lph=gaps(rng.uniform(0, 30, n)),
         gas_total_kg=gaps(np.floor(used * 2) / 2),
         battery_energy_total_kwh=gaps(used),
+        gross_weight_kg=gaps(rng.uniform(10_000, 40_000, n)),
+        cargo_kg=gaps(rng.uniform(0, 25_000, n)),
+        tru_fuel_total_l=gaps(np.floor(used * 10) / 10),
+        adblue_total_l=gaps(np.floor(used * 2) / 2),
+        refrigerant_topup_total_kg=gaps(np.cumsum(rng.random(n) < 0.05) * 1.5),
+        engine_speed_rpm=gaps(np.where(rng.random(n) < 0.8, 900.0, 0.0)),
+        switches=gaps(rng.integers(0, 128, n).astype(float)),
         grid_import_kwh=gaps(used * 10),
-        engine_speed_rpm=gaps(rng.uniform(550, 1900, n)),
+        grid_export_kwh=gaps(used * 3),
+        pv_kwh=gaps(used * 4),
+        gas_kwh_gross=gaps(used),
+        genset_fuel_total_l=gaps(used / 5),
+        heat_kwh=gaps(used),
+        forklift_kwh=gaps(used),
+        goods_out_total_kg=gaps(np.cumsum(rng.random(n) < 0.1) * 500.0),
+        pallets_in_total=gaps(np.cumsum(rng.random(n) < 0.1)),
+        pallets_out_total=gaps(np.cumsum(rng.random(n) < 0.1)),
+        pallets_stored=gaps(rng.integers(0, 5000, n).astype(float)),
         engine_torque_pct=gaps(rng.uniform(0, 100, n)),
         alt_m=gaps(100 + np.cumsum(rng.normal(0, 1, n))),
         hdop=gaps(rng.choice([0.8, 1.0, 5.0], n)),
         baro_kpa=gaps(rng.choice([99.5, 99.51], n)),
         ambient_temp_c=gaps(np.round(rng.normal(2, 2, n), 1)),
-        gross_weight_kg=gaps(rng.normal(25_000, 500, n)),
         wind_speed_ms=gaps(rng.uniform(0, 9, n)),
         wind_from_deg=gaps(rng.uniform(0, 360, n)),
         heading_deg=gaps(rng.uniform(0, 360, n)),
@@ -62,7 +80,6 @@ def _trip(seed: int, device: int, n: int) -> Columns:
         road_iri_m_per_km=gaps(rng.uniform(1, 6, n)),
         grade_pct=np.where(rng.random(n) < 0.7, np.nan, rng.normal(0, 2, n)),
         pto_power_kw=np.where(rng.random(n) < 0.8, np.nan, rng.uniform(0, 30, n)),
-        switches=gaps(rng.integers(0, 128, n)),
         fuel_level_pct=gaps(60 - used),
         battery_soc_pct=gaps(rng.uniform(50, 100, n)),
     )
