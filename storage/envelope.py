@@ -3,6 +3,8 @@
 import hashlib
 from typing import Final
 
+from devices.envelope import envelope
+
 CONTEXT: Final = b"fleetco2 batch 1\n"
 _FLAGS_AT: Final = 3
 _HISTORICAL: Final = 1  # says how a frame travels, so neither hash nor signature covers it
@@ -23,3 +25,12 @@ def signed_message(frame: bytes, tenant: str, signature: bytes) -> bytes:
     """What ``signature``, which stands in the frame's header, is over."""
     before, _, after = _plain(frame).partition(signature)
     return CONTEXT + tenant.encode() + b"\n" + before + after
+
+
+def replaced(frame: bytes) -> tuple[bytes, ...]:
+    """Hash of the last batch that a thinned one stands for: its successor names that one as its previous."""
+    try:
+        last = envelope(frame).replaces
+    except (ValueError, IndexError):
+        return ()
+    return () if last is None else (last,)

@@ -17,7 +17,7 @@ from cryptography.exceptions import InvalidSignature
 
 from storage import merkle, snapshot
 from storage.disk import Disk
-from storage.envelope import batch_hash, signed_message
+from storage.envelope import batch_hash, replaced, signed_message
 from storage.errors import StorageError
 from storage.file_names import commits_of
 from storage.inventory import KEPT, Active, Expected, active, expected
@@ -272,7 +272,7 @@ def _batches(report: Report, lake: Path, now: dict[str, Active], hours: dict[str
         for row in _rows(lake / "batches" / path):
             report.batches += 1
             device, frame = row["device"], row["frame"]
-            hashes.setdefault(device, set()).add(row["frame_sha256"])
+            hashes.setdefault(device, set()).update((row["frame_sha256"], *replaced(frame)))
             if row["previous_sha256"] is not None:
                 wanted.append((device, row["previous_sha256"]))
             what = _does_not_fit(row, frame, keys.get(device))

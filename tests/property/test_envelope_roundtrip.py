@@ -13,6 +13,7 @@ from devices.signals import SIGNALS
 from devices.unbatch import head, samples
 from devices.wire import SCALE, Sample, encode_batch
 from ingest.decode import Message, decode
+from storage.envelope import replaced
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
 T0_MS = 1_700_000_000_000
@@ -73,6 +74,7 @@ def test_what_was_sealed_is_found_and_the_server_reads_the_batch(
     found = envelope(sealed)
     assert (found.previous, found.replaces) == (previous, replaces)
     assert (found.signature is not None) == signs
+    assert replaced(sealed) == ((replaces,) if replaces else ())
     if signs:
         assert found.signature is not None
         KEY.public_key().verify(found.signature, signed_message(sealed, "acme", found.signature_at))
