@@ -16,7 +16,9 @@ from deltalake import DeltaTable
 from rich.console import Console
 from rich.table import Table
 
+from storage.as_of import commit_of
 from storage.compact import KEEP_HOURS, compact, sweep
+from storage.difference import BY, Known, difference
 from storage.disk import Disk
 from storage.errors import LakeMissingError, StorageError
 from storage.export import export
@@ -27,7 +29,6 @@ from storage.rebuild import rebuild
 from storage.roots import KEY_VARIABLE, load_key, make_key
 from storage.verify import verify
 from storage.views import STORED
-from stream.factors import FactorError
 
 _EPILOG: Final = """\
 examples:
@@ -35,7 +36,12 @@ examples:
   python -m storage --lake lake sql --format csv "SELECT time, route, co2e_wtw_kg FROM route_minutes ORDER BY time"
   python -m storage --lake lake sql "SHOW TABLES"
   python -m storage --lake lake stats
-  python -m storage --lake lake compact --every 60
+  python -m storage --lake lake compact --every 60 --key server.key
+  python -m storage --lake lake sql --as-of 2026-11-22T10:00 "SELECT route, sum(co2e_ttw_ug) FROM rollups GROUP BY 1"
+  python -m storage --lake lake rebuild --factors fleetco2-2026.1
+  python -m storage --lake lake diff --before 2026-11-01 fleetco2-2025.1 --after 2026-11-22 fleetco2-2026.1 --by route
+  python -m storage --lake lake verify --key PUBLIC_KEY
+  python -m storage --lake lake export --from 2026-11-01 --to 2026-12-01 --out november
 
 Tables: readings, emissions, rollups, quarantine; vehicles, warehouses, routes, factors.
 Figures: route_now, warehouse_now, route_minutes, warehouse_minutes, asset_minutes.
@@ -61,6 +67,18 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     sql = commands.add_parser("sql", help="answer one SELECT")
     sql.add_argument("query", help="one SELECT; - reads it from standard input")
     sql.add_argument("--format", choices=("table", "csv", "json"), default="table", help="default: table")
+    sql.add_argument(
+        "--as-of", metavar="WHEN", help="what was known then: a UTC time such as 2026-11-22T10:00, or a commit's number"
+    )
+    differing = commands.add_parser(
+        "diff", help="why sums changed between two (WHEN, factor set) pairs: late data or other factors"
+    )
+    for name, what in (("--before", "from"), ("--after", "to")):
+        differing.add_argument(
+            name, nargs=2, required=True, metavar=("WHEN", "SET"), help=f"{what} this state, as sql --as-of"
+        )
+    differing.add_argument("--by", choices=tuple(BY), default="total", help="one line each; default: total")
+    differing.add_argument("--format", choices=("table", "csv", "json"), default="table", help="default: table")
     commands.add_parser("stats", help="tables, files, rows, bytes, versions, newest commit and its age")
     compacting = commands.add_parser("compact", help="merge small files, then remove what was replaced an hour ago")
     compacting.add_argument("--every", type=float, metavar="SECONDS", help="go on for ever, with this pause in between")
@@ -128,8 +146,9 @@ def _show(names: list[str], rows: list[list[Any]], form: str) -> None:
         wide.print(table, soft_wrap=not sys.stdout.isatty())
 
 
-def _sql(lake: Path, query: str, form: str) -> None:
-    found = select(connect(lake), sys.stdin.read() if query == "-" else query)
+def _sql(lake: Path, query: str, form: str, moment: str | None) -> None:
+    n = commit_of(lake, moment) if moment is not None else None
+    found = select(connect(lake, as_of=n), sys.stdin.read() if query == "-" else query)
     names = [str(d[0]) for d in found.description or []]
     _show(names, [[_plain(v) for v in row] for row in found.fetchall()], form)
 
@@ -183,6 +202,15 @@ def _export(lake: Path, arguments: argparse.Namespace) -> None:
     if done.open_lines:
         print(f"{done.open_lines} ledger lines lie under no hourly root yet; compact makes them when an hour is over")
     print(f"check it anywhere: python -I {arguments.out}/verify_export.py {arguments.out} --key PUBLIC_KEY")
+
+
+def _diff(lake: Path, arguments: argparse.Namespace) -> None:
+    before, after = (Known(commit_of(lake, when), name) for when, name in (arguments.before, arguments.after))
+    rows = [
+        [d.group, d.column, d.before, d.late_data, d.factors, d.after]
+        for d in difference(lake, before, after, by=arguments.by)
+    ]
+    _show([arguments.by, "sum", "before", "late_data", "factors", "after"], rows, arguments.format)
 
 
 def _rebuild(lake: Path, name: str, compare: bool) -> int:
@@ -240,11 +268,13 @@ def main(words: Sequence[str] | None = None) -> int:
         _check_lake(arguments.lake)
         match arguments.command:
             case "sql":
-                _sql(arguments.lake, arguments.query, arguments.format)
+                _sql(arguments.lake, arguments.query, arguments.format, arguments.as_of)
             case "stats":
                 _stats(arguments.lake)
             case "compact":
                 _compact(arguments.lake, arguments.every, arguments.key)
+            case "diff":
+                _diff(arguments.lake, arguments)
             case "export":
                 _export(arguments.lake, arguments)
             case "rebuild":
@@ -256,7 +286,7 @@ def main(words: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         pass
-    except (StorageError, QueryError, FactorError, OSError) as error:
+    except (StorageError, QueryError, ValueError, OSError) as error:
         print(f"storage: {error}", file=sys.stderr)
         return 2
     return 0
