@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from storage.as_of import commit_of
+from storage.backhaul import find_day
 from storage.compact import KEEP_HOURS, compact, sweep
 from storage.difference import BY, Known, difference
 from storage.disk import Disk
@@ -29,6 +30,7 @@ from storage.rebuild import rebuild
 from storage.roots import KEY_VARIABLE, load_key, make_key
 from storage.verify import verify
 from storage.views import STORED
+from stream.backhaul import Limits
 
 _EPILOG: Final = """\
 examples:
@@ -100,6 +102,22 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
         "--to", dest="end", type=_day, required=True, metavar="DAY", help="the day after the last one"
     )
     exporting.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder")
+    matching = commands.add_parser("backhaul", help="find loads that a day's empty legs could have carried")
+    matching.add_argument("--day", type=_day, required=True, metavar="DAY", help="day in UTC, as 2026-11-01")
+    matching.add_argument("--factor-set", help="default: that of the newest commit")
+    usual = Limits()
+    matching.add_argument(
+        "--approach-km",
+        type=float,
+        default=usual.approach_km,
+        help=f"empty way to a load, from a drop; default {usual.approach_km:g}",
+    )
+    matching.add_argument(
+        "--detour-km", type=float, default=usual.detour_km, help=f"longer way in all; default {usual.detour_km:g}"
+    )
+    matching.add_argument(
+        "--wait-h", type=float, default=usual.wait_s / 3600, help=f"wait for a load; default {usual.wait_s / 3600:g}"
+    )
     anew = commands.add_parser(
         "rebuild", help="make the results of a factor set from the raw readings, beside the others"
     )
@@ -151,6 +169,22 @@ def _sql(lake: Path, query: str, form: str, moment: str | None) -> None:
     found = select(connect(lake, as_of=n), sys.stdin.read() if query == "-" else query)
     names = [str(d[0]) for d in found.description or []]
     _show(names, [[_plain(v) for v in row] for row in found.fetchall()], form)
+
+
+def _backhaul(lake: Path, arguments: argparse.Namespace) -> None:
+    ledger = Ledger(lake / "ledger", Disk())
+    ledger.load()
+    if ledger.newest is None:
+        print("no commit yet")
+        return
+    factor_set = arguments.factor_set or decode(ledger.newest, lake / "ledger").factor_set
+    limits = Limits(arguments.approach_km, arguments.detour_km, arguments.wait_h * 3600)
+    found = find_day(lake, arguments.day.isoformat(), factor_set, limits, now_ns=time.time_ns)
+    print(
+        f"{found.legs} empty legs, {found.loads} loads, {found.pairs} legal pairs, {found.best} that can all be done:"
+    )
+    litres = "litres unknown" if found.litres is None else f"{found.litres:.0f} L"
+    print(f"{found.km:.0f} km, {litres} not needed. They stand in the table backhaul.")
 
 
 def _stats(lake: Path) -> None:
@@ -271,6 +305,8 @@ def main(words: Sequence[str] | None = None) -> int:
                 _sql(arguments.lake, arguments.query, arguments.format, arguments.as_of)
             case "stats":
                 _stats(arguments.lake)
+            case "backhaul":
+                _backhaul(arguments.lake, arguments)
             case "compact":
                 _compact(arguments.lake, arguments.every, arguments.key)
             case "diff":

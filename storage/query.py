@@ -20,6 +20,7 @@ from storage.as_of import commit_time_ns, dimensions_at, files_at
 from storage.delta import log_entry, mixed
 from storage.disk import check_folder
 from storage.errors import LakeMissingError, StorageError
+from storage.kpi_views import kpi_views
 from storage.views import NOW, STORED, Tenant, figure_views, stored_schema, stored_view
 
 MEMORY_LIMIT: Final = "1GB"  # a query that wants more is refused; nothing spills to disk
@@ -110,7 +111,7 @@ def connect(
     con.execute(NOW)
     for name in reversed(STORED):  # what belongs to whom stands in the dimension tables, which come last
         con.execute(stored_view(name, [], tenant=tenant))
-    for statement in figure_views():
+    for statement in (*figure_views(), *kpi_views()):
         con.execute(statement)
     _READERS[con] = reader
     if as_of is None:

@@ -39,7 +39,7 @@ ENERGY_METHOD_CLASS: Final = {  # what a reader of a figure is told
     "counter_gap": "measured",
     "flow_meter": "measured",
     "rate": "measured",
-    "tank": "measured",
+    "tank": "modelled",
     "model": "modelled",
     "meter": "measured",
 }
@@ -191,7 +191,10 @@ _KEY = (
 EMISSION: Final = (
     *_KEY,
     Column("route", "code", "", "Route of the vehicle at that time.", nullable=True, names="route"),
-    Column("load_state", "code", "", "What the vehicle carried.", codes=LOAD_STATES),
+    Column("region", "code", "", "Region it was in.", nullable=True, names="region"),
+    Column("trip_start_ns", "int64", "ns", "Trip it belongs to, by name; null for warehouses.", nullable=True),
+    Column("load_state", "code", "", "What the vehicle carried, as known then.", codes=LOAD_STATES),
+    Column("load_state_p", "float64", "1", "Probability of that load state.", nullable=True),
     Column("dt_us", "int64", "µs", "Time since the device's previous reading; null for the first.", nullable=True),
     Column("distance_mm", "int64", "mm", "Distance driven since then. Additive.", nullable=True),
     Column("distance_method", "code", "", "How the distance was obtained.", codes=DISTANCE_METHODS),
@@ -216,6 +219,13 @@ EMISSION: Final = (
     Column("kernel_version", "int32", "", "Version of the kernels that made this row."),
 )
 
+
+def _by(name: str, doc: str) -> Column:
+    return Column(
+        f"by_{name}_ug", "int64", "µg", f"TTW + WTT for {doc}. The eight add up exactly; one may be negative."
+    )
+
+
 ROLLUP: Final = (
     Column("minute_ns", "int64", "ns", "Start of the minute, UTC since 1970."),
     Column("kind", "code", "", "What the asset is.", codes=ASSET_KINDS),
@@ -228,10 +238,14 @@ ROLLUP: Final = (
         nullable=True,
         names="route",
     ),
-    Column("load_state", "code", "", "What the vehicle carried.", codes=LOAD_STATES),
+    Column("region", "code", "", "Region it was in.", nullable=True, names="region"),
+    Column("trip_start_ns", "int64", "ns", "Trip it belongs to, by name; null for warehouses.", nullable=True),
+    Column("load_state", "code", "", "What the vehicle carried, as known then.", codes=LOAD_STATES),
     Column("readings", "int64", "1", "Readings in this partial sum."),
     Column("observed_us", "int64", "µs", "Time covered by consecutive readings."),
     Column("unknown_us", "int64", "µs", "Part of it for which no energy figure exists."),
+    Column("moving_us", "int64", "µs", "Time moving."),
+    Column("idle_us", "int64", "µs", "Time standing with the engine on and no power take-off."),
     Column("distance_mm", "int64", "mm", "Distance driven."),
     Column("distance_unknown_us", "int64", "µs", "Time for which no distance exists."),
     Column("fuel_nl", "int64", "nL", "Liquid fuel burnt."),
@@ -252,6 +266,14 @@ ROLLUP: Final = (
     Column("newest_time_ns", "int64", "ns", "Device time of the newest reading. Take the maximum, do not add."),
     Column("kernel_version", "int32", "", "Version of the kernels that made this row."),
     Column("newest_received_ns", "int64", "ns", "Receive time of the newest reading. Take the maximum, do not add."),
+    _by("rolling", "rolling resistance, empty vehicle"),
+    _by("air", "air drag"),
+    _by("grade", "height gained or lost in brakes, empty vehicle"),
+    _by("acceleration", "speed that ended in brakes, empty vehicle"),
+    _by("idling", "standing, engine on, no power take-off"),
+    _by("auxiliaries", "auxiliaries, cab heat, power take-off"),
+    _by("load", "the payload, marginal to the empty vehicle"),
+    _by("other", "the refrigeration unit and what the model leaves open"),
 )
 
 

@@ -75,6 +75,10 @@ class Access:
                 self._keys, self._seen = load(self._path), seen
         return self._keys
 
+    def check(self) -> None:
+        """Read the keys once, so that a file that cannot be used is told at the start. Raises KeyFileError."""
+        self._fresh()
+
     def _valid(self, key: Key | None) -> Key:
         if key is None:
             raise ProblemError(403, "this key is not known; ask the operator for one", code="AccessDenied")
@@ -92,6 +96,14 @@ class Access:
         if key is None or parts is None or not fits(key, parts[1]):
             return self._valid(None)
         return self._valid(key)
+
+    def stands(self, key_id: str) -> bool:
+        """Whether a key that was let in still holds."""
+        try:
+            self._valid(self._fresh().get(key_id))
+        except ProblemError:
+            return False
+        return True
 
     def _by_token(self, text: str) -> Key:
         issued = self._tokens.get(_token_digest(text))
