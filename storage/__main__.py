@@ -18,13 +18,14 @@ from rich.table import Table
 
 from storage.as_of import commit_of
 from storage.backhaul import find_day
-from storage.compact import KEEP_HOURS, compact, sweep
+from storage.compact import KEEP_HOURS, compact, drop, sweep
 from storage.difference import BY, Known, difference
 from storage.disk import Disk
 from storage.errors import LakeMissingError, StorageError
 from storage.export import export
 from storage.ledger import Ledger, decode
 from storage.progress import bar
+from storage.proof import latest_root
 from storage.query import QueryError, connect, select
 from storage.rebuild import rebuild
 from storage.roots import KEY_VARIABLE, load_key, make_key
@@ -49,6 +50,9 @@ Tables: readings, emissions, rollups, quarantine; vehicles, warehouses, routes, 
 Figures: route_now, warehouse_now, route_minutes, warehouse_minutes, asset_minutes.
 Filter by minute_ns or time_ns rather than by time where a table is large: the files are cut by them.
 """
+KEEP_HELP: Final = (
+    f"how long merged files stay, for readers and for the lake as of a commit within an hour; default {KEEP_HOURS}"
+)
 _NICE: Final = 10  # compaction gives way to the consumer
 
 
@@ -84,6 +88,15 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     commands.add_parser("stats", help="tables, files, rows, bytes, versions, newest commit and its age")
     compacting = commands.add_parser("compact", help="merge small files, then remove what was replaced an hour ago")
     compacting.add_argument("--every", type=float, metavar="SECONDS", help="go on for ever, with this pause in between")
+    compacting.add_argument(
+        "--keep",
+        action="append",
+        default=[],
+        type=_keep,
+        metavar="TABLE=DAYS",
+        help="drop older days of a table; may stand several times; default: every day is kept for ever",
+    )
+    compacting.add_argument("--keep-hours", type=int, default=KEEP_HOURS, metavar="N", help=KEEP_HELP)
     compacting.add_argument(
         "--key", type=Path, metavar="FILE", help=f"signs hourly roots; default: what {KEY_VARIABLE} says"
     )
@@ -206,23 +219,41 @@ def _stats(lake: Path) -> None:
     record = decode(ledger.newest, lake / "ledger")
     age_s = (time.time_ns() - record.time_ns) / 1e9
     when = datetime.datetime.fromtimestamp(record.time_ns // 1_000_000_000, datetime.UTC).isoformat(sep=" ")
+    root = latest_root(lake)
+    sealed = (
+        "no hourly root yet"
+        if root is None
+        else f"{root.n} hourly roots up to commit {root.last}, newest {root.root[:16]}..."
+    )
+    print(f"{sealed}{'' if root is None or root.signature else ', not signed'}")
     print(f"newest commit {record.n} at {when}, {age_s:.1f} s ago, factor set {record.factor_set}")
 
 
-def _compact(lake: Path, every_s: float | None, key_file: Path | None) -> None:
-    named = key_file or os.environ.get(KEY_VARIABLE)
+def _compact(lake: Path, arguments: argparse.Namespace) -> None:
+    named = arguments.key or os.environ.get(KEY_VARIABLE)
     key = load_key(Path(named)) if named else None
     os.nice(_NICE)
     while True:
         started = time.monotonic()
+        today = datetime.datetime.now(datetime.UTC).date()
+        for table, days in arguments.keep:
+            if dropped := drop(lake, table, today - datetime.timedelta(days=days)):
+                print(f"{table}: {dropped} files of days over {days} days ago dropped", flush=True)
         for done in compact(lake, key=key):
-            merged = f"{done.files} files, {done.rows_before} rows -> 1 file, {done.rows_after} rows"
-            print(f"{done.table} {done.partition}: {merged}", flush=True)
-        if removed := sweep(lake):
-            print(f"{len(removed)} files removed that were replaced over {KEEP_HOURS} h ago", flush=True)
-        if every_s is None:
+            source = (
+                f"{done.files} files, {done.rows_before} rows" if done.rows_before else f"{done.files} files of rollups"
+            )
+            print(f"{done.table} {done.partition}: {source} -> 1 file, {done.rows_after} rows", flush=True)
+        if removed := sweep(lake, keep_hours=arguments.keep_hours):
+            print(f"{len(removed)} files removed that were replaced over {arguments.keep_hours} h ago", flush=True)
+        if arguments.every is None:
             return
-        time.sleep(max(0.0, every_s - (time.monotonic() - started)))
+        time.sleep(max(0.0, arguments.every - (time.monotonic() - started)))
+
+
+def _keep(text: str) -> tuple[str, int]:
+    table, _, days = text.partition("=")
+    return table, int(days)
 
 
 def _day(text: str) -> datetime.date:
@@ -308,7 +339,7 @@ def main(words: Sequence[str] | None = None) -> int:
             case "backhaul":
                 _backhaul(arguments.lake, arguments)
             case "compact":
-                _compact(arguments.lake, arguments.every, arguments.key)
+                _compact(arguments.lake, arguments)
             case "diff":
                 _diff(arguments.lake, arguments)
             case "export":
