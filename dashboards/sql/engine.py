@@ -1,4 +1,8 @@
-"""Runs queries for sessions: one run for those who ask the same at once, a short memory of answers, and limits."""
+"""Runs queries for sessions: one run for those who ask the same at once, a short memory of answers, and limits.
+
+An answer is given again for ``cache_s`` after its data were looked at; past half of that the next run begins in the background, so
+of many viewers of one panel none waits. With the look itself, a commit shows within ``cache_s`` + ``REFRESH_S`` and a run.
+"""
 
 import asyncio
 import os
@@ -32,7 +36,7 @@ Key = tuple[object, ...]
 
 @dataclass
 class _Flight:
-    """One run, and how many wait for it."""
+    """One run, and how many wait for it: it ends when nobody does. A run for later counts as one."""
 
     job: Job
     task: "asyncio.Task[Result] | None" = None
@@ -127,17 +131,16 @@ class Engine:
         self, tenancy: "_Tenancy", plan: Plan, values: Sequence[Any] = (), formats: Sequence[int] = ()
     ) -> Result:
         """The answer, from memory or from a run that others may share. Raises SqlError; a cancelled caller leaves the run to others."""
-        await self._look(tenancy)
-        loop = asyncio.get_running_loop()
-        key: Key = (id(tenancy), tenancy.store.generation, plan.sql, plan.names, _hashable(values), tuple(formats))
-        if (answer := self._answers.get(key)) is not None:
-            if loop.time() < answer[0]:
-                return answer[1]
-            self._forget(key)
+        now = asyncio.get_running_loop().time()
+        key: Key = (id(tenancy), plan.sql, plan.names, _hashable(values), tuple(formats))
         flight = self._flights.get(key)
-        if flight is None:
-            flight = self._flights[key] = _Flight(Job())
-            flight.task = loop.create_task(self._fly(key, flight, tenancy, plan, values, formats))
+        known = self._answers.get(key)
+        if known is not None and now - known[0] < self._config.cache_s:
+            if flight is None and now - known[0] > self._config.cache_s / 2:
+                begun = self._begin(key, tenancy, plan, values, formats)  # so that the next to ask need not wait
+                begun.waiters = 1
+            return known[1]
+        flight = flight or self._begin(key, tenancy, plan, values, formats)
         task = flight.task
         if task is None:
             raise AssertionError("a flight has its task from the start")
@@ -150,7 +153,14 @@ class Engine:
                 if self._flights.get(key) is flight:
                     del self._flights[key]
                 flight.job.stop(CANCELLED_BY_USER)
-                task.add_done_callback(_heard)
+
+    def _begin(
+        self, key: Key, tenancy: "_Tenancy", plan: Plan, values: Sequence[Any], formats: Sequence[int]
+    ) -> _Flight:
+        flight = self._flights[key] = _Flight(Job())
+        flight.task = asyncio.get_running_loop().create_task(self._fly(key, flight, tenancy, plan, values, formats))
+        flight.task.add_done_callback(_heard)
+        return flight
 
     async def _look(self, tenancy: "_Tenancy") -> None:
         loop = asyncio.get_running_loop()
@@ -164,6 +174,8 @@ class Engine:
         self, key: Key, flight: _Flight, tenancy: "_Tenancy", plan: Plan, values: Sequence[Any], formats: Sequence[int]
     ) -> Result:
         try:
+            await self._look(tenancy)
+            born = asyncio.get_running_loop().time()
             await self._lanes.enter()
             try:
                 result = await self._timed(tenancy, plan, values, formats, flight.job)
@@ -173,7 +185,7 @@ class Engine:
                 flight.job = Job(why=flight.job.why)
                 await self._lanes.enter()
                 result = await self._timed(tenancy, plan, values, formats, flight.job)
-            self._remember(key, result)
+            self._remember(key, born, result)
             return result
         finally:
             if self._flights.get(key) is flight:
@@ -227,17 +239,17 @@ class Engine:
             await asyncio.sleep(_STOP_AGAIN_S)
         return True
 
-    def _remember(self, key: Key, result: Result) -> None:
+    def _remember(self, key: Key, born: float, result: Result) -> None:
         if self._config.cache_s <= 0 or result.size > CACHE_BYTES // CACHE_SHARE:
             return
         self._forget(key)
-        self._answers[key] = (asyncio.get_running_loop().time() + self._config.cache_s, result)
+        self._answers[key] = (born, result)
         self._answers_size += result.size
-        while self._answers_size > CACHE_BYTES or self._stale():
+        while self._answers_size > CACHE_BYTES or self._oldest() < born - self._config.cache_s:
             self._forget(next(iter(self._answers)))
 
-    def _stale(self) -> bool:
-        return bool(self._answers) and next(iter(self._answers.values()))[0] < asyncio.get_running_loop().time()
+    def _oldest(self) -> float:
+        return next(iter(self._answers.values()))[0] if self._answers else float("inf")
 
     def _forget(self, key: Key) -> None:
         if (old := self._answers.pop(key, None)) is not None:

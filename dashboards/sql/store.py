@@ -4,7 +4,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +20,7 @@ from storage.query import connect, refresh
 from storage.views import FIGURES, STORED, Tenant
 
 BATCH_ROWS: Final = 10_000  # rows that are encoded at once
-REFRESH_S: Final = 0.5  # a commit is looked for this often at most, so it shows within a second
+REFRESH_S: Final = 0.25  # a commit is looked for this often at most
 _NANOSECONDS: Final = (
     "minute_ns",
     "hour_ns",
@@ -81,7 +81,7 @@ class Job:
 
 
 class Store:
-    """Opened by ``open_store``. ``generation`` counts the versions of the lake that were seen."""
+    """Opened by ``open_store``. ``looked``: when the newest version was last looked for, by the monotonic clock."""
 
     def __init__(
         self, con: duckdb.DuckDBPyConnection, relations: Mapping[tuple[str, str], Relation], cursors: int
@@ -93,7 +93,6 @@ class Store:
             if schema == "public"
             for column, kind in r.columns.items()
         }
-        self.generation = 0
         self.looked = time.monotonic()
         self._con = con
         self._cursors: queue.SimpleQueue[duckdb.DuckDBPyConnection] = queue.SimpleQueue()
@@ -103,8 +102,7 @@ class Store:
     def look(self) -> None:
         """Bring the views up to the newest commit. One thread at a time. Raises SqlError."""
         try:
-            if refresh(self._con):
-                self.generation += 1
+            refresh(self._con)
         except StorageError as error:
             raise SqlError(LAKE, "the lake cannot be read now; the server's log says more") from error
         self.looked = time.monotonic()
@@ -198,4 +196,3 @@ def _relation(con: duckdb.DuckDBPyConnection, name: str) -> Relation:
 
 
 CANCELLED_BY_USER: Final = SqlError(CANCELLED, "canceling statement due to user request")
-Clock = Callable[[], float]
