@@ -56,6 +56,7 @@ class About:
     stuck: tuple[str, ...] = ()
     undated: int = 0
     config: AppliedConfig | None = None
+    vin: str = ""
 
 
 @dataclass(frozen=True, slots=True)

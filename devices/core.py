@@ -99,9 +99,8 @@ class GatewayCore:
         self._gone_at: dict[int, float] = {}
         if recovered is not None:
             counters.add("outbox_inherited", recovered.readings)
-            counters.add("outbox_damaged", recovered.damaged)
-            counters.add("outbox_torn", recovered.torn)
-            counters.add("outbox_dropped", recovered.dropped)
+            for name, n in recovered.faults:
+                counters.add(name, n)
             self._earlier = recovered.readings
         self._token = 0
         self._window: set[int] = set()  # batches without a PUBACK
@@ -157,6 +156,7 @@ class GatewayCore:
                 missing=self._about.missing,
                 stuck=self._about.stuck,
                 config=self._about.config,
+                vin=self._about.vin,
             )
         )
 
@@ -497,7 +497,7 @@ class GatewayCore:
 
     def _telling(self) -> tuple[object, ...]:
         about = self._about
-        return about.sources, about.missing, about.stuck, about.config, about.undated > 0, self.clock.source
+        return about.sources, about.missing, about.stuck, about.config, about.vin, about.undated > 0, self.clock.source
 
     def _state_due_at(self) -> float:
         if not self._connected or self._draining or self._told == self._telling():

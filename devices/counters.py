@@ -96,6 +96,10 @@ CounterName = Literal[
     "states_received",  # server: birth and death messages of gateways
     "commits",  # server: commits to the lake
     "commit_failed",  # server: commits that the disk refused; tried again with the same data
+    "readings_lost",  # server: readings that are gone, by their gateway or after they were asked for in vain; passed over
+    "holes",  # server: stretches of such readings, each a row in quarantine
+    "vin_mismatch",  # server: gateways in another vehicle than the registry says
+    "nacks_published",  # server: holes asked for
     "acks_published",  # server: "durable up to" messages sent to gateways
 ]
 NAMES: Final[tuple[CounterName, ...]] = get_args(CounterName)

@@ -308,6 +308,7 @@ class Gateway:
             stuck=intake.stuck,
             undated=intake.waiting,
             config=None if self._remote is None else self._remote.applied,
+            vin=next((vin for source in self._sources if (vin := getattr(source, "vin", ""))), ""),
         )
         self._do(self._core.on_about(about, self._now()))
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 from devices.wire import is_name
 
 EXTRA: Final = "enrol"
+HEX_CHARS: Final = 64
 Verify = Callable[[bytes, bytes], bool]
 """(message, signature) -> whether the key's holder signed it."""
 
@@ -31,13 +32,15 @@ def part(name: str) -> Any:
 
 
 def verifier(public_key: str) -> Verify:
-    """Checks signatures of a public key: 32 bytes, base64. ValueError if it is none, MissingPackageError."""
+    """Checks signatures of a public key: 32 bytes, base64 or hex. ValueError if it is none, MissingPackageError."""
     ed25519 = part("hazmat.primitives.asymmetric.ed25519")
     invalid = part("exceptions").InvalidSignature
     try:
-        key = ed25519.Ed25519PublicKey.from_public_bytes(base64.b64decode(public_key, validate=True))
+        in_hex = len(public_key) == HEX_CHARS
+        raw = bytes.fromhex(public_key) if in_hex else base64.b64decode(public_key, validate=True)
+        key = ed25519.Ed25519PublicKey.from_public_bytes(raw)
     except (ValueError, binascii.Error):
-        raise ValueError("is no Ed25519 public key of 32 bytes in base64") from None
+        raise ValueError("is no Ed25519 public key of 32 bytes in base64 or hex") from None
 
     def verify(message: bytes, signature: bytes) -> bool:
         try:
@@ -83,7 +86,7 @@ def enrol(device: str, tenant: str, out: Path) -> dict[str, Path]:
     """Keys of one device in ``out``: existing ones are kept, so that a certificate can be renewed.
 
     ``device.key`` EC P-256 for TLS, ``device.csr`` the request for its certificate (CN = device, O = tenant),
-    ``batch.key`` Ed25519 for batches, ``batch.pub`` its public half. Keys are readable by their owner only.
+    ``batch.key`` Ed25519 for batches, ``batch.pub`` its public half in hex. Keys are readable by their owner only.
     Raises ValueError for a name that is none, OSError, MissingPackageError.
     """
     for text in (device, tenant):
@@ -104,7 +107,7 @@ def enrol(device: str, tenant: str, out: Path) -> dict[str, Path]:
     )
     request = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
     files["device.csr"].write_bytes(request.public_bytes(serialization.Encoding.PEM))
-    files["batch.pub"].write_text(make_ed25519(files["batch.key"]) + "\n")
+    files["batch.pub"].write_text(base64.b64decode(make_ed25519(files["batch.key"])).hex() + "\n")
     return files
 
 

@@ -141,6 +141,7 @@ class GatewayState(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``stuck`` names signals that stand still although others say they must move, ``missing`` sources that give nothing
     because of a fault, ``undated`` counts readings that wait for the clock. ``config`` is None without remote configuration.
+    ``vin``: of the vehicle whose bus is read, blank if it was not heard.
     """
 
     status: Literal["online", "offline"]
@@ -154,6 +155,7 @@ class GatewayState(msgspec.Struct, frozen=True, omit_defaults=True):
     missing: tuple[str, ...] = ()
     stuck: tuple[str, ...] = ()
     config: AppliedConfig | None = None
+    vin: str = ""
 
 
 class JsonReading(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

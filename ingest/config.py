@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
-from devices.config import Broker, ConfigError, convert
+from devices.config import Broker, ConfigError, checked_tls, convert
 
 _NAME: Final = "^[a-z0-9-]{3,40}$"
 
@@ -46,6 +46,18 @@ class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     metrics_port: Annotated[
         int, Meta(ge=0, le=65535, description="loopback port of /metrics (Prometheus text); 0 = none")
     ] = 0
+    require_signatures: Annotated[
+        bool, Meta(description="refuse gateways without public_key in the registry; those with one must sign anyway")
+    ] = False
+    hole_s: Annotated[
+        float, Meta(ge=1, le=86_400, description="seconds until missing readings are asked for, 1 to 86400")
+    ] = 600
+    hole_lost_s: Annotated[
+        float,
+        Meta(
+            ge=1, le=2_592_000, description="seconds until they count as lost although the gateway speaks, 1 to 2592000"
+        ),
+    ] = 3600
     commit: CommitConfig = CommitConfig()
 
     @property
@@ -66,4 +78,9 @@ def load(path: Path) -> FleetConfig:
         raise ConfigError(where, "", f"is not TOML: {error}") from None
     config = convert(tree, FleetConfig, where)
     base = path.resolve().parent
+    if config.broker.tls is not None:
+        tls = checked_tls(config.broker.tls, base, where)
+        files = {key: str(base / name) for key in ("ca", "cert", "key") if (name := getattr(tls, key))}
+        broker = msgspec.structs.replace(config.broker, tls=msgspec.structs.replace(tls, **files))
+        config = msgspec.structs.replace(config, broker=broker)
     return msgspec.structs.replace(config, registry=str(base / config.registry), lake=str(base / config.lake))

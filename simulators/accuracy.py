@@ -29,22 +29,29 @@ from stream.pipeline import Columns, start, step
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-METHODS: Final = ("measured", "rate only", "model, class default", "model, learnt")
+METHODS: Final = ("measured", "rate only", "model, class default", "model, learnt", "torque, learnt")
 _COUNTERS: Final = ("fuel_total_hr_l", "fuel_total_l", "fuel_flow_total_l", "gas_total_kg", "battery_energy_total_kwh")
 _RATES: Final = ("fuel_rate_lph", "battery_power_kw")
+_TORQUE: Final = ("engine_torque_pct",)
 _HIDDEN: Final = {
     "measured": (),
     "rate only": _COUNTERS,
-    "model, class default": (*_COUNTERS, *_RATES),
+    "model, class default": (*_COUNTERS, *_RATES, *_TORQUE),
     "model, learnt": (),
+    "torque, learnt": (),
+}
+_SILENT: Final = {  # from the middle of the run on
+    "model, learnt": _HIDDEN["model, class default"],
+    "torque, learnt": (*_COUNTERS, *_RATES),
 }
 _OBTAINED: Final = {
     "measured": ("counter_hr", "counter", "counter_gap", "flow_meter", "meter"),
     "rate only": ("rate",),
-    "model, class default": ("model",),
-    "model, learnt": ("model",),
+    "model, class default": ("model", "tank"),
+    "model, learnt": ("model", "tank"),
+    "torque, learnt": ("model",),
 }
-LEARN_SHARE: Final = 0.5  # of the time, after which the signals of "model, learnt" fall silent
+LEARN_SHARE: Final = 0.5  # of the time, after which the signals of the learnt models fall silent
 WHOLE: Final = 0.95  # share of a trip's or kilometre's rows that must be obtained in the way that is judged
 STOP_S: Final = 300  # a pause this long ends a trip
 TRIP_MIN_KM: Final = 2.0
@@ -172,8 +179,8 @@ def _collect(
         true_ug = _true_ug(fleet, truth)
         for method in METHODS:
             hidden = _HIDDEN[method]
-            if method == "model, learnt" and chunk.start_s >= LEARN_SHARE * seconds:
-                hidden = _HIDDEN["model, class default"]
+            if chunk.start_s >= LEARN_SHARE * seconds:
+                hidden = _SILENT.get(method, hidden)
             states[method], results = step(states[method], _without(chunk.readings, hidden))
             e = results.emissions
             if results.readings["seq"].size != chunk.n:

@@ -16,6 +16,7 @@ from deltalake import DeltaTable
 from rich.console import Console
 from rich.table import Table
 
+from storage.backhaul import find_day
 from storage.compact import KEEP_HOURS, compact, sweep
 from storage.disk import Disk
 from storage.errors import LakeMissingError, StorageError
@@ -23,9 +24,12 @@ from storage.export import export
 from storage.ledger import Ledger, decode
 from storage.progress import bar
 from storage.query import QueryError, connect, select
+from storage.rebuild import rebuild
 from storage.roots import KEY_VARIABLE, load_key, make_key
 from storage.verify import verify
 from storage.views import STORED
+from stream.backhaul import Limits
+from stream.factors import FactorError
 
 _EPILOG: Final = """\
 examples:
@@ -80,6 +84,29 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
         "--to", dest="end", type=_day, required=True, metavar="DAY", help="the day after the last one"
     )
     exporting.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder")
+    matching = commands.add_parser("backhaul", help="find loads that a day's empty legs could have carried")
+    matching.add_argument("--day", type=_day, required=True, metavar="DAY", help="day in UTC, as 2026-11-01")
+    matching.add_argument("--factor-set", help="default: that of the newest commit")
+    usual = Limits()
+    matching.add_argument(
+        "--approach-km",
+        type=float,
+        default=usual.approach_km,
+        help=f"empty way to a load, from a drop; default {usual.approach_km:g}",
+    )
+    matching.add_argument(
+        "--detour-km", type=float, default=usual.detour_km, help=f"longer way in all; default {usual.detour_km:g}"
+    )
+    matching.add_argument(
+        "--wait-h", type=float, default=usual.wait_s / 3600, help=f"wait for a load; default {usual.wait_s / 3600:g}"
+    )
+    anew = commands.add_parser(
+        "rebuild", help="make the results of a factor set from the raw readings, beside the others"
+    )
+    anew.add_argument("--factors", required=True, metavar="SET", help="such as fleetco2-2026.1")
+    anew.add_argument(
+        "--compare", action="store_true", help="also make those that are there, and say whether they are the same"
+    )
     making = commands.add_parser("key", help="make the server's Ed25519 key and print its public half")
     making.add_argument("--out", type=Path, required=True, metavar="FILE", help="new file, readable by its owner only")
     return parser.parse_args(words)
@@ -123,6 +150,22 @@ def _sql(lake: Path, query: str, form: str) -> None:
     found = select(connect(lake), sys.stdin.read() if query == "-" else query)
     names = [str(d[0]) for d in found.description or []]
     _show(names, [[_plain(v) for v in row] for row in found.fetchall()], form)
+
+
+def _backhaul(lake: Path, arguments: argparse.Namespace) -> None:
+    ledger = Ledger(lake / "ledger", Disk())
+    ledger.load()
+    if ledger.newest is None:
+        print("no commit yet")
+        return
+    factor_set = arguments.factor_set or decode(ledger.newest, lake / "ledger").factor_set
+    limits = Limits(arguments.approach_km, arguments.detour_km, arguments.wait_h * 3600)
+    found = find_day(lake, arguments.day.isoformat(), factor_set, limits, now_ns=time.time_ns)
+    print(
+        f"{found.legs} empty legs, {found.loads} loads, {found.pairs} legal pairs, {found.best} that can all be done:"
+    )
+    litres = "litres unknown" if found.litres is None else f"{found.litres:.0f} L"
+    print(f"{found.km:.0f} km, {litres} not needed. They stand in the table backhaul.")
 
 
 def _stats(lake: Path) -> None:
@@ -176,6 +219,27 @@ def _export(lake: Path, arguments: argparse.Namespace) -> None:
     print(f"check it anywhere: python -I {arguments.out}/verify_export.py {arguments.out} --key PUBLIC_KEY")
 
 
+def _rebuild(lake: Path, name: str, compare: bool) -> int:
+    with bar() as step:
+        done = rebuild(lake, name, compare=compare, step=step)
+    rate = done.readings / done.seconds if done.seconds else 0.0
+    print(
+        f"{done.readings} readings taken in {done.seconds:.1f} s ({rate / 1e6:.2f} M/s), {len(done.files)} files made"
+    )
+    if compare:
+        print(
+            f"{done.same} parts compared are the same to the last bit, {len(done.other)} are not: {', '.join(done.other[:5])}"
+        )
+    if done.files:
+        taken = (
+            "the running consumer shows them with its next commit"
+            if done.n is None
+            else f"visible since commit {done.n}"
+        )
+        print(f"results under {name}: {taken}")
+    return 1 if done.other else 0
+
+
 def _verify(lake: Path, trusted: str | None, published: str | None) -> int:
     with bar() as step:
         report = verify(lake, trusted=trusted, published=published, step=step)
@@ -213,10 +277,14 @@ def main(words: Sequence[str] | None = None) -> int:
                 _sql(arguments.lake, arguments.query, arguments.format)
             case "stats":
                 _stats(arguments.lake)
+            case "backhaul":
+                _backhaul(arguments.lake, arguments)
             case "compact":
                 _compact(arguments.lake, arguments.every, arguments.key)
             case "export":
                 _export(arguments.lake, arguments)
+            case "rebuild":
+                return _rebuild(arguments.lake, arguments.factors, arguments.compare)
             case _:
                 return _verify(arguments.lake, arguments.key, arguments.root)
         sys.stdout.flush()
@@ -224,7 +292,7 @@ def main(words: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         pass
-    except (StorageError, QueryError, OSError) as error:
+    except (StorageError, QueryError, FactorError, OSError) as error:
         print(f"storage: {error}", file=sys.stderr)
         return 2
     return 0

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from storage import merkle
+from storage.adoption import offers
 from storage.disk import Disk, fault
 from storage.errors import StorageError
 from storage.ledger import CHANGES, Change, Ledger, Record, chain, decode_as, digest, encode, lines
@@ -38,8 +39,9 @@ class Root(msgspec.Struct, frozen=True):
     """One hour. Commits ``first`` to ``last`` and changes ``first_change`` to ``last_change`` (last < first: none) lie under it.
 
     ``hour_ns`` is the hour's start, ``head`` the hash of the last commit's line. ``factor_set`` and ``dimensions`` held at its end;
-    ``switches`` are commits of the hour at which one of both changed. ``days`` tells how many files of each day (a partition) the
-    lines under this root name, so that a period's files cannot be left out. ``root``, keys, hashes and signature in hex.
+    ``switches`` are commits at which one of both changed, or that follow those which a rebuild reached to. ``days`` tells how many
+    files of each day (a partition) the lines under this root name, so that a period's files cannot be left out. ``root``, keys,
+    hashes and signature are in hex.
     """
 
     n: int
@@ -185,7 +187,7 @@ def _cut(times: Sequence[int], end_ns: int) -> int:
 
 
 def _switches(tail: _Tail, commits: Sequence[tuple[Record, bytes]]) -> tuple[tuple[int, ...], str, dict[str, str]]:
-    """Commits that begin with another factor set or other dimensions than the one before; both at the end."""
+    """Commits where merging must stop within an hour; factor set and dimensions at the end."""
     factor_set = tail.newest.factor_set if tail.newest else ""
     dimensions = tail.newest.dimensions if tail.newest else {}
     found = []
@@ -193,8 +195,9 @@ def _switches(tail: _Tail, commits: Sequence[tuple[Record, bytes]]) -> tuple[tup
         other = record.dimensions or dimensions
         if (record.factor_set, other) != (factor_set, dimensions):
             found.append(record.n)
+        found += [upto + 1 for upto in record.adopted.values()]
         factor_set, dimensions = record.factor_set, other
-    return tuple(found), factor_set, dimensions
+    return tuple(sorted({*found})), factor_set, dimensions
 
 
 def seal(
@@ -253,6 +256,7 @@ def epochs(lake: Path) -> Epochs:
         starts.update((root.first, *root.switches))
     tail = _tail(lake)
     starts.update(_switches(tail, tail.commits)[0])
+    starts.update(offered.upto + 1 for offered in offers(lake, frozenset()).values())
     times: list[Any] = [r.time_ns for r, _ in tail.commits]
     if times:
         starts.add(tail.commits[0][0].n)

@@ -12,7 +12,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from storage.schema import DIMENSIONS, LANDED, PARTITIONS, ROLLUP_NEWEST, ROLLUP_SUMS, arrow_schema
+from storage.schema import DERIVED, DIMENSIONS, LANDED, PARTITIONS, ROLLUP_NEWEST, ROLLUP_SUMS, arrow_schema
 
 MINUTE_NS: Final = 60_000_000_000
 WINDOW_NS: Final = 2 * MINUTE_NS  # "now": the last full minute and the running one, so 60 to 120 s
@@ -39,8 +39,9 @@ _TIMES: Final = {  # table -> columns added: name -> the nanoseconds it shows
     "events": {"time": "time_ns", "end_time": "end_ns"},
     "quarantine": {"time": "received_ns"},
     "batches": {"time": "time_ns", "received_time": "received_ns"},
+    "backhaul": {"time": "trip_start_ns", "load_time": "load_trip_start_ns", "pickup_time": "pickup_ns"},
 }
-STORED: Final = (*LANDED, *DIMENSIONS)
+STORED: Final = (*LANDED, *DERIVED, *DIMENSIONS)
 
 NOW: Final = "CREATE OR REPLACE MACRO now_ns() AS coalesce(getvariable('now_ns'), epoch_ns(now()))"
 
@@ -55,7 +56,8 @@ def _literal(path: str) -> str:
 
 def stored_schema(table: str) -> pa.Schema:
     """Columns of a stored table, those in the path included."""
-    return DIMENSIONS[table] if table in DIMENSIONS else arrow_schema(table, partitions=True)
+    made = {**DERIVED, **DIMENSIONS}
+    return made[table] if table in made else arrow_schema(table, partitions=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,14 @@
 import math
 from typing import Any, Final
 
+from stream.attribution import N_PARTS, battery_parts, engine_parts, part_of, scale
 from stream.columns import ASSET_KINDS, UNKNOWN
-from stream.counters import GAP_S
-from stream.distance import distance
-from stream.emissions import add_tru, battery_co2e, fuel_co2e
-from stream.events import watch_site, watch_vehicle
-from stream.fixed import plus, times
+from stream.conditions import mass_of, observe, widened
+from stream.counters import GAP_S, HOLD_S
+from stream.distance import distance, integrate
+from stream.emissions import battery_co2e, fuel_co2e, product_u, tru_co2e
+from stream.events import act, notice, refrigerant
+from stream.fixed import PER_UNIT, plus, times
 from stream.fuel import (
     COUNTER,
     COUNTER_GAP,
@@ -18,23 +20,36 @@ from stream.fuel import (
     MODEL,
     NONE,
     RATE,
-    U_METHOD_REL,
+    U_TRU_MODEL_REL,
     battery_energy,
+    by_torque,
     gas_fuel,
     liquid_fuel,
-    model_fuel_g_per_h,
-    model_wheel_power_w,
+    standing_s,
     tru_fuel,
 )
+from stream.grade import BY_FILTER, BY_MAP, filtered_grade, height_of
 from stream.kernel import kernel
-from stream.learning import u_model_rel
 from stream.mass import can_row, scales_row
 from stream.plausibility import usable_odometer_m, usable_wheel_kmh
-from stream.road_load import ENGINE_OFF_RPM
+from stream.road_load import (
+    ENGINE_OFF_RPM,
+    air_drag_n,
+    apparent_wind,
+    battery_power_kw,
+    engine_fuel_g_per_h,
+    hvac_kw,
+    road_powers_w,
+    rough_factor,
+    torque_fuel_g_per_h,
+)
 from stream.site import site_energy
 from stream.table import (
     ASSET,
     BAND,
+    BY_FIRST,
+    CO2,
+    CO2_BIOGENIC,
     CO2E_TTW,
     CO2E_WTT,
     DISTANCE,
@@ -63,6 +78,7 @@ from stream.table import (
     ROW_TRIP,
     SUMMED,
     TRIP_START,
+    TRU_FUEL,
     UNKNOWN_TIME,
 )
 from stream.trip_rows import add_rollup, write_version
@@ -120,8 +136,18 @@ READ: Final = (
     "engine_torque_pct",
     "engine_friction_torque_pct",
     "engine_ref_torque_nm",
+    "heading_deg",
+    "wind_speed_ms",
+    "wind_from_deg",
+    "precipitation_mm_h",
+    "road_iri_m_per_km",
 )
 IGNITION_BIT: Final = 4  # of the signal ``switches``
+UNSEEN_IDLE_S: Final = (
+    600.0  # standing longer without engine speed or ignition signal, nobody knows whether the engine runs
+)
+RAD_S_PER_RPM: Final = math.pi / 30.0
+GAP_US: Final = int(GAP_S * 1e6)
 BRAKE_BIT: Final = 5
 MINUTE_NS: Final = 60_000_000_000
 VEHICLE: Final = ASSET_KINDS.index("vehicle")
@@ -141,15 +167,23 @@ def _speeds(state: Any, speed_kmh: float, gps_speed_kmh: float) -> tuple[float, 
 
 
 @kernel
-def _u_amount_rel(state: Any, method: int) -> float:
-    """Relative half-width of the 95 % interval of an amount obtained by ``method``."""
-    return u_model_rel(state) if method == MODEL else U_METHOD_REL[method]
-
-
-@kernel
 def ignition_off(switches: float) -> bool:
     """Whether the ignition is known to be off (bit 4)."""
     return not math.isnan(switches) and (int(switches) >> IGNITION_BIT) & 1 == 0
+
+
+@kernel
+def pto_switched(switches: float) -> bool:
+    """Whether the power take-off is known to be on (bit 2)."""
+    return not math.isnan(switches) and int(switches) & PTO_BIT != 0
+
+
+@kernel
+def _engine_off(rpm: float, switches: float) -> bool:
+    """Whether the engine is known not to turn: by its speed, else by the ignition."""
+    if not math.isnan(rpm):
+        return rpm < ENGINE_OFF_RPM
+    return ignition_off(switches)
 
 
 @kernel
@@ -159,32 +193,11 @@ def brakes(switches: float) -> bool:
 
 
 @kernel
-def _add(roll: Any, j: int, out: Any, i: int, u_rel: float, is_vehicle: bool) -> None:
-    """Add result ``i`` to partial sum ``j``."""
-    dt_us = out[DT, i]
-    if dt_us != UNKNOWN and (dt_us <= GAP_S * 1e6 or not is_vehicle):
-        roll[OBSERVED, j] += dt_us
-        if out[METHOD, i] == NONE:
-            roll[UNKNOWN_TIME, j] += dt_us
-        if is_vehicle and out[DISTANCE, i] == UNKNOWN:
-            roll[DISTANCE_UNKNOWN, j] += dt_us
-    for pair in SUMMED:
-        amount = out[pair[0], i]
-        if amount != UNKNOWN:
-            roll[pair[1], j] += amount
-    total = plus(out[CO2E_TTW, i], out[CO2E_WTT, i])
-    if total != UNKNOWN:
-        if out[METHOD, i] in _MEASURED_METHODS:
-            roll[MEASURED, j] += total
-        roll[BAND, j] += times(abs(total), u_rel)
-
-
-@kernel
 def _add_time(
     roll: Any, j: int, state: Any, dt_us: int, kmh: float, rpm: float, switches: float, pto_kw: float
 ) -> None:
     """Book the interval as moving, idling or neither."""
-    pto = pto_kw > 0.0 or (not math.isnan(switches) and int(switches) & PTO_BIT != 0)
+    pto = pto_kw > 0.0 or pto_switched(switches)
     if kmh >= STILL_KMH:
         roll[MOVING, j] += dt_us
         if pto:
@@ -229,6 +242,13 @@ def advance_rows(
     cargo, units_loaded, units_empty, number = r.cargo_kg, r.load_units_loaded, r.load_units_empty, r.route_number
     torque, friction, ref_torque = r.engine_torque_pct, r.engine_friction_torque_pct, r.engine_ref_torque_nm
     pto_kw = r.pto_power_kw
+    heading, wind, wind_from, rain, iri = (
+        r.heading_deg,
+        r.wind_speed_ms,
+        r.wind_from_deg,
+        r.precipitation_mm_h,
+        r.road_iri_m_per_km,
+    )
     level_pct, soc_pct, topup_kg = r.fuel_level_pct, r.battery_soc_pct, r.refrigerant_topup_total_kg
     n_rolls, n_trips, n_events = 0, 0, 0
     for i in range(device.size):
@@ -245,6 +265,8 @@ def advance_rows(
         u = math.nan
         kmh = math.nan
         told = False
+        parts = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+        ug_per_rate = math.nan
         is_vehicle = p["kind"] == VEHICLE
         if state["time_ns"] == UNKNOWN or time_ns > state["time_ns"]:
             dt_s = math.nan
@@ -256,43 +278,124 @@ def advance_rows(
                 out[DISTANCE, i], out[DISTANCE_METHOD, i] = distance(
                     state, usable_odometer_m(state, odometer[i]), wheel_kmh, gps_speed[i], time_ns, dt_s
                 )
+                amount = UNKNOWN
                 v0, v1 = _speeds(state, wheel_kmh, gps_speed[i])
                 v = 0.5 * (v0 + v1)
-                wheel_w = model_wheel_power_w(p, v0, v1, gross_kg[i], temp[i], baro[i], alt[i], dt_s)
-                amount = UNKNOWN
+                observe(
+                    state, temp[i], baro[i], alt[i], wind[i], wind_from[i], rain[i], gross_kg[i],
+                    ref_torque[i], time_ns, dt_s,
+                )  # fmt: skip
+                slope, grade_source = filtered_grade(state, height_of(alt[i], hdop[i], baro[i]), v * dt_s)
+                if not math.isnan(grade[i]):
+                    slope, grade_source = grade[i] * 0.01, BY_MAP
+                moved = 0.0 < dt_s <= HOLD_S and not math.isnan(v)
+                hours = dt_s * (1.0 / 3600.0) if moved else math.nan
+                pto = 0.0
+                if not math.isnan(pto_kw[i]):
+                    pto = max(pto_kw[i], 0.0)
+                elif pto_switched(switches[i]):
+                    pto = p["pto_kw"]
+                roll_w, air_w, climb_w, kinetic_w, wheel_w = 0.0, 0.0, 0.0, 0.0, 0.0
+                mass, mass_known = mass_of(state, p)
+                if moved:
+                    along, across = 0.0, 0.0
+                    if not math.isnan(state["wind_speed_ms"]):
+                        along, across = apparent_wind(state["wind_speed_ms"], state["wind_from_deg"], heading[i])
+                    drag_n = air_drag_n(
+                        v, along, across, state["rho"], p["cda_m2"], p["yaw_a1"], p["yaw_a2"], p["yaw_a3"]
+                    )
+                    crr = p["crr"] * state["tyre"] * rough_factor(iri[i], v)
+                    roll_w, air_w, climb_w, kinetic_w = road_powers_w(
+                        v0, v1, dt_s, mass, p["f_rot"], crr, slope, drag_n
+                    )
+                    wheel_w = roll_w + air_w + climb_w + kinetic_w
+                empty = min(p["tare_kg"] / mass, 1.0) if mass_known else 1.0
                 if p["has_battery"]:
-                    off = ignition_off(switches[i])
-                    amount, method = battery_energy(
-                        state, p, battery_kwh[i], battery_kw[i], wheel_w, v, off, time_ns, dt_s
+                    aux_kw = pto if ignition_off(switches[i]) else p["aux_kw"] + hvac_kw(state["temp_c"]) + pto
+                    rate = battery_power_kw(
+                        wheel_w, v, aux_kw, p["p_rated_kw"], p["eta_drive"], p["eta_regen"], soc_pct[i]
+                    )
+                    amount, method, u = battery_energy(
+                        state, p, battery_kwh[i], battery_kw[i], rate * hours, time_ns, dt_s
                     )
                     out[ENERGY, i], out[METHOD, i] = amount, method
-                    u = battery_co2e(out, i, amount, p["grid_total"], p["grid_u_rel"], _u_amount_rel(state, method))
+                    ug_per_rate = state["road"]["ratio"] * hours * p["grid_total"] * PER_UNIT
                 elif p["has_fuel"]:
-                    model = model_fuel_g_per_h(p, wheel_w, v, rpm[i])
+                    turns = 1.0 if math.isnan(rpm[i]) else rpm[i] / p["cruise_rpm"]
+                    rate = engine_fuel_g_per_h(
+                        wheel_w, v, p["aux_kw"], pto, p["p_rated_kw"], turns, p["willans_a"], p["willans_b"],
+                        p["idle_g_per_h"],
+                    )  # fmt: skip
+                    seen = not (math.isnan(rpm[i]) and math.isnan(switches[i]))
+                    if _engine_off(rpm[i], switches[i]):
+                        rate = 0.0
+                    elif not seen and standing_s(state, time_ns) > UNSEEN_IDLE_S:
+                        rate = math.nan
+                    reference = p["ref_torque_nm"] if math.isnan(state["ref_torque_nm"]) else state["ref_torque_nm"]
+                    indicated_kw = torque[i] * rpm[i] * reference * (1e-5 * RAD_S_PER_RPM)
+                    per_h = hours * p["fuel_per_g"]
+                    by_road = rate * per_h
+                    torque_use = math.nan
+                    indicated_kwh = integrate(state["engine_kw"], indicated_kw, dt_s, 3600.0)
+                    if not math.isnan(indicated_kwh):
+                        torque_use = torque_fuel_g_per_h(indicated_kwh, p["willans_b"]) * p["fuel_per_g"]
                     if p["fuel_is_gas"]:
-                        amount, method = gas_fuel(state, p, gas_kg[i], model, time_ns, dt_s)
+                        amount, method, u = gas_fuel(state, p, gas_kg[i], by_road, torque_use, time_ns, dt_s)
                         out[FUEL_GAS, i] = amount
                     else:
                         running = rpm[i] > ENGINE_OFF_RPM or v > MOVING_MS
-                        amount, method = liquid_fuel(
-                            state,
-                            p,
-                            fuel_hr[i],
-                            fuel_total[i],
-                            fuel_flow[i],
-                            fuel_rate[i],
-                            model,
-                            running,
-                            time_ns,
-                            dt_s,
-                        )
+                        amount, method, u = liquid_fuel(
+                            state, p, fuel_hr[i], fuel_total[i], fuel_flow[i], level_pct[i], fuel_rate[i], by_road,
+                            torque_use, running, time_ns, dt_s,
+                        )  # fmt: skip
                         out[FUEL_LIQUID, i] = amount
                     out[METHOD, i] = method
-                    u = fuel_co2e(out, i, amount, p, _u_amount_rel(state, method))
-                add_tru(out, i, tru_fuel(state, tru_l[i], time_ns), p)
+                    state["engine_kw"] = indicated_kw
+                    ug_per_rate = state["road"]["ratio"] * per_h * (p["fuel_ttw"] + p["fuel_wtt"]) * PER_UNIT
+                if method == MODEL and (p["has_battery"] or not by_torque(state, p, torque_use)):
+                    u = widened(
+                        state, u, mass_known, grade_source == BY_MAP, grade_source == BY_FILTER,
+                        not math.isnan(iri[i]), pto > 0.0 and math.isnan(pto_kw[i]),
+                    )  # fmt: skip
+                if p["has_battery"]:
+                    co2, ttw, wtt, biogenic = battery_co2e(amount, p["grid_total"])
+                    u = product_u(u, p["grid_u_rel"])
+                else:
+                    co2, ttw, wtt, biogenic = fuel_co2e(amount, p)
+                    u = product_u(u, p["fuel_u_rel"])
+                drive_ug = plus(ttw, wtt)
+                if drive_ug != UNKNOWN and ug_per_rate == ug_per_rate:
+                    if p["has_battery"]:
+                        parts = battery_parts(roll_w, air_w, climb_w, kinetic_w, empty, v, aux_kw, soc_pct[i], rate, p)
+                    else:
+                        parts = engine_parts(
+                            roll_w, air_w, climb_w, kinetic_w, empty, v, p["aux_kw"], pto, turns, rate, p
+                        )
+                    ug_per_rate = scale(drive_ug, ug_per_rate, rate)
+                tru_nl, tru_modelled = tru_fuel(state, p["tru_lph"], tru_l[i], switches[i], time_ns, dt_s)
+                out[TRU_FUEL, i] = tru_nl
+                if drive_ug != UNKNOWN:
+                    tru_co2, tru_ttw, tru_wtt, _ = tru_co2e(tru_nl, p)
+                    out[CO2, i] = plus(co2, tru_co2)
+                    out[CO2E_TTW, i] = ttw + tru_ttw
+                    out[CO2E_WTT, i] = wtt + tru_wtt
+                    out[CO2_BIOGENIC, i] = biogenic
+                    total_ug = drive_ug + tru_ttw + tru_wtt
+                    if tru_modelled and total_ug > 0:
+                        tru_share = (tru_ttw + tru_wtt) / total_ug
+                        u = product_u(u * (1.0 - tru_share), U_TRU_MODEL_REL * tru_share)
+                level = soc_pct[i] if p["has_battery"] else level_pct[i]
+                found = notice(
+                    state, p, lat[i], lon[i], hdop[i], speed[i], gps_speed[i], odometer[i], rpm[i], fuel_rate[i],
+                    switches[i], gross_kg[i], cargo[i], fuel_hr[i], fuel_total[i], level, amount, time_ns, dt_s,
+                )  # fmt: skip
+                if found != 0:
+                    n_events = act(
+                        found, state, p, lat[i], lon[i], hdop[i], speed[i], gps_speed[i], gross_kg[i], fuel_hr[i],
+                        fuel_total[i], out[METHOD, i], time_ns, dt_s, events, n_events, d,
+                    )  # fmt: skip
                 kmh = gps_speed[i] if math.isnan(wheel_kmh) else wheel_kmh
                 driven = out[DISTANCE, i]
-                hold_signals(state, geography, cargo[i], units_loaded[i], units_empty[i], number[i], time_ns)
                 did = follow(
                     state,
                     geography,
@@ -321,6 +424,7 @@ def advance_rows(
                             finish_trip(state, p, geography, time_ns)
                             n_trips = write_version(state, p, d, roll, -1, trip_ints, trip_floats, n_trips)
                         start_trip(state, p, geography, time_ns)
+                hold_signals(state, geography, cargo[i], units_loaded[i], units_empty[i], number[i], time_ns)
                 if state["trip_phase"] != STOPPED:
                     v_ms = kmh / 3.6
                     state["trip_top_kmh"] = max(state["trip_top_kmh"], kmh)
@@ -341,38 +445,14 @@ def advance_rows(
                     if time_ns >= state["decide_ns"]:
                         told |= look_again(state, p, geography, time_ns, lat[i], lon[i], hdop[i])
                 follow_region(state, geography, lat[i], lon[i], hdop[i], driven)
-                n_events = watch_vehicle(
-                    state,
-                    p,
-                    lat[i],
-                    lon[i],
-                    hdop[i],
-                    speed[i],
-                    gps_speed[i],
-                    odometer[i],
-                    rpm[i],
-                    fuel_rate[i],
-                    switches[i],
-                    gross_kg[i],
-                    cargo[i],
-                    fuel_hr[i],
-                    fuel_total[i],
-                    soc_pct[i] if p["has_battery"] else level_pct[i],
-                    amount,
-                    out[METHOD, i],
-                    time_ns,
-                    dt_s,
-                    events,
-                    n_events,
-                    d,
-                )
                 state["speed_kmh"] = wheel_kmh
                 state["gps_speed_kmh"] = gps_speed[i]
                 state["fuel_rate_lph"] = fuel_rate[i]
                 state["battery_power_kw"] = battery_kw[i]
             else:
                 u = site_energy(state, p, grid_kwh[i], gas_kwh[i], genset_l[i], time_ns, i, out)
-                n_events = watch_site(state, topup_kg[i], time_ns, events, n_events, d)
+            if not math.isnan(topup_kg[i]):
+                n_events = refrigerant(state, topup_kg[i], time_ns, events, n_events, d)
             state["time_ns"] = time_ns
         u_rel[i] = u
         if is_vehicle:
@@ -399,7 +479,8 @@ def advance_rows(
             j = n_rolls
             n_rolls += 1
             open_rollup[d] = j
-            roll[:, j] = 0
+            for row in range(roll.shape[0]):
+                roll[row, j] = 0
             roll[MINUTE, j] = minute_ns
             roll[KIND, j] = p["kind"]
             roll[ASSET, j] = p["asset"]
@@ -412,9 +493,29 @@ def advance_rows(
         roll[READINGS, j] += 1
         roll[NEWEST_TIME, j] = max(roll[NEWEST_TIME, j], time_ns)
         roll[NEWEST_RECEIVED, j] = max(roll[NEWEST_RECEIVED, j], received[i])
-        _add(roll, j, out, i, u, is_vehicle)
         dt_us = out[DT, i]
-        if is_vehicle and dt_us != UNKNOWN and dt_us <= GAP_S * 1e6:
+        if dt_us != UNKNOWN and (dt_us <= GAP_US or not is_vehicle):
+            roll[OBSERVED, j] += dt_us
+            if out[METHOD, i] == NONE:
+                roll[UNKNOWN_TIME, j] += dt_us
+            if is_vehicle and out[DISTANCE, i] == UNKNOWN:
+                roll[DISTANCE_UNKNOWN, j] += dt_us
+        for pair in SUMMED:
+            amount = out[pair[0], i]
+            if amount != UNKNOWN:
+                roll[pair[1], j] += amount
+        total_ug = plus(out[CO2E_TTW, i], out[CO2E_WTT, i])
+        if total_ug != UNKNOWN:
+            if out[METHOD, i] in _MEASURED_METHODS:
+                roll[MEASURED, j] += total_ug
+            roll[BAND, j] += times(abs(total_ug), u)
+            if is_vehicle:
+                for k in range(N_PARTS):
+                    part_ug = part_of(parts[k], ug_per_rate)
+                    roll[BY_FIRST + k, j] += part_ug
+                    total_ug -= part_ug
+                roll[BY_FIRST + N_PARTS, j] += total_ug
+        if is_vehicle and dt_us != UNKNOWN and dt_us <= GAP_US:
             _add_time(roll, j, state, dt_us, kmh, rpm[i], switches[i], pto_kw[i])
         if told:
             n_trips = write_version(state, p, d, roll, j, trip_ints, trip_floats, n_trips)

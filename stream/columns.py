@@ -39,7 +39,7 @@ ENERGY_METHOD_CLASS: Final = {  # what a reader of a figure is told
     "counter_gap": "measured",
     "flow_meter": "measured",
     "rate": "measured",
-    "tank": "measured",
+    "tank": "modelled",
     "model": "modelled",
     "meter": "measured",
 }
@@ -219,6 +219,13 @@ EMISSION: Final = (
     Column("kernel_version", "int32", "", "Version of the kernels that made this row."),
 )
 
+
+def _by(name: str, doc: str) -> Column:
+    return Column(
+        f"by_{name}_ug", "int64", "µg", f"TTW + WTT for {doc}. The eight add up exactly; one may be negative."
+    )
+
+
 ROLLUP: Final = (
     Column("minute_ns", "int64", "ns", "Start of the minute, UTC since 1970."),
     Column("kind", "code", "", "What the asset is.", codes=ASSET_KINDS),
@@ -259,6 +266,14 @@ ROLLUP: Final = (
     Column("newest_time_ns", "int64", "ns", "Device time of the newest reading. Take the maximum, do not add."),
     Column("kernel_version", "int32", "", "Version of the kernels that made this row."),
     Column("newest_received_ns", "int64", "ns", "Receive time of the newest reading. Take the maximum, do not add."),
+    _by("rolling", "rolling resistance, empty vehicle"),
+    _by("air", "air drag"),
+    _by("grade", "height gained or lost in brakes, empty vehicle"),
+    _by("acceleration", "speed that ended in brakes, empty vehicle"),
+    _by("idling", "standing, engine on, no power take-off"),
+    _by("auxiliaries", "auxiliaries, cab heat, power take-off"),
+    _by("load", "the payload, marginal to the empty vehicle"),
+    _by("other", "the refrigeration unit and what the model leaves open"),
 )
 
 

@@ -7,15 +7,14 @@ from stream.columns import DISTANCE_METHODS, UNKNOWN
 from stream.counters import HOLD_S, advance, book, settle
 from stream.fixed import PER_METRE, to_fixed
 from stream.kernel import kernel
-from stream.state import COUNTERS
 
-ODOMETER: Final = COUNTERS.index("odometer")
 NONE: Final = DISTANCE_METHODS.index("none")
 BY_ODOMETER: Final = DISTANCE_METHODS.index("odometer")
 BY_WHEEL: Final = DISTANCE_METHODS.index("wheel_speed")
 BY_GPS: Final = DISTANCE_METHODS.index("gps_speed")
 V_MAX_MM_PER_S: Final = 160.0 / 3.6 * 1000.0
 ODOMETER_TICK_MM: Final = 1_000_000  # the coarsest odometers step by 1 km
+ODOMETER_LSB_MM: Final = 5_000  # SPN 917
 
 
 @kernel
@@ -37,14 +36,15 @@ def distance(
         estimate = to_fixed(integrate(state["gps_speed_kmh"], gps_speed_kmh, dt_s, 3.6), PER_METRE)
         method = BY_GPS
     amount = UNKNOWN
-    risen = advance(state, ODOMETER, to_fixed(odometer_m, PER_METRE), time_ns, V_MAX_MM_PER_S, ODOMETER_TICK_MM)
+    c = state["odometer"]
+    risen = advance(c, to_fixed(odometer_m, PER_METRE), time_ns, V_MAX_MM_PER_S, ODOMETER_TICK_MM, ODOMETER_LSB_MM)
     if risen != UNKNOWN:
-        amount = settle(state, ODOMETER, risen, estimate, ODOMETER_TICK_MM, False)
+        amount = settle(c, risen, estimate, ODOMETER_TICK_MM, False)
     if amount != UNKNOWN:
         method = BY_ODOMETER
     else:
         amount = estimate
     if amount == UNKNOWN:
         method = NONE
-    book(state, ODOMETER, ODOMETER, 0 if amount == UNKNOWN else amount)
+    book(c, 0 if amount == UNKNOWN else amount)
     return amount, method

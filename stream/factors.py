@@ -328,6 +328,12 @@ class VehicleClass:
     eta_drive: float
     eta_regen: float
     eta_charge: float
+    yaw_a1: float  # m2 per degree of yaw, and per its square and cube
+    yaw_a2: float
+    yaw_a3: float
+    cruise_rpm: float
+    pto_kw: float
+    tru_lph: float
 
 
 ClassTable = Mapping[str, VehicleClass]
@@ -345,6 +351,12 @@ _CLASS_FIELDS = {
     "eta_batt_wheel": "eta_drive",
     "eta_regen": "eta_regen",
     "eta_charge": "eta_charge",
+    "yaw_a1": "yaw_a1",
+    "yaw_a2": "yaw_a2",
+    "yaw_a3": "yaw_a3",
+    "n_cruise": "cruise_rpm",
+    "pto": "pto_kw",
+    "tru": "tru_lph",
 }
 _BATTERY_TWIN = {"bev_van_3.5t": "van_3.5t", "bev_artic_40t": "artic_40t"}  # gvw, power, auxiliaries of the diesel twin
 

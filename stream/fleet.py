@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from stream.columns import ASSET_KINDS
 from stream.factors import ELECTRICITY, ClassTable, FactorError, FactorSet, FuelFactors, fuel_factors, grid_factors
+from stream.fixed import PER_UNIT
 from stream.geography import build_geography
 from stream.mass import reference_torque_nm
 from stream.places import DEFAULT_RADIUS_M, Place
@@ -38,6 +39,7 @@ class Vehicle:
     tank_l: float | None = None
     grid_zone: str | None = None
     vin: str | None = None
+    public_key: str | None = None  # Ed25519, hex: batches of its gateway must be signed by it
     tenant: str | None = None  # whose it is; blank: the one that the reading process names as its own
     battery_kwh: float | None = None
     speed_limit_kmh: float | None = None
@@ -62,6 +64,7 @@ class Warehouse:
     pallet_positions: int | None = None
     tenant: str | None = None
     radius_m: float | None = None  # of the yard around it; blank: 250
+    public_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,7 @@ PARAMS = np.dtype(
         ("has_fuel", "i4"),  # burns liquid or gaseous fuel
         ("has_battery", "i4"),
         ("fuel_is_gas", "i4"),  # metered in kg
+        ("ref_torque_known", "i4"),  # by the registry, else by rated power
         ("fuel_ttw", "f8"),  # kg CO2e per L or kg
         ("fuel_wtt", "f8"),
         ("fuel_co2", "f8"),
@@ -120,10 +124,18 @@ PARAMS = np.dtype(
         ("eta_drive", "f8"),
         ("eta_regen", "f8"),
         ("level_size", "f8"),  # L or kWh of 100 % of the level, NaN = not known
-        ("level_per_amount", "f8"),  # L or kWh per litre, kilogram or kWh used
+        ("level_per_amount", "f8"),  # L or kWh per nL, µg or µWh used
         ("speed_limit_kmh", "f8"),
         ("harsh_acceleration_ms2", "f8"),  # NaN = by mass
         ("harsh_braking_ms2", "f8"),
+        ("yaw_a1", "f8"),  # m2 per degree of yaw, its square and cube
+        ("yaw_a2", "f8"),
+        ("yaw_a3", "f8"),
+        ("cruise_rpm", "f8"),
+        ("pto_kw", "f8"),
+        ("tru_lph", "f8"),
+        ("fuel_cap_per_s", "f8"),  # nL or µg: no engine burns more
+        ("fuel_per_g", "f8"),  # L or kg of fuel per gram
     ],
     align=True,
 )
@@ -132,6 +144,8 @@ DIESEL_KG_PER_L = 0.83
 GAS_ENERGY = (
     1.25  # a spark-ignited gas engine needs about a quarter more energy: brake efficiency .36-.39 against .43-.46 [C]
 )
+LITRE_PER_KWH_CAP = 0.25 * 1.2  # most fuel an engine can burn per kWh rated, science reference section 4
+KG_PER_KWH_CAP = 0.21 * 1.2
 LNG_KG_PER_L = 0.4525  # UK conversion factors 2025; a CNG tank's level is its pressure and tells no litres
 LIMITED_GVW_KG = 3_500.0
 SPEED_LIMITER_KMH = (
@@ -198,6 +212,11 @@ def _vehicle_params(
     p["pallet_positions"] = _pick(v.pallet_positions, math.nan)
     p["has_trailer"] = int("artic" in v.vehicle_class)
     p["ref_torque_nm"] = _pick(v.ref_torque_nm, reference_torque_nm(p["p_rated_kw"], p["gvw_kg"]))
+    p["ref_torque_known"] = int(v.ref_torque_nm is not None)
+    for name in ("yaw_a1", "yaw_a2", "yaw_a3", "pto_kw", "tru_lph"):
+        value = getattr(defaults, name)
+        p[name] = 0.0 if math.isnan(value) else value
+    p["cruise_rpm"] = defaults.cruise_rpm
     p["willans_b"], p["willans_a"] = defaults.willans_b_g_per_kwh, defaults.willans_a_g_per_h_kw
     p["eta_drive"], p["eta_regen"] = defaults.eta_drive, defaults.eta_regen
     p["speed_limit_kmh"] = _pick(
@@ -207,7 +226,7 @@ def _vehicle_params(
     p["harsh_braking_ms2"] = _pick(v.harsh_braking_ms2, np.nan)
     _gas_oil(p, factors)
     if v.fuel == ELECTRICITY:
-        p["level_size"], p["level_per_amount"] = _pick(v.battery_kwh, np.nan), 1.0
+        p["level_size"], p["level_per_amount"] = _pick(v.battery_kwh, np.nan), 1.0 / PER_UNIT
         if not v.grid_zone:
             raise ValueError(f"vehicle {v.vehicle}: an electric vehicle needs grid_zone (where it charges)")
         grid = grid_factors(factors, v.grid_zone)
@@ -219,14 +238,17 @@ def _vehicle_params(
     p["fuel_ttw"], p["fuel_wtt"], p["fuel_co2"] = fuel.ttw, fuel.wtt, fuel.co2
     p["fuel_biogenic"], p["fuel_u_rel"], p["fuel_kg_per_l"] = fuel.biogenic, fuel.u_rel, fuel.density
     p["level_size"] = _pick(v.tank_l, np.nan)
-    p["level_per_amount"] = 1.0
+    p["level_per_amount"] = 1.0 / PER_UNIT
     if p["fuel_is_gas"]:
-        p["level_per_amount"] = 1.0 / LNG_KG_PER_L if "lng" in v.fuel else np.nan
+        p["level_per_amount"] = 1.0 / (LNG_KG_PER_L * PER_UNIT) if "lng" in v.fuel else np.nan
     p["idle_g_per_h"] = defaults.idle_lph * DIESEL_KG_PER_L * 1000.0
     if fuel.lhv > 0:  # the classes' fuel figures are diesel's: the same energy weighs more or less as another fuel
         energy = DIESEL_LHV / fuel.lhv * (GAS_ENERGY if fuel.unit == "kg" else 1.0)
         for name in ("willans_a", "willans_b", "idle_g_per_h"):
             p[name] *= energy
+    p["fuel_per_g"] = 1.0 / (1000.0 * (1.0 if fuel.unit == "kg" else fuel.density))
+    per_kwh = KG_PER_KWH_CAP if fuel.unit == "kg" else LITRE_PER_KWH_CAP
+    p["fuel_cap_per_s"] = p["p_rated_kw"] * per_kwh / 3600.0 * PER_UNIT
 
 
 def _gas_oil(p: np.void, factors: FactorSet) -> None:

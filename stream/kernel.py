@@ -13,5 +13,5 @@ def kernel(function: F) -> F:
 
     No fastmath and no parallel loop, so the same bytes come out on every run and with ``NUMBA_DISABLE_JIT=1``.
     """
-    compile_: Callable[[F], Any] = numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=False)
+    compile_: Callable[[F], Any] = numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=False, _nrt=False)
     return cast(F, compile_(function))

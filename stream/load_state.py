@@ -41,6 +41,9 @@ LR_FROM_ORIGIN: Final = 4.0
 LR_TO_UPKEEP: Final = 0.5  # depot, charger, fuel, service
 LR_TO_ORIGIN: Final = 0.6
 LR_TO_CUSTOMER: Final = 2.0
+LR_TOUR_ON: Final = 8.0  # a tour of drops goes on: from customer to customer
+LR_TOUR_LIGHT: Final = 8.0  # empty : loaded, at most, by mass on a tour: the last parcels weigh next to nothing
+LR_TOUR_BACK: Final = 0.125  # and comes home
 UNITS_SHARE: Final = 0.06  # of capacity: what empty load units weigh at most (33 roll cages of 32 kg on 25 t: 4 %)
 LIGHTEST_SHARE: Final = 0.02  # of capacity: goods lighter than this are not told from units by mass
 BIT_SCALES, BIT_CAN, BIT_ORDER, BIT_PLACE, BIT_DOORS, BIT_TRAILER, BIT_UNITS = 1, 2, 4, 8, 16, 32, 64  # of ``evidence``
@@ -78,56 +81,69 @@ def _between(x: float, low: float, high: float, sd: float) -> float:
 
 @kernel
 def mass_log_ratio(aboard_kg: float, sd_kg: float, capacity_kg: float) -> float:
-    """Log of P(mass aboard | goods) / P(mass aboard | none). None: 0, or empty load units; goods: anything up to capacity."""
+    """Log of P(mass aboard | goods) / P(mass aboard | none). None: 0, or empty load units; goods: half even up to capacity, half rising."""
     x = max(aboard_kg, 0.0)
     none = 0.6 * math.exp(-0.5 * (x / sd_kg) ** 2) / (sd_kg * math.sqrt(2.0 * math.pi))
     none += 0.4 * _between(x, 0.0, UNITS_SHARE * capacity_kg, sd_kg)
-    goods = _between(min(x, capacity_kg), LIGHTEST_SHARE * capacity_kg, 1.05 * capacity_kg, sd_kg)
+    low, high = LIGHTEST_SHARE * capacity_kg, 1.05 * capacity_kg
+    x = min(x, capacity_kg)
+    rising = 2.0 * max(x - low, 0.0) / (high - low)  # of even: heavy loads are more common than light ones
+    goods = _between(x, low, high, sd_kg) * (0.5 + 0.5 * rising)
     return math.log((goods + 1e-12) / (none + 1e-12))
 
 
 @kernel
-def after_stop(p_loaded: float, bits: int, door_works: bool, place_kind: int) -> float:
+def after_stop(p_loaded: float, bits: int, door_works: bool, place_kind: int, long: bool, last_mile: bool) -> float:
     """P(loaded) after a stop, before evidence of the new trip: what was aboard may have gone, and goods may have come.
 
-    A door that is known to work and stayed shut keeps the load in. Where nothing is known of doors the kind of place decides.
+    A door that is known to work and stayed shut keeps the load in. Where nothing is known of doors the kind of place decides,
+    then whether there was time to load (``long``). On a tour of drops masses err alike from stop to stop: each is judged anew.
     """
-    gone, come = 0.25, 0.10
+    gone, come = (0.25, 0.75) if long else (0.08, 0.24)  # tends to P_LOADED
     if bits & (DOOR_OPENED | LIFT_USED | COUPLED_CHANGED):
-        gone, come = 0.35, 0.35
+        gone, come = 0.25, 0.35
     elif bits & SWITCHES_SEEN and door_works:
         gone, come = 0.01, 0.01
+    elif last_mile:
+        gone, come = 0.25, 0.75
     elif place_kind == WAREHOUSE:
-        gone, come = 0.4, 0.5
+        gone, come = 0.25, 0.5
     elif place_kind in (DEPOT, CHARGER, FUEL_STATION, SERVICE):
-        gone, come = 0.1, 0.05
+        gone, come = 0.05, 0.05
     return p_loaded * (1.0 - gone) + (1.0 - p_loaded) * come
 
 
 @kernel
-def place_log_ratio(start: int, end: int, kind: Any, origin: int, shut: bool) -> float:
-    """What the ends of a trip tell: places (-1 unknown), the origin of its route; ``shut``: the door stayed shut at the start."""
+def place_log_ratio(start: int, end: int, kind: Any, origin: int, last_mile: bool, shut: bool, ended: bool) -> float:
+    """What the ends of a trip tell: places (-1 unknown), the origin of its assigned route and whether that is a tour of drops.
+
+    ``shut``: the door stayed shut at the start; ``ended``: the end is known, if only to be no known place.
+    """
     total = 0.0
     if start >= 0 and start == origin and not shut:
         total += math.log(LR_FROM_ORIGIN)
-    if end >= 0 and end != start:
-        if kind[end] in (DEPOT, CHARGER, FUEL_STATION, SERVICE):
-            total += math.log(LR_TO_UPKEEP)
-        elif end == origin:
-            total += math.log(LR_TO_ORIGIN)
-        elif kind[end] == CUSTOMER:
-            total += math.log(LR_TO_CUSTOMER)
+    if not ended:
+        return total
+    if end >= 0 and kind[end] in (DEPOT, CHARGER, FUEL_STATION, SERVICE):
+        total += math.log(LR_TO_UPKEEP)
+    elif last_mile and origin >= 0 and start != origin:
+        total += math.log(LR_TOUR_BACK) if end == origin else math.log(LR_TOUR_ON)
+    elif end >= 0 and end == origin and start != origin:
+        total += math.log(LR_TO_ORIGIN)
+    elif end >= 0 and kind[end] == CUSTOMER and start != end:
+        total += math.log(LR_TO_CUSTOMER)
     return total
 
 
 @kernel
-def decide(state: Any, p: Any, g: Any, origin: int) -> None:
+def decide(state: Any, p: Any, g: Any, origin: int, last_mile: bool) -> None:
     """Put together what this trip has shown: ``load_state``, ``load_state_p``, ``payload_kg`` and ``mass_kg`` with their bands.
 
     ``payload_kg`` are goods, ``mass_kg`` the gross mass; both NaN while unknown, ``*_u_kg`` their 95 % half-widths.
     """
     capacity = p["capacity_kg"]
     odds = logit(state["p_before"])
+    by_mass = 0.0
     evidence = 0
     aboard, sd_aboard, mass, sd_mass = math.nan, math.nan, math.nan, math.nan
     can, sd = can_mass(state)
@@ -135,7 +151,7 @@ def decide(state: Any, p: Any, g: Any, origin: int) -> None:
         tare, sd_tare = tare_of(state["tare_can_kg"], state["tare_can_n"], p["tare_kg"], TARE_U_CAN, TARE_FLOOR_CAN)
         aboard, sd_aboard = can - tare, math.hypot(sd, sd_tare)
         mass, sd_mass = p["tare_kg"] + max(aboard, -0.6 * p["tare_kg"]), sd_aboard
-        odds += bounded(mass_log_ratio(aboard, sd_aboard, capacity), ERROR_CAN)
+        by_mass += bounded(mass_log_ratio(aboard, sd_aboard, capacity), ERROR_CAN)
         evidence |= BIT_CAN
     scales, sd = scales_mass(state, p["tare_kg"])
     if not math.isnan(scales):
@@ -143,14 +159,13 @@ def decide(state: Any, p: Any, g: Any, origin: int) -> None:
             state["tare_scales_kg"], state["tare_scales_n"], p["tare_kg"], TARE_U_SCALES, TARE_FLOOR_SCALES
         )
         by_scales, sd_scales = scales - tare, math.hypot(sd, sd_tare)
-        odds += bounded(mass_log_ratio(by_scales, sd_scales, capacity), ERROR_SCALES)
+        by_mass += bounded(mass_log_ratio(by_scales, sd_scales, capacity), ERROR_SCALES)
         evidence |= BIT_SCALES
         if math.isnan(sd_aboard) or sd_scales < sd_aboard:
             aboard, sd_aboard, mass, sd_mass = by_scales, sd_scales, scales, sd
+    odds += max(by_mass, -math.log(LR_TOUR_LIGHT)) if last_mile else by_mass
     units_kg = 0.0
-    cargo = state["cargo_kg"] if state["cargo_ns"] >= state["order_from_ns"] else math.nan
-    loaded_units = state["units_loaded"] if state["units_ns"] >= state["order_from_ns"] else math.nan
-    empty_units = state["units_empty"] if state["units_ns"] >= state["order_from_ns"] else math.nan
+    cargo, loaded_units, empty_units = state["order_cargo_kg"], state["order_loaded"], state["order_empty"]
     if not math.isnan(cargo):
         odds += bounded(20.0 if cargo >= 1.0 else -20.0, ERROR_ORDER)
         evidence |= BIT_ORDER
@@ -164,7 +179,8 @@ def decide(state: Any, p: Any, g: Any, origin: int) -> None:
     if state["door_works"] and state["stop_seen_bits"] & SWITCHES_SEEN:
         evidence |= BIT_DOORS
     shut = evidence & BIT_DOORS != 0 and state["stop_seen_bits"] & (DOOR_OPENED | LIFT_USED | COUPLED_CHANGED) == 0
-    by_place = place_log_ratio(state["start_place"], state["end_place"], g.places.kind, origin, shut)
+    ended = state["trip_end_ns"] != UNKNOWN and not math.isnan(state["end_lat_deg"])
+    by_place = place_log_ratio(state["start_place"], state["end_place"], g.places.kind, origin, last_mile, shut, ended)
     if by_place != 0.0:
         odds += by_place
         evidence |= BIT_PLACE
@@ -215,7 +231,4 @@ def forget_load(state: Any) -> None:
 @kernel
 def sure_empty(state: Any) -> bool:
     """Whether an order said that nothing is aboard, and no load units were told of."""
-    if state["cargo_ns"] == UNKNOWN or state["cargo_ns"] < state["order_from_ns"]:
-        return False
-    units = state["units_empty"] if state["units_ns"] >= state["order_from_ns"] else 0.0
-    return state["cargo_kg"] < 1.0 and not units > 0.0 and state["load_state"] == EMPTY
+    return state["order_cargo_kg"] < 1.0 and not state["order_empty"] > 0.0 and state["load_state"] == EMPTY

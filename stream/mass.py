@@ -23,7 +23,7 @@ FRICTION_AT_0: Final = 0.04  # of the reference torque, where SPN 514 is not sen
 FRICTION_PER_RPM: Final = 0.05 / 1500.0
 MOTOR_EFFICIENCY: Final = 0.90  # battery to wheel while accelerating, class default 0.88 is a cycle's mean
 CAN_MIN: Final = 12  # samples: one pull away from standstill
-CAN_CORRELATED: Final = 3.0  # neighbouring samples share grade and gear: so many count as one
+CAN_CORRELATED: Final = 6.0  # samples of one pull away share grade and gear: so many count as one
 CAN_FLOOR_REL: Final = 0.04  # slope, wind, efficiency that a trip shares; standard deviation
 SCALES_MIN_S: Final = 30  # of moving: shorter is not low-passed
 SCALES_NOISE_REL: Final = 0.035  # axle load in motion, 2-5 % [science reference, section 5]
@@ -31,7 +31,7 @@ SCALES_TAU_S: Final = 240.0  # over which its error wanders
 SCALES_FLOOR_REL: Final = 0.005
 TARE_U_SCALES: Final = 0.02  # registry tare against what the scales show of it; standard deviation, relative
 TARE_U_CAN: Final = (
-    0.08  # the same for the estimate by torque: efficiency, reference torque and tyres are class defaults
+    0.05  # the same for the estimate by torque: efficiency, reference torque and tyres are class defaults
 )
 TARE_FLOOR_SCALES: Final = 0.006
 TARE_FLOOR_CAN: Final = 0.02
@@ -182,7 +182,7 @@ def _one_tare(
         return tare, n
     below = tare - mass
     if below > 2.5 * math.hypot(sd, sd_tare):
-        return tare - 0.5 * below, max(n, 1)
+        return tare - min(0.5 * below, sd_tare), max(n, 1)
     if sure or (empty and mass - tare < 0.03 * tare + sd):
         return _toward(tare, n, mass), min(n + 1, TARE_MEMORY)
     return tare, n

@@ -21,7 +21,7 @@ from stream.state import StateRows, empty_state, state_from_bytes, state_to_byte
 from stream.table import EMISSION_ROWS, ROLLUP_ROWS, TRIP_FLOATS, TRIP_INTS
 from stream.trip_rows import ROWS_PER_READING
 
-KERNEL_VERSION: Final = 1
+KERNEL_VERSION: Final = 2
 MAX_WAITING: Final = (
     200_000  # rows held because one before them is missing; more are dropped, their gateways send again
 )
@@ -133,7 +133,9 @@ def step(state: State, batch: Columns) -> tuple[State, Results]:
     -------
     The next state and the results. Codes in results point into the fleet's ``devices``, ``assets`` and ``route_names``.
     """
-    touched = np.unique(batch["device"])
+    seen = np.zeros(len(state.fleet.devices), np.bool_)
+    seen[batch["device"]] = True
+    touched = np.flatnonzero(seen).astype(np.int32)
     if state.waiting["seq"].size:
         batch = _concatenate(state.waiting, batch)
     n = batch["seq"].size
@@ -154,12 +156,27 @@ def step(state: State, batch: Columns) -> tuple[State, Results]:
     return replace(state, rows=rows, waiting=waiting), results
 
 
+def retake(state: State, batch: Columns) -> tuple[State, Results]:
+    """Results of rows that were taken before, in the order in which each device's rows were taken: for making results anew.
+
+    ``batch`` needs the columns that the kernels read (``stream.advance.READ``) and the readings' names. Copies are not looked for, and
+    the state that comes back does not know which rows were taken.
+    """
+    rows = state.rows.copy()
+    emissions, rollups, trips, events = _advance(state.fleet, rows, batch)
+    nobody = np.empty(0, np.int32)
+    n = batch["seq"].size
+    return replace(state, rows=rows), Results(batch, emissions, rollups, trips, events, nobody, n, 0, 0, 0)
+
+
 def _advance(fleet: Fleet, rows: StateRows, batch: Columns) -> tuple[Columns, Columns, Columns, Columns]:
     """Run the kernels over rows in order: emissions, rollups, trips, events. Advances ``rows``."""
     n = batch["seq"].size
     out = np.empty((len(EMISSION_ROWS), n), np.int64)
     u_rel, load_p = np.empty(n), np.empty(n)
-    roll = np.empty((len(ROLLUP_ROWS), n), np.int64)
+    roll = np.empty(
+        (n, len(ROLLUP_ROWS)), np.int64
+    ).T  # one sum lies together: memory of sums not needed stays untouched
     open_rollup = np.full(len(fleet.devices), -1, np.int64)
     happened = np.empty(MOST_PER_ROW * n, EVENT_ROW)  # memory is taken when it is written to, so room costs nothing
     # One row after another, so memory is touched only as far as versions are written.
@@ -185,7 +202,7 @@ def _advance(fleet: Fleet, rows: StateRows, batch: Columns) -> tuple[Columns, Co
     made["asset"] = fleet.params["asset"][device]
     made["load_state_p"], made["co2e_u_rel"] = load_p, u_rel
     made["kernel_version"] = np.full(n, KERNEL_VERSION, np.int32)
-    sums: Columns = dict(zip(ROLLUP_ROWS, roll[:, :n_rolls], strict=True))
+    sums: Columns = dict(zip(ROLLUP_ROWS, np.ascontiguousarray(roll[:, :n_rolls]), strict=True))
     sums["kernel_version"] = np.full(n_rolls, KERNEL_VERSION, np.int32)
     versions: Columns = dict(zip(TRIP_INTS, trip_ints[:n_trips].T, strict=True))
     versions.update(zip(TRIP_FLOATS, trip_floats[:n_trips].T, strict=True))

@@ -11,7 +11,6 @@ import math
 from typing import Any, Final
 
 from stream.columns import UNKNOWN
-from stream.counters import HOLD_S
 from stream.event_rows import (
     CHOSE_GPS,
     CHOSE_NONE,
@@ -243,63 +242,22 @@ def _stretch(state: Any, case: int, kind: int, time_ns: int, events: Any, n: int
 
 
 @kernel
-def watch_distance(
-    state: Any,
-    wheel_kmh: float,
-    odometer_m: float,
-    gps_kmh: float,
-    hdop: float,
-    time_ns: int,
-    dt_s: float,
-    events: Any,
-    n: int,
-    device: int,
-) -> int:
-    """Compare raw wheel speed and odometer with GNSS speed over the interval that ends here.
+def stretches(state: Any, time_ns: int, events: Any, n: int, device: int) -> int:
+    """Judge raw wheel speed and odometer over the stretches that are full.
 
     Events ``wheel_scale`` and ``odometer_conflict``: ratio to GNSS. Two stretches of 2 km more than 10 % off take the source out of
     use until two are within 5 %; 20 km more than 1.5 % off open a case, and the source stays in use.
     """
-    gps_m = 0.5 * (state["gps_seen_kmh"] + gps_kmh) * dt_s / 3.6
-    if gps_kmh > COMPARED_KMH and state["gps_seen_kmh"] > COMPARED_KMH and dt_s <= HOLD_S and not hdop > HDOP_MAX:
-        wheel_m = 0.5 * (state["wheel_seen_kmh"] + wheel_kmh) * dt_s / 3.6
-        if wheel_m >= 0.0:
-            state["short_source_m"][WHEEL_CASE] += wheel_m
-            state["short_gps_m"][WHEEL_CASE] += gps_m
-            if state["short_gps_m"][WHEEL_CASE] >= SHORT_M:
-                n = _stretch(state, WHEEL_CASE, WHEEL_SCALE, time_ns, events, n, device)
-        driven_m = odometer_m - state["odometer_seen_m"]
-        if 0.0 <= driven_m < SHORT_M:
-            state["short_source_m"][ODOMETER_CASE] += driven_m
-            state["short_gps_m"][ODOMETER_CASE] += gps_m
-            if state["short_gps_m"][ODOMETER_CASE] >= SHORT_M:
-                n = _stretch(state, ODOMETER_CASE, ODOMETER_CONFLICT, time_ns, events, n, device)
-    state["gps_seen_kmh"] = gps_kmh
-    state["wheel_seen_kmh"] = wheel_kmh
-    state["odometer_seen_m"] = odometer_m
+    if state["short_gps_m"][WHEEL_CASE] >= SHORT_M:
+        n = _stretch(state, WHEEL_CASE, WHEEL_SCALE, time_ns, events, n, device)
+    if state["short_gps_m"][ODOMETER_CASE] >= SHORT_M:
+        n = _stretch(state, ODOMETER_CASE, ODOMETER_CONFLICT, time_ns, events, n, device)
     return n
 
 
 @kernel
-def watch_weight(
-    state: Any,
-    p: Any,
-    gross_kg: float,
-    cargo_kg: float,
-    distance_m: float,
-    time_ns: int,
-    events: Any,
-    n: int,
-    device: int,
-) -> int:
-    """Scales against order plus tare over 10 km. Event ``weight_conflict``: ratio of the two; the scales stay in use."""
-    if not (cargo_kg > 0.0 and gross_kg > 0.0 and distance_m > 0.0):
-        return n
-    state["weight_m"] += distance_m
-    state["weighed_kgm"] += gross_kg * distance_m
-    state["ordered_kgm"] += (p["tare_kg"] + cargo_kg) * distance_m
-    if state["weight_m"] < WEIGHT_M:
-        return n
+def weigh(state: Any, p: Any, time_ns: int, events: Any, n: int, device: int) -> int:
+    """Scales against order plus tare over the last 10 km. Event ``weight_conflict``: ratio of the two; the scales stay in use."""
     weighed, ordered = state["weighed_kgm"] / state["weight_m"], state["ordered_kgm"] / state["weight_m"]
     state["weight_m"] = 0.0
     state["weighed_kgm"] = 0.0
@@ -311,16 +269,12 @@ def watch_weight(
 
 
 @kernel
-def watch_counters(
-    state: Any, total_hr_l: float, total_l: float, time_ns: int, events: Any, n: int, device: int
-) -> int:
+def counters_fell(state: Any, total_hr_l: float, total_l: float, time_ns: int, events: Any, n: int, device: int) -> int:
     """Event ``counter_reset``: by how many litres a counter of fuel used stands lower than before (the fine one, if both fell)."""
     fine, coarse = total_hr_l - state["total_hr_seen_l"], total_l - state["total_seen_l"]
     if not math.isnan(total_hr_l):
         state["total_hr_seen_l"] = total_hr_l
     if not math.isnan(total_l):
         state["total_seen_l"] = total_l
-    if fine < 0.0 or coarse < 0.0:
-        fall = fine if fine < 0.0 else coarse
-        return put(events, n, state, device, COUNTER_RESET, time_ns, time_ns, fall, math.nan, UNKNOWN, CHOSE_NONE)
-    return n
+    fall = fine if fine < 0.0 else coarse
+    return put(events, n, state, device, COUNTER_RESET, time_ns, time_ns, fall, math.nan, UNKNOWN, CHOSE_NONE)

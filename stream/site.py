@@ -8,12 +8,8 @@ from stream.counters import advance
 from stream.fixed import PER_UNIT, times, to_fixed
 from stream.fuel import METER, U_METHOD_REL
 from stream.kernel import kernel
-from stream.state import COUNTERS
 from stream.table import CO2, CO2_BIOGENIC, CO2E_TTW, CO2E_WTT, ENERGY, FUEL_LIQUID, METHOD
 
-GRID_IMPORT: Final = COUNTERS.index("grid_import")
-GAS_KWH: Final = COUNTERS.index("gas_kwh")
-GENSET: Final = COUNTERS.index("genset")
 MAX_KW: Final = 20_000.0  # no warehouse connection is larger; a faster rise is a broken meter
 MAX_GENSET_LPH: Final = 5_000.0
 METER_TICK: Final = 1_000_000_000  # 1 kWh, 1 L: the coarsest meters
@@ -30,11 +26,10 @@ def site_energy(
     Returns the relative half-width of the 95 % interval, NaN when unknown.
     """
     cap = MAX_KW / 3600.0 * PER_UNIT
-    grid = advance(state, GRID_IMPORT, to_fixed(grid_kwh, PER_UNIT), time_ns, cap, METER_TICK)
-    gas = advance(state, GAS_KWH, to_fixed(gas_kwh, PER_UNIT), time_ns, cap, METER_TICK)
-    genset = advance(
-        state, GENSET, to_fixed(genset_l, PER_UNIT), time_ns, MAX_GENSET_LPH / 3600.0 * PER_UNIT, METER_TICK
-    )
+    grid = advance(state["grid_import"], to_fixed(grid_kwh, PER_UNIT), time_ns, cap, METER_TICK, METER_TICK)
+    gas = advance(state["gas_kwh"], to_fixed(gas_kwh, PER_UNIT), time_ns, cap, METER_TICK, METER_TICK)
+    genset_cap = MAX_GENSET_LPH / 3600.0 * PER_UNIT
+    genset = advance(state["genset"], to_fixed(genset_l, PER_UNIT), time_ns, genset_cap, METER_TICK, METER_TICK)
     if grid == UNKNOWN and gas == UNKNOWN and genset == UNKNOWN:
         return math.nan
     co2 = 0

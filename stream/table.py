@@ -41,6 +41,7 @@ MEASURED: Final = ROLLUP_ROWS.index("co2e_measured_ug")
 BAND: Final = ROLLUP_ROWS.index("co2e_u_ug")
 NEWEST_TIME: Final = ROLLUP_ROWS.index("newest_time_ns")
 NEWEST_RECEIVED: Final = ROLLUP_ROWS.index("newest_received_ns")
+BY_FIRST: Final = ROLLUP_ROWS.index("by_rolling_ug")  # and the seven rows after it
 SUMMED: Final = tuple(  # (row of the result, row of the sum it is added to)
     (EMISSION_ROWS.index(name), ROLLUP_ROWS.index(name))
     for name in (

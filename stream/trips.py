@@ -7,13 +7,12 @@ take-off, a known place. It ends at 5 km/h or after 20 m. A gap in the readings 
 import math
 from typing import Any, Final
 
-from stream.columns import UNKNOWN
+from stream.columns import TRIP_STAGES, UNKNOWN
 from stream.geography import route_by_number
 from stream.kernel import kernel
 from stream.load_state import (
     COUPLED_CHANGED,
     DOOR_OPENED,
-    EMPTY,
     LIFT_USED,
     P_LOADED,
     SWITCHES_SEEN,
@@ -29,6 +28,7 @@ from stream.regions import region_at
 from stream.road_load import ENGINE_OFF_RPM
 from stream.trip_route import judge_route
 
+LAST_MILE: Final = TRIP_STAGES.index("last_mile")
 MOVING: Final = 0  # ``trip_phase``
 STANDING: Final = 1  # not yet called a stop
 STOPPED: Final = 2
@@ -54,6 +54,8 @@ START_FIX_NS: Final = 90_000_000_000  # a first fix so soon after departure stil
 REGION_MM: Final = 500_000  # driven between two looks at the map
 REGION_SLACK_M: Final = 300.0
 REGION_MISFITS: Final = 3
+LOADING_NS: Final = 900_000_000_000  # a quarter of an hour: time enough to load or unload
+TEACHES: Final = 0.4  # P(loaded) below which a mass near the tare counts as one: the lowest stable ones
 DECIDE_NS: Final = 60_000_000_000
 DECIDED_NS: Final = 300_000_000_000  # between looks once the load is known
 DOOR_BIT: Final = 1  # of the signal ``switches``
@@ -107,6 +109,18 @@ def _begin_stand(state: Any, time_ns: int) -> None:
     state["stop_lat_deg"] = state["stop_lon_deg"] = math.nan
     state["stop_fixes"] = state["stop_misfits"] = 0
     state["stop_whole"] = 1
+    heed_orders(state)
+
+
+@kernel
+def heed_orders(state: Any) -> None:
+    """Orders heard under way, or since the stop before, are those of this trip; what is heard at a stop is of the next load."""
+    nothing = math.nan
+    told = state["cargo_ns"] >= state["order_from_ns"]
+    state["order_cargo_kg"] = state["cargo_kg"] if told else nothing
+    told = state["units_ns"] >= state["order_from_ns"]
+    state["order_loaded"] = state["units_loaded"] if told else nothing
+    state["order_empty"] = state["units_empty"] if told else nothing
 
 
 @kernel
@@ -240,30 +254,34 @@ def follow_region(state: Any, g: Any, lat: float, lon: float, hdop: float, dista
 
 
 @kernel
-def _origin(state: Any, g: Any) -> int:
-    """Place at which the trip's route begins, -1 unknown."""
-    route = state["trip_route"]
-    return int(g.route[route, 0]) if route >= 0 else -1
+def _assigned(state: Any, p: Any) -> int:
+    """Route told by a dispatcher, else by the registry, -1 none."""
+    return int(state["dispatched_route"]) if state["dispatched_route"] >= 0 else int(p["route"])
+
+
+@kernel
+def _on_tour(route: int, g: Any) -> bool:
+    return bool(route >= 0 and g.route[route, 2] == LAST_MILE)
+
+
+@kernel
+def _judge(state: Any, p: Any, g: Any, dwell_us: int) -> None:
+    """Load state, then route, stage and cause. The route that tells of the load is the assigned one: an inferred one is but its ends."""
+    route = _assigned(state, p)
+    origin = int(g.route[route, 0]) if route >= 0 else -1
+    decide(state, p, g, origin, _on_tour(route, g))
+    judge_route(state, p, g, dwell_us)
 
 
 @kernel
 def close_trip(state: Any, p: Any, g: Any) -> None:
     """The stop is one: where the trip ended, what it carried by all that is known, and what its masses teach."""
     state["trip_end_ns"] = state["stand_ns"]
-    _ends(state, p, g)
-    empty = state["load_state"] == EMPTY
-    learn_tare(state, p, empty, sure_empty(state))
-    # Orders heard from here on are those of the next load.
-    state["order_from_ns"] = state["stand_ns"]
-
-
-@kernel
-def _ends(state: Any, p: Any, g: Any) -> None:
     state["end_place"] = max(_look(state, g), -1)
     state["end_lat_deg"], state["end_lon_deg"] = state["stop_lat_deg"], state["stop_lon_deg"]
-    judge_route(state, p, g, UNKNOWN)
-    decide(state, p, g, _origin(state, g))
-    judge_route(state, p, g, UNKNOWN)
+    _judge(state, p, g, UNKNOWN)
+    learn_tare(state, p, state["p_loaded"] < TEACHES, sure_empty(state))
+    state["order_from_ns"] = state["stand_ns"]  # what is heard from here on is of the next load
 
 
 @kernel
@@ -273,7 +291,7 @@ def finish_trip(state: Any, p: Any, g: Any, time_ns: int) -> None:
     if state["trip_end_ns"] != UNKNOWN and state["end_place"] < 0 <= max(_look(state, g), -1):
         state["end_place"] = state["stop_place"]
         state["end_lat_deg"], state["end_lon_deg"] = state["stop_lat_deg"], state["stop_lon_deg"]
-    judge_route(state, p, g, dwell_us)
+    _judge(state, p, g, dwell_us)
 
 
 @kernel
@@ -286,7 +304,15 @@ def start_trip(state: Any, p: Any, g: Any, time_ns: int) -> None:
         state["stop_us"] = UNKNOWN
     else:
         kind = int(g.places.kind[place]) if place >= 0 else -1
-        state["p_before"] = after_stop(state["p_loaded"], state["stop_bits"], state["door_works"] != 0, kind)
+        long = time_ns - state["stand_ns"] >= LOADING_NS
+        state["p_before"] = after_stop(
+            state["p_loaded"],
+            state["stop_bits"],
+            state["door_works"] != 0,
+            kind,
+            long,
+            _on_tour(_assigned(state, p), g),
+        )
         state["stop_us"] = (time_ns - state["stand_ns"]) // 1000 if state["stop_whole"] else UNKNOWN
     state["trip_start_ns"], state["trip_end_ns"] = time_ns, UNKNOWN
     state["trip_version"] = 0
@@ -302,9 +328,8 @@ def start_trip(state: Any, p: Any, g: Any, time_ns: int) -> None:
         state["stand_ns"] = UNKNOWN
     forget_mass(state)
     forget_load(state)
-    judge_route(state, p, g, UNKNOWN)
-    decide(state, p, g, _origin(state, g))
-    judge_route(state, p, g, UNKNOWN)
+    heed_orders(state)
+    _judge(state, p, g, UNKNOWN)
     state["decide_ns"] = time_ns + DECIDE_NS
 
 
@@ -315,10 +340,10 @@ def look_again(state: Any, p: Any, g: Any, time_ns: int, lat: float, lon: float,
     if early and math.isnan(state["start_lat_deg"]) and is_fix(lat, lon, hdop):
         state["start_lat_deg"], state["start_lon_deg"] = lat, lon
         state["start_place"] = place_at(g.places, lat, lon)
+    if state["trip_phase"] == MOVING:
+        heed_orders(state)
     load, route, stage = state["load_state"], state["trip_route"], state["trip_stage"]
-    judge_route(state, p, g, UNKNOWN)
-    decide(state, p, g, _origin(state, g))
-    judge_route(state, p, g, UNKNOWN)
+    _judge(state, p, g, UNKNOWN)
     known = state["load_state"] != 0
     state["decide_ns"] = time_ns + (DECIDED_NS if known else DECIDE_NS)
     return bool(load != state["load_state"] or route != state["trip_route"] or stage != state["trip_stage"])

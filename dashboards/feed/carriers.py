@@ -69,7 +69,8 @@ WITH newest AS (
     AND factor_set = $factor_set
 )
 SELECT coalesce(owner.tenant, $own) AS tenant, {CELL[by]} AS name, fuel, CAST(sum(transport_kgm) AS HUGEINT) AS work
-FROM newest AS r JOIN vehicles AS owner ON owner.vehicle = r.asset LEFT JOIN routes ON routes.route = r.route
+FROM newest AS r JOIN (SELECT vehicle, tenant, fuel FROM vehicles) AS owner ON owner.vehicle = r.asset
+  LEFT JOIN (SELECT route, stage AS registered FROM routes) AS routes ON routes.route = r.route
 WHERE place = 1 AND NOT excluded GROUP BY 1, 2, 3 HAVING sum(transport_kgm) > 0""",  # noqa: S608
         parameters(period, factor_set, own),
     )

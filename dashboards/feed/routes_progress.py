@@ -7,7 +7,7 @@ import msgspec
 from litestar import Response, get, post
 from litestar.enums import RequestEncodingType
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import Body, Parameter
+from litestar.params import Body, HeaderParameter
 from litestar.response import Stream
 
 from dashboards.feed.access import Token
@@ -19,6 +19,8 @@ from dashboards.feed.parameters import (
     FactorSetParameter,
     FromParameter,
     TenantParameter,
+    TheFeed,
+    TheKey,
     ToParameter,
     period_of,
 )
@@ -38,7 +40,7 @@ class Health(msgspec.Struct, frozen=True):
 
 
 @get("/v1/health", sync_to_thread=False, responses={503: PROBLEMS[503]}, security=[], tags=["service"])
-def health(feed: Feed) -> Health:
+def health(feed: TheFeed) -> Health:
     """No key needed."""
     newest = feed.reader.newest
     age = None if newest is None else (feed.now_ns() - newest.time_ns) / 1e9
@@ -63,7 +65,7 @@ class TokenForm(msgspec.Struct, frozen=True, kw_only=True):
     tags=["access"],
 )
 def token(
-    feed: Feed,
+    feed: TheFeed,
     request: AnyRequest,
     data: Annotated[TokenForm, Body(media_type=RequestEncodingType.URL_ENCODED)],
 ) -> Response[Token]:
@@ -83,8 +85,8 @@ async def _answer(feed: Feed, key: Key, question: Question, request: AnyRequest,
 
 @get("/v1/progress", responses=PROBLEMS, tags=["progress"])
 async def progress(
-    feed: Feed,
-    key: Key,
+    feed: TheFeed,
+    key: TheKey,
     request: AnyRequest,
     by: ByParameter = "operator",
     start: FromParameter = None,
@@ -106,8 +108,8 @@ def _table(form: Form) -> HTTPRouteHandler:
         name=f"progress_{form}",
     )
     async def progress_table(
-        feed: Feed,
-        key: Key,
+        feed: TheFeed,
+        key: TheKey,
         request: AnyRequest,
         by: ByParameter = "operator",
         start: FromParameter = None,
@@ -124,8 +126,8 @@ def _table(form: Form) -> HTTPRouteHandler:
 
 LastEvent = Annotated[
     str | None,
-    Parameter(
-        header="Last-Event-ID",
+    HeaderParameter(
+        name="Last-Event-ID",
         pattern="^[0-9]{1,18}$",
         description="Newest commit that the client knows; what came after it is told.",
     ),
@@ -134,8 +136,8 @@ LastEvent = Annotated[
 
 @get("/v1/live", responses=PROBLEMS, media_type="text/event-stream", tags=["progress"])
 async def live(
-    feed: Feed,
-    key: Key,
+    feed: TheFeed,
+    key: TheKey,
     by: ByParameter = "operator",
     tenant: TenantParameter = None,
     factor_set: FactorSetParameter = None,

@@ -13,7 +13,7 @@ import msgspec
 from dashboards.feed import answers, tables
 from dashboards.feed.access import Access, Audit
 from dashboards.feed.answers import Archived, Progress
-from dashboards.feed.archive import Archive, Filter
+from dashboards.feed.archive import Archive, Cell
 from dashboards.feed.cache import Answer, Cache
 from dashboards.feed.config import FeedConfig
 from dashboards.feed.keys import Key
@@ -87,8 +87,7 @@ class Feed:
 
     def archived(self, tenant: str, by: str, name: str, period: Period, factor_set: str) -> Archived | None:
         """The newest published version of a cell's figure."""
-        where = Filter(tenant=tenant, by=by, name=name, from_ns=period.from_ns, to_ns=period.to_ns, assets=())
-        found = self.archive.newest("progress", where, factor_set)
+        found = self.archive.newest("progress", Cell(tenant, by, name), period, factor_set)
         if found is None:
             return None
         return Archived(found.id, found.commits.last <= self.sealed(), found.sums)

@@ -23,7 +23,7 @@ _REGION: Final = "r.region" if any(c.name == "region" for c in ROLLUP) else "NUL
 CELL: Final[Mapping[str, str]] = {
     "operator": "coalesce(owner.tenant, $own)",
     "region": f"coalesce({_REGION}, '{NONE}')",
-    "route_group": f"coalesce(routes.stage, '{NONE}')",
+    "route_group": f"coalesce(routes.registered, '{NONE}')",
     "route": f"coalesce(r.route, '{NONE}')",
     "vehicle": "r.asset",
     "warehouse": "r.asset",
@@ -101,8 +101,8 @@ def _here(by: By) -> str:
     kind, owner = ("warehouse", "warehouses") if by == "warehouse" else ("vehicle", "vehicles")
     return f"""
   SELECT coalesce(owner.tenant, $own) AS tenant, {CELL[by]} AS name, r.*
-  FROM rollups AS r JOIN {owner} AS owner ON owner.{kind} = r.asset
-    LEFT JOIN routes ON routes.route = r.route
+  FROM rollups AS r JOIN (SELECT {kind}, tenant FROM {owner}) AS owner ON owner.{kind} = r.asset
+    LEFT JOIN (SELECT route, stage AS registered FROM routes) AS routes ON routes.route = r.route
   WHERE r.kind = '{kind}' AND r.factor_set = $factor_set
     AND r.day BETWEEN $first_day AND $last_day AND r.minute_ns >= $from_ns AND r.minute_ns < $to_ns"""
 
@@ -200,7 +200,8 @@ WITH newest AS (
     AND factor_set = $factor_set
 )
 SELECT coalesce(owner.tenant, $own) AS tenant, {CELL[by]} AS name, {sums}
-FROM newest AS r JOIN vehicles AS owner ON owner.vehicle = r.asset LEFT JOIN routes ON routes.route = r.route
+FROM newest AS r JOIN (SELECT vehicle, tenant FROM vehicles) AS owner ON owner.vehicle = r.asset
+  LEFT JOIN (SELECT route, stage AS registered FROM routes) AS routes ON routes.route = r.route
 WHERE place = 1 GROUP BY 1, 2""",
         parameters(period, factor_set, own),
     )

@@ -6,6 +6,7 @@ import random
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from devices.actions import Publish
 from devices.disk import JOURNAL
 from devices.envelope import batch_hash, envelope, signed_message
 from devices.records import HEAD_BYTES
@@ -259,7 +260,7 @@ def test_boots_are_sent_in_order_and_only_so_many_at_once() -> None:
     deaf = Server()
     last.server = deaf
     sent = last.core.on_connected(0.0)
-    boots = [head(p.payload).boot_id for p in sent if getattr(p, "topic", "").endswith("up/readings")]
+    boots = [head(p.payload).boot_id for p in sent if isinstance(p, Publish) and p.topic.endswith("up/readings")]
     assert boots == sorted(boots)
     assert len(set(boots)) <= 4
     last.core.on_disconnected("gone", 0.0)
