@@ -157,14 +157,14 @@ _FIGURES: Final = f"""\
     co2e_u_ug / nullif(co2e_wtw_ug, 0) AS co2e_u_rel"""
 
 _ASSET_MINUTES: Final = f"""
-SELECT {_timestamp("minute_ns")} AS time, minute_ns, kind, asset, route, factor_set,
+SELECT {_timestamp("minute_ns")} AS time, minute_ns, day, kind, asset, route, factor_set,
     {_SUM_OF_PARTS},
     {_NEWEST}
 FROM rollups GROUP BY ALL"""
 
 _ROUTE_MINUTES: Final = f"""
 WITH summed AS (
-  SELECT minute_ns, route, factor_set, count(DISTINCT asset) AS vehicles_reporting,
+  SELECT minute_ns, day, route, factor_set, count(DISTINCT asset) AS vehicles_reporting,
     {_SUM_OF_SUMS},
     {_NEWEST}
   FROM asset_minutes WHERE kind = 'vehicle' GROUP BY ALL
@@ -177,20 +177,25 @@ WITH summed AS (
 SELECT {_timestamp("minute_ns")} AS time, route, name AS route_name, factor_set, vehicles_registered, vehicles_reporting,
 {_FIGURES},
 {_FRESHNESS},
-    minute_ns, {_ADDITIVE}, newest_time_ns, newest_received_ns
+    minute_ns, day, {_ADDITIVE}, newest_time_ns, newest_received_ns
 FROM expected LEFT JOIN routes USING (route)"""
 
 _WAREHOUSE_MINUTES: Final = f"""
 WITH summed AS (
-  SELECT minute_ns, asset AS warehouse, factor_set, {_ADDITIVE}, newest_time_ns, newest_received_ns,
+  SELECT minute_ns, day, asset AS warehouse, factor_set, {_ADDITIVE}, newest_time_ns, newest_received_ns,
     least(60000000, greatest(0, (now_ns() - minute_ns) // 1000)) AS expected_us
   FROM asset_minutes WHERE kind = 'warehouse'
 )
 SELECT {_timestamp("minute_ns")} AS time, warehouse, name AS warehouse_name, factor_set,
 {_FIGURES},
 {_FRESHNESS},
-    minute_ns, {_ADDITIVE}, newest_time_ns, newest_received_ns
+    minute_ns, day, {_ADDITIVE}, newest_time_ns, newest_received_ns
 FROM summed LEFT JOIN warehouses USING (warehouse)"""
+
+
+def _since(ns: int) -> str:
+    """The condition for minutes of the last ``ns``, said of the day too: files are left out by it without a look into them."""
+    return f"minute_ns > now_ns() - {ns} AND day >= CAST({_timestamp(f'(now_ns() - {ns})')} AS DATE)"
 
 
 def _now(key: str, kind: str, dimension: str, column: str, counts: str) -> str:
@@ -202,7 +207,7 @@ def _now(key: str, kind: str, dimension: str, column: str, counts: str) -> str:
 WITH here AS NOT MATERIALIZED (
   SELECT {column} AS {key}, * EXCLUDE (route) FROM rollups WHERE kind = '{kind}'
 ), seen AS (
-  SELECT {key}, factor_set, {_NEWEST} FROM here WHERE minute_ns > now_ns() - {LOOKBACK_NS} GROUP BY ALL
+  SELECT {key}, factor_set, {_NEWEST} FROM here WHERE {_since(LOOKBACK_NS)} GROUP BY ALL
 ), known AS (
   FROM seen UNION ALL
   SELECT {key}, NULL, NULL, NULL FROM {dimension} WHERE {key} NOT IN (SELECT {key} FROM seen WHERE {key} IS NOT NULL)
@@ -210,7 +215,7 @@ WITH here AS NOT MATERIALIZED (
   SELECT {key}, factor_set, asset,
     {_SUM_OF_PARTS},
     CASE WHEN sum({_KNOWN}) > 0 THEN sum(co2e_wtw_ug) * 3600000000 // sum({_KNOWN}) END AS rate_ug_per_h
-  FROM here WHERE minute_ns > now_ns() - {WINDOW_NS} GROUP BY ALL
+  FROM here WHERE {_since(WINDOW_NS)} GROUP BY ALL
 ), summed AS (
   SELECT {key}, factor_set, count(*) AS reporting, sum(rate_ug_per_h) AS rate_ug_per_h,
     {_SUM_OF_SUMS}

@@ -36,6 +36,7 @@ class Relation:
     name: str
     columns: Mapping[str, str]
     nanoseconds: str = ""  # the int64 column that ``time`` shows
+    by_day: bool = False  # its column ``day`` is the day of ``time``, and files lie by it
 
 
 @dataclass(frozen=True, slots=True)

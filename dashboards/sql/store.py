@@ -17,6 +17,7 @@ from dashboards.sql.errors import CANCELLED, LAKE, TOO_LARGE, SqlError, of_duckd
 from dashboards.sql.protocol import Field
 from storage.errors import StorageError
 from storage.query import connect, refresh
+from storage.schema import DAY_OF
 from storage.views import FIGURES, STORED, Tenant
 
 BATCH_ROWS: Final = 10_000  # rows that are encoded at once
@@ -192,7 +193,8 @@ def open_store(
 def _relation(con: duckdb.DuckDBPyConnection, name: str) -> Relation:
     columns = {str(row[0]): str(row[1]) for row in con.execute(f"DESCRIBE {name}").fetchall()}
     nanoseconds = next((c for c in _NANOSECONDS if c in columns), "") if "time" in columns else ""
-    return Relation("main", name, columns, nanoseconds)
+    by_day = "day" in columns and nanoseconds == DAY_OF.get(name, nanoseconds)
+    return Relation("main", name, columns, nanoseconds, by_day)
 
 
 CANCELLED_BY_USER: Final = SqlError(CANCELLED, "canceling statement due to user request")
