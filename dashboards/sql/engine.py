@@ -18,7 +18,7 @@ from dashboards.config import SqlConfig
 from dashboards.sql import check
 from dashboards.sql.check import Plan, Surroundings
 from dashboards.sql.errors import BUSY, CANCELLED, LAKE, OUT_OF_MEMORY, SqlError
-from dashboards.sql.lanes import LONG_S, Lanes
+from dashboards.sql.lanes import LONG_S, PATIENCE_S, Lanes
 from dashboards.sql.protocol import Field
 from dashboards.sql.roles import EVERYONE
 from dashboards.sql.session import DEFAULTS
@@ -31,6 +31,7 @@ CACHE_SHARE: Final = 8  # an answer over this part of it is not remembered
 PLANS: Final = 2_000  # checked statements remembered
 CHECKERS: Final = 2  # threads that check statements; one takes about 2 ms
 _STOP_AGAIN_S: Final = 0.05
+_LOOK_AGAIN_S: Final = 0.1  # how late a query may learn that its time is up
 Key = tuple[object, ...]
 
 
@@ -53,11 +54,15 @@ class _Tenancy:
 class Engine:
     """All stores of one server; used from one event loop. ``close`` waits for what runs."""
 
-    def __init__(self, config: SqlConfig, lake: Path, unnamed: str) -> None:
+    def __init__(
+        self, config: SqlConfig, lake: Path, unnamed: str, *, long_s: float = LONG_S, patience_s: float = PATIENCE_S
+    ) -> None:
         """``unnamed``: the tenant that owns what the registry gives to nobody; blank = none does."""
         self._config = config
         self._lake = lake
         self._unnamed = unnamed
+        self._long_s = long_s
+        self._patience_s = patience_s
         cores = os.cpu_count() or 2
         self._short = config.at_once or cores + 2
         self._threads = self._short + 2 * config.long_at_once + 2
@@ -201,36 +206,37 @@ class Engine:
         run = loop.run_in_executor(self._runners, tenancy.store.run, plan, values, formats, self._limits, job)
         leave = self._lanes.leave
         try:
-            done, _ = await asyncio.wait([run], timeout=min(LONG_S, self._config.time_s))
-            if not done:
-                if self._config.time_s > LONG_S and self._lanes.become_long():
+            done, _ = await asyncio.wait([run], timeout=min(self._long_s, self._config.time_s))
+            while (
+                not done
+                and (over := self._over(loop.time() - job.started, long=leave == self._lanes.leave_long)) is None
+            ):
+                if leave != self._lanes.leave_long and self._lanes.become_long():
                     leave = self._lanes.leave_long
-                    done, _ = await asyncio.wait([run], timeout=self._config.time_s - LONG_S)
-                    job_over = SqlError(
-                        CANCELLED, f"the query took longer than {self._config.time_s:g} s and was ended"
-                    )
-                elif self._config.time_s > LONG_S:
-                    job_over = SqlError(
-                        BUSY,
-                        f"{self._config.long_at_once} queries of more than {LONG_S:g} s run already; this one was ended",
-                        hint="ask for less, or try again later",
-                    )
-                else:
-                    job_over = SqlError(
-                        CANCELLED, f"the query took longer than {self._config.time_s:g} s and was ended"
-                    )
-                while not done:
-                    job.stop(job_over)
-                    done, _ = await asyncio.wait([run], timeout=_STOP_AGAIN_S)
+                done, _ = await asyncio.wait([run], timeout=_LOOK_AGAIN_S)
+            while not done:
+                job.stop(over)
+                done, _ = await asyncio.wait([run], timeout=_STOP_AGAIN_S)
             return run.result()
         finally:
             tenancy.running.remove(job)
             leave()
 
+    def _over(self, ran_s: float, *, long: bool) -> SqlError | None:
+        """Why a query that has run for so long is to end, if it is."""
+        if ran_s >= self._config.time_s:
+            return SqlError(CANCELLED, f"the query took longer than {self._config.time_s:g} s and was ended")
+        if not long and ran_s >= self._patience_s and self._lanes.crowded:
+            text = f"{self._config.long_at_once} queries of more than {self._long_s:g} s run already and others wait; this one was ended"
+            return SqlError(BUSY, text, hint="ask for less, or try again later")
+        return None
+
     async def _make_room(self, tenancy: "_Tenancy", job: Job) -> bool:
         """After a query found no memory: end the longest-running one, if that is another and long. False where there is none."""
         now = asyncio.get_running_loop().time()
-        others = [j for j in tenancy.running if j is not job and now - j.started > LONG_S and j.started < job.started]
+        others = [
+            j for j in tenancy.running if j is not job and now - j.started > self._long_s and j.started < job.started
+        ]
         if not others:
             return False
         hog = min(others, key=lambda j: j.started)

@@ -21,7 +21,7 @@ from storage.schema import DAY_OF
 from storage.views import FIGURES, STORED, Tenant
 
 BATCH_ROWS: Final = 10_000  # rows that are encoded at once
-REFRESH_S: Final = 0.25  # a commit is looked for this often at most
+REFRESH_S: Final = 0.4  # a commit is looked for this often at most
 _NANOSECONDS: Final = (
     "minute_ns",
     "hour_ns",
