@@ -31,7 +31,7 @@ CACHE_SHARE: Final = 8  # an answer over this part of it is not remembered
 PLANS: Final = 2_000  # checked statements remembered
 CHECKERS: Final = 2  # threads that check statements; one takes about 2 ms
 _STOP_AGAIN_S: Final = 0.05
-_LOOK_AGAIN_S: Final = 0.1  # how late a query may learn that its time is up
+_LOOK_AGAIN_S: Final = 0.1  # how late a query may learn that its time is up, and how often it is told
 Key = tuple[object, ...]
 
 
@@ -207,16 +207,12 @@ class Engine:
         leave = self._lanes.leave
         try:
             done, _ = await asyncio.wait([run], timeout=min(self._long_s, self._config.time_s))
-            while (
-                not done
-                and (over := self._over(loop.time() - job.started, long=leave == self._lanes.leave_long)) is None
-            ):
-                if leave != self._lanes.leave_long and self._lanes.become_long():
+            while not done:
+                if (over := self._over(loop.time() - job.started, long=leave == self._lanes.leave_long)) is not None:
+                    job.stop(over)
+                elif leave != self._lanes.leave_long and self._lanes.become_long():
                     leave = self._lanes.leave_long
                 done, _ = await asyncio.wait([run], timeout=_LOOK_AGAIN_S)
-            while not done:
-                job.stop(over)
-                done, _ = await asyncio.wait([run], timeout=_STOP_AGAIN_S)
             return run.result()
         finally:
             tenancy.running.remove(job)
