@@ -14,7 +14,7 @@ import msgspec
 
 from dashboards.feed.periods import DAY_NS, MINUTE_NS, Period
 from dashboards.feed.reader import query
-from storage.bands import U_PARTS, summed
+from storage.bands import half_widths
 
 By = Literal["operator", "region", "route_group", "route", "warehouse", "vehicle"]
 NONE: Final = "(none)"  # name of the cell of what has no region, route or stage
@@ -62,7 +62,7 @@ class Sums(msgspec.Struct, frozen=True, kw_only=True):
     refrigerant_co2e_ug: int = 0
     goods_out_g: int = 0
     pallets_out: int = 0
-    u_rel: float | None = None
+    co2e_u_ug: int = 0  # half-width of the 95 % band of TTW + WTT; of cells it does not add up
     newest_time_ns: int | None = None
     newest_received_ns: int | None = None
     kernel_versions: tuple[int, ...] = ()
@@ -73,6 +73,11 @@ class Sums(msgspec.Struct, frozen=True, kw_only=True):
     def co2e_wtw_ug(self) -> int:
         """Well-to-wheel."""
         return self.co2e_ttw_ug + self.co2e_wtt_ug
+
+    @property
+    def u_rel(self) -> float | None:
+        """The half-width as a share of TTW + WTT."""
+        return self.co2e_u_ug / self.co2e_wtw_ug if self.co2e_wtw_ug > 0 else None
 
     @property
     def running_mm(self) -> int:
@@ -157,17 +162,19 @@ def cells(
         cursor,
         f"""
 WITH here AS ({here(by)}
-){cut}
+){cut}, chosen AS (SELECT * FROM {source}
+), wide AS ({half_widths("chosen", ("tenant", "name"))}
+)
 SELECT tenant, name, count(DISTINCT asset) AS vehicles, count(DISTINCT day) AS days,
   {", ".join(f"CAST(sum({c}) AS HUGEINT) AS {c}" for c in _ADDITIVE)},
+  coalesce(max(co2e_u_ug), 0) AS co2e_u_ug,
   max(newest_time_ns) AS newest_time_ns, max(newest_received_ns) AS newest_received_ns,
   list_sort(list(DISTINCT kernel_version)) AS kernel_versions, list_sort(list(DISTINCT asset)) AS assets, {last} AS last
-FROM {source} GROUP BY tenant, name ORDER BY tenant, name""",
+FROM chosen JOIN wide USING (tenant, name) GROUP BY tenant, name ORDER BY tenant, name""",
         bound,
     )
     trips = {} if by == "warehouse" else _trips(cursor, by, period, factor_set, own)
-    bands = _bands(cursor, by, period, factor_set, own)
-    return [_sums({**row, "u_rel": bands.get((row["tenant"], row["name"]))}, period, trips) for row in rows]
+    return [_sums(row, period, trips) for row in rows]
 
 
 def _sums(row: dict[str, Any], period: Period, trips: Mapping[tuple[str, str], dict[str, int]]) -> Sums:
@@ -218,30 +225,6 @@ SELECT tenant, name, {sums} FROM known GROUP BY tenant, name""",
         {**parameters(period, factor_set, own), "first_trip_day": period.days[0] - LONGEST_TRIP},
     )
     return {(r.pop("tenant"), r.pop("name")): r for r in rows}
-
-
-def _bands(
-    cursor: duckdb.DuckDBPyConnection, by: By, period: Period, factor_set: str, own: str
-) -> dict[tuple[str, str], float]:
-    """Half-width of the 95 % band of TTW + WTT by cell, relative; see ``storage.bands`` for how parts of an error add."""
-    total = ("co2e_ttw_ug", "co2e_wtt_ug")
-    inner = ", ".join(f"sum({name}) AS {name}" for name in (*total, *U_PARTS))
-    outer = ", ".join(f"sum({name}) AS {name}" for name in (*total, *U_PARTS[2:]))
-    per_asset = f"""
-  SELECT tenant, name, asset, sum(u_ind_mg2) + sum(CAST(u_trip_ug // 1000 AS HUGEINT) * CAST(u_trip_ug // 1000 AS HUGEINT))
-      AS u_ind_mg2, 0 AS u_trip_ug, {outer}, fuel, vehicle_class, grid_zone
-  FROM (
-    SELECT tenant, name, asset, trip_start_ns, fuel, vehicle_class, grid_zone, {inner}
-    FROM ({here(by)}) LEFT JOIN asset_groups USING (asset) GROUP BY ALL
-  ) GROUP BY ALL"""
-    rows = query(
-        cursor,
-        f"""
-WITH {summed(per_asset, ("tenant", "name"), total, {"assets": "count(DISTINCT asset)|sum(assets)"})}
-SELECT tenant, name, 1.96e3 * sqrt(u_mg2) / nullif(abs(co2e_ttw_ug + co2e_wtt_ug), 0) AS u_rel FROM summed""",
-        parameters(period, factor_set, own),
-    )
-    return {(r["tenant"], r["name"]): r["u_rel"] for r in rows if r["u_rel"] is not None}
 
 
 class Received(msgspec.Struct, frozen=True):
