@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,14 @@ def test_absolute_and_intensity_side_by_side(client: Client, headers: Headers) -
     assert f["empty"]["load_factor"] == pytest.approx(31 * 6_900 / (31 * 300 * (2 * 25 + 3 * 1.25)))
     assert f["empty"]["gap_low_pp"] == pytest.approx(100 / 6 - 21.6)
     assert f["empty"]["benchmark"]["year"] == 2024
-    assert f["band"] == {"low_kg": pytest.approx(32_550 * 0.95), "high_kg": pytest.approx(32_550 * 1.05), "u_rel": 0.05}
+    u = (
+        0.05 * math.hypot(3 * 310, 3 * 40) / (3 * 310 + 3 * 40)
+    )  # 5 % of each, shared within a grid zone: vans have another
+    assert f["band"] == {
+        "low_kg": pytest.approx(32_550 * (1 - u)),
+        "high_kg": pytest.approx(32_550 * (1 + u)),
+        "u_rel": pytest.approx(u),
+    }
     assert (f["coverage"], f["loss_rate"], f["primary_data_share_pct"]) == (1.0, 0.0, 100.0)
     assert f["age_s"] == (feed_lake.NOW - feed_lake.days("2026-10-31", "2026-10-31")[0] - feed_lake.SIX) / 1e9 - 59
     assert f["state"] == "closed"
