@@ -147,13 +147,13 @@ _VEHICLE_RANGES: Final = {
     "crr": (0.001, 0.1),
     "p_rated_kw": (1.0, 2_000.0),
     "tank_l": (1.0, 10_000.0),
+    "capacity_kg": (10.0, 150_000.0),
     "pallet_positions": (1, 1_000),
     "ref_torque_nm": (50.0, 10_000.0),
     "battery_kwh": (1.0, 5_000.0),
     "speed_limit_kmh": (10.0, 200.0),
     "harsh_acceleration_ms2": (0.1, 9.0),
     "harsh_braking_ms2": (0.1, 9.0),
-    "capacity_kg": (10.0, 150_000.0),
 }
 _PLACE_RANGES: Final = {"lat_deg": (-90.0, 90.0), "lon_deg": (-180.0, 180.0), "radius_m": (5.0, 200_000.0)}
 _WAREHOUSE_RANGES: Final = {
