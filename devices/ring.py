@@ -13,7 +13,7 @@ import errno
 import struct
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -119,6 +119,7 @@ class Ring:
         self.disk = disk
         self.entries: list[Entry] = []
         self.thinned = 0  # readings that lost their own row
+        self.damaged = 0  # batches found damaged when they were to be thinned
         self.rows = 0
         self._device = device
         self._tenant = tenant
@@ -258,26 +259,18 @@ class Ring:
             ends[boot] = max(next_seq, ends.get(boot, 0))
         taken = 0
         for (boot, source, error), group in groupby(frames, _clock):
-            end = ends.get(boot, 0)
-            begin = -1
-            rows: list[Sample] = []
-            for noted in group:
-                seq = head(noted).seq0
-                for row in samples(noted):
-                    seq += row.merged
-                    if seq <= end:
-                        continue
-                    row.merged = seq - end if seq - row.merged < end else row.merged
-                    begin = seq - row.merged if begin < 0 else begin
-                    rows.append(row)
-                    end = seq
-            for part in range(0, len(rows), MAX_READINGS):
-                some = rows[part : part + MAX_READINGS]
-                frame = encode_batch(self._device, boot, begin, some, clock_source=source, clock_error_ms=error)
-                self._append_now(frame, result)
-                begin += sum(s.merged for s in some)
-                taken += sum(s.merged for s in some)
-            ends[boot] = end
+            for begin, rows in _runs(group, ends.get(boot, 0)):
+                end = begin
+                for part in range(0, len(rows), MAX_READINGS):
+                    some = rows[part : part + MAX_READINGS]
+                    frame = encode_batch(self._device, boot, end, some, clock_source=source, clock_error_ms=error)
+                    self._append_now(frame, result)
+                    end += sum(s.merged for s in some)
+                taken += end - begin
+                ends[boot] = end
+        self.disk.sync(self.begin_sync())
+        self.synced()
+        self._begin_journal()  # or a later start would find these readings again when their batches are gone
         return taken
 
     def _append_now(self, frame: bytes, result: Recovered) -> None:
@@ -338,17 +331,20 @@ class Ring:
 
     def note(self, frame: bytes) -> bool:
         """Write readings that are not in a batch yet to the journal; False if it has no room."""
-        if self._journal is None:
-            self._life += 1
-            top = Head(0, self._life)
-            self._put(JOURNAL, 0, head_bytes(top))
-            self._journal = _Segment(top, HEAD_BYTES)
-        if self._journal.at + record_size(len(frame)) > JOURNAL_BYTES:
+        journal = self._journal or self._begin_journal()
+        if journal.at + record_size(len(frame)) > JOURNAL_BYTES:
             return False
-        whole = record(JOURNAL_ROWS, self._journal.head.life, frame)
-        self._put(JOURNAL, self._journal.at, whole)
-        self._journal.at += len(whole)
+        whole = record(JOURNAL_ROWS, journal.head.life, frame)
+        self._put(JOURNAL, journal.at, whole)
+        journal.at += len(whole)
         return True
+
+    def _begin_journal(self) -> _Segment:
+        top = Head(0, self._life + 1)
+        self._put(JOURNAL, 0, head_bytes(top))
+        self._life += 1
+        self._journal = _Segment(top, HEAD_BYTES)
+        return self._journal
 
     def forget_journal(self) -> None:
         """All readings of the journal are in durable batches: the next note begins it anew."""
@@ -523,7 +519,7 @@ class Ring:
         try:
             frames = [self.read(entry) for entry in run]
         except DamagedError:
-            self._remove(begin, len(run)) if len(run) == 1 else self._drop_damaged(run)
+            self._drop_damaged(run)
             return True
         rows = thinned([s for f in frames for s in samples(f)], THIN_SPAN_NS * 10**first.level)
         top = head(frames[0])
@@ -572,6 +568,7 @@ class Ring:
             try:
                 self.read(entry)
             except DamagedError:
+                self.damaged += 1
                 self.drop(entry)
 
     def _victim(self, cursor: int, *, again: bool) -> Entry | None:
@@ -613,6 +610,23 @@ def _entry(frame: bytes, file: int, offset: int, level: int) -> Entry | None:
 def _clock(frame: bytes) -> tuple[int, ClockSource, int]:
     top = head(frame)
     return top.boot_id, top.clock_source, top.clock_error_ms
+
+
+def _runs(frames: Iterable[bytes], end: int) -> list[tuple[int, list[Sample]]]:
+    """(number of the first reading, rows) of each unbroken run of readings from ``end`` on; a damaged record leaves a gap."""
+    runs: list[tuple[int, list[Sample]]] = []
+    for frame in frames:
+        seq = head(frame).seq0
+        for row in samples(frame):
+            seq += row.merged
+            if seq <= end:
+                continue
+            first = max(seq - row.merged, end)
+            if not runs or first > end:
+                runs.append((first, []))
+            runs[-1][1].append(Sample(row.time_ns, row.values, seq - first))
+            end = seq
+    return runs
 
 
 class _Ranges:
