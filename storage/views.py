@@ -13,9 +13,21 @@ from typing import Final
 import pyarrow as pa
 
 from storage.bands import ASSET_GROUPS, BAND_MACROS, ONE_ASSET_MG2, ROW_BAND, U_PARTS, bands_macro, summed
-from storage.schema import DERIVED, DIMENSIONS, LANDED, PARTITIONS, ROLLUP_NEWEST, ROLLUP_SUMS, arrow_schema
+from storage.schema import (
+    DERIVED,
+    DIMENSIONS,
+    HOURS,
+    LANDED,
+    PARTITIONS,
+    ROLLUP_KEYS,
+    ROLLUP_NEWEST,
+    ROLLUP_SUMS,
+    arrow_schema,
+)
 
 MINUTE_NS: Final = 60_000_000_000
+HOUR_NS: Final = 60 * MINUTE_NS
+OPEN_ROLLUPS: Final = "rollups_open"  # view of the rollups that no hourly sum covers
 WINDOW_NS: Final = 2 * MINUTE_NS  # "now": the last full minute and the running one, so 60 to 120 s
 LOOKBACK_NS: Final = 86_400_000_000_000  # a route or warehouse silent for longer shows no newest time
 UNKNOWN_SHARE: Final = 0.05  # of observed time that may lack energy or distance where g/km is still told
@@ -40,9 +52,10 @@ _TIMES: Final = {  # table -> columns added: name -> the nanoseconds it shows
     "events": {"time": "time_ns", "end_time": "end_ns"},
     "quarantine": {"time": "received_ns"},
     "batches": {"time": "time_ns", "received_time": "received_ns"},
+    "rollup_hours": {"time": "hour_ns", "newest_time": "newest_time_ns"},
     "backhaul": {"time": "trip_start_ns", "load_time": "load_trip_start_ns", "pickup_time": "pickup_ns"},
 }
-STORED: Final = (*LANDED, *DERIVED, *DIMENSIONS)
+STORED: Final = (*LANDED, HOURS, *DERIVED, *DIMENSIONS)
 
 MACROS: Final = (
     "CREATE OR REPLACE MACRO now_ns() AS coalesce(getvariable('now_ns'), epoch_ns(now()))",
@@ -92,14 +105,17 @@ def rows_of(table: str, tenant: Tenant | None) -> str:
     return "false"
 
 
-def stored_view(table: str, files: Sequence[str], *, mixed: bool = False, tenant: Tenant | None = None) -> str:
+def stored_view(
+    table: str, files: Sequence[str], *, mixed: bool = False, tenant: Tenant | None = None, name: str | None = None
+) -> str:
     """The statement that makes the view of a stored table over exactly ``files``; without files it has no rows, in the same types.
 
-    ``mixed`` says that some files may lack columns, which are null then. ``tenant`` leaves only what is his.
+    ``mixed`` says that some files may lack columns, which are null then. ``tenant`` leaves only what is his. ``name`` is that of the view
+    where it is not the table's.
     """
     schema = stored_schema(table)
     extra = [f"{_timestamp(ns)} AS {name}" for name, ns in _TIMES.get(table, {}).items()]
-    if table in ("emissions", "rollups", "trips"):
+    if table in ("emissions", "rollups", "trips", HOURS):
         extra.append("co2e_ttw_ug + co2e_wtt_ug AS co2e_wtw_ug")
     if table == "emissions":
         extra += ROW_BAND
@@ -113,7 +129,7 @@ def stored_view(table: str, files: Sequence[str], *, mixed: bool = False, tenant
         read = f"read_parquet([{', '.join(_literal(f) for f in files)}]{options})"
         source = f"({source[1:-1]} UNION ALL BY NAME SELECT * FROM {read})" if mixed else read
     where = "" if tenant is None else f" WHERE {rows_of(table, tenant)}"
-    return f"CREATE OR REPLACE VIEW {table} AS SELECT {columns} FROM {source}{where}"
+    return f"CREATE OR REPLACE VIEW {name or table} AS SELECT {columns} FROM {source}{where}"
 
 
 # Additive columns of a rollup -> what must be above 0 for them to be known. Always known where that is empty.
@@ -196,7 +212,7 @@ _SITE: Final = """\
       THEN (co2e_wtw_ug + refrigerant_co2e_ug) / 1e3 / nullif(goods_out_g, 0) END AS co2e_hub_kg_per_t"""
 
 _ASSET_MINUTES: Final = f"""
-SELECT {_timestamp("minute_ns")} AS time, minute_ns, kind, asset, route, factor_set,
+SELECT {_timestamp("minute_ns")} AS time, minute_ns, day, kind, asset, route, factor_set,
     {_SUM_OF_PARTS},
     {_NEWEST}
 FROM rollups GROUP BY ALL"""
@@ -204,7 +220,7 @@ FROM rollups GROUP BY ALL"""
 _VEHICLES: Final = "SELECT * FROM asset_minutes LEFT JOIN asset_groups USING (asset) WHERE kind = 'vehicle'"
 _BY_ROUTE: Final = summed(
     _VEHICLES,
-    ("minute_ns", "route", "factor_set"),
+    ("minute_ns", "day", "route", "factor_set"),
     _SUMS,
     {
         "vehicles_reporting": "count(DISTINCT asset)|CAST(sum(vehicles_reporting) AS BIGINT)",
@@ -222,12 +238,12 @@ SELECT {_timestamp("minute_ns")} AS time, route, name AS route_name, factor_set,
 {_FIGURES},
 {_TRANSPORT},
 {_FRESHNESS},
-    minute_ns, {_ADDITIVE}, newest_time_ns, newest_received_ns
+    minute_ns, day, {_ADDITIVE}, newest_time_ns, newest_received_ns
 FROM expected LEFT JOIN routes USING (route)"""
 
 _WAREHOUSE_MINUTES: Final = f"""
 WITH summed AS (
-  SELECT minute_ns, asset AS warehouse, factor_set, {_ADDITIVE}, newest_time_ns, newest_received_ns,
+  SELECT minute_ns, day, asset AS warehouse, factor_set, {_ADDITIVE}, newest_time_ns, newest_received_ns,
     {ONE_ASSET_MG2} AS u_mg2,
     least(60000000, greatest(0, (now_ns() - minute_ns) // 1000)) AS expected_us
   FROM asset_minutes WHERE kind = 'warehouse'
@@ -236,8 +252,13 @@ SELECT {_timestamp("minute_ns")} AS time, warehouse, name AS warehouse_name, fac
 {_FIGURES},
 {_SITE},
 {_FRESHNESS},
-    minute_ns, {_ADDITIVE}, newest_time_ns, newest_received_ns
+    minute_ns, day, {_ADDITIVE}, newest_time_ns, newest_received_ns
 FROM summed LEFT JOIN warehouses USING (warehouse)"""
+
+
+def _since(ns: int) -> str:
+    """The condition for minutes of the last ``ns``, said of the day too: files are left out by it without a look into them."""
+    return f"minute_ns > now_ns() - {ns} AND day >= CAST({_timestamp(f'(now_ns() - {ns})')} AS DATE)"
 
 
 def _now(key: str, kind: str, dimension: str, column: str, counts: str) -> str:
@@ -249,14 +270,14 @@ def _now(key: str, kind: str, dimension: str, column: str, counts: str) -> str:
   SELECT {key}, factor_set, asset, fuel, vehicle_class, grid_zone,
     {_SUM_OF_PARTS},
     CASE WHEN sum({_KNOWN}) > 0 THEN sum(co2e_wtw_ug) * 3600000000 // sum({_KNOWN}) END AS rate_ug_per_h
-  FROM here LEFT JOIN asset_groups USING (asset) WHERE minute_ns > now_ns() - {WINDOW_NS} GROUP BY ALL"""
+  FROM here LEFT JOIN asset_groups USING (asset) WHERE {_since(WINDOW_NS)} GROUP BY ALL"""
     extra = {"reporting": "count(DISTINCT asset)|sum(reporting)", "rate_ug_per_h": "sum(rate_ug_per_h)"}
     by_key = summed(per_asset, (key, "factor_set"), _SUMS, extra)
     return f"""
 WITH here AS NOT MATERIALIZED (
   SELECT {column} AS {key}, * EXCLUDE (route) FROM rollups WHERE kind = '{kind}'
 ), seen AS (
-  SELECT {key}, factor_set, {_NEWEST} FROM here WHERE minute_ns > now_ns() - {LOOKBACK_NS} GROUP BY ALL
+  SELECT {key}, factor_set, {_NEWEST} FROM here WHERE {_since(LOOKBACK_NS)} GROUP BY ALL
 ), known AS (
   FROM seen UNION ALL
   SELECT {key}, NULL, NULL, NULL FROM {dimension} WHERE {key} NOT IN (SELECT {key} FROM seen WHERE {key} IS NOT NULL)
@@ -284,9 +305,17 @@ SELECT {key}, name AS {key}_name, factor_set, {counts}
 FROM figures LEFT JOIN {dimension} USING ({key})"""
 
 
+_HOUR_KEYS: Final = ", ".join(n for n in ROLLUP_KEYS if n != "minute_ns")
+_PARTS: Final = f"kind, {_HOUR_KEYS.removeprefix('kind, ')}, factor_set, day, {', '.join(_OF_ASSETS)}, {', '.join(ROLLUP_NEWEST)}"
+_ASSET_HOURS: Final = f"""
+SELECT {_timestamp("hour_ns")} AS time, hour_ns, {_PARTS} FROM rollup_hours
+UNION ALL
+SELECT {_timestamp(f"(minute_ns - minute_ns % {HOUR_NS})")}, minute_ns - minute_ns % {HOUR_NS}, {_PARTS} FROM {OPEN_ROLLUPS}"""
+
 FIGURES: Final = {  # in the order in which they build on each other
     "asset_groups": ASSET_GROUPS,
     "asset_minutes": _ASSET_MINUTES,
+    "asset_hours": _ASSET_HOURS,
     "route_minutes": _ROUTE_MINUTES,
     "warehouse_minutes": _WAREHOUSE_MINUTES,
     "route_now": _now("route", "vehicle", "routes", "route", "vehicles_registered, vehicles_reporting,"),

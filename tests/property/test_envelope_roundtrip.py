@@ -8,12 +8,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from devices.envelope import UNSIGNED, as_historical, batch_hash, envelope, seal, signed_message
+from devices.envelope import UNSIGNED, as_historical, batch_hash, envelope, replaced, seal, signed_message
 from devices.signals import SIGNALS
 from devices.unbatch import head, samples
 from devices.wire import SCALE, Sample, encode_batch
 from ingest.decode import Message, decode
-from storage.envelope import replaced
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
 T0_MS = 1_700_000_000_000
