@@ -11,17 +11,16 @@ exact, and the new batch says which ones it stands for, so that the chain of has
 
 import errno
 import struct
-from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 from math import inf
 from typing import Final
 
-from devices.counters import CounterName
 from devices.disk import JOURNAL, JOURNAL_BYTES, Disk
+from devices.entries import DamagedError, Entry, Ranges, Recovered, clock_of, entry_of, runs
 from devices.envelope import ENVELOPE_BYTES, Sign, batch_hash, envelope, seal
 from devices.outbox import thinned
 from devices.records import (
@@ -39,7 +38,7 @@ from devices.records import (
     scan,
 )
 from devices.unbatch import head, samples
-from devices.wire import MAX_READINGS, ClockSource, Sample, encode_batch
+from devices.wire import MAX_READINGS, encode_batch
 
 THIN_SPAN_NS: Final = 60 * 10**9  # rows of a minute become one, then of ten minutes, then of a hundred
 THIN_ROWS: Final = 2400  # rows thinned in one go at most: some 30 ms on a server, a tenth of a second on a Pi
@@ -50,56 +49,11 @@ POSITIONS_MOST: Final = 1000  # boots named in a position; a gateway that starts
 _POSITION: Final = struct.Struct("<QQ")
 
 
-class DamagedError(Exception):
-    """A batch that cannot be read again."""
-
-
-@dataclass(slots=True, eq=False)
-class Entry:
-    """A batch that is not confirmed: the readings ``first`` to ``end`` - 1 of a boot. ``accepted_s`` -inf: of an earlier boot."""
-
-    boot_id: int
-    first: int
-    end: int
-    rows: int
-    time_ns: int
-    file: int
-    offset: int
-    length: int
-    accepted_s: float
-    mark: int  # the sync that makes it durable
-    level: int = 0  # how often its readings were thinned
-    sent: bool = False
-    confirmed: bool = False
-
-
 @dataclass(slots=True)
 class _Segment:
     head: Head
     at: int  # where the next record goes
     queued: int = 0  # entries in it
-
-
-@dataclass(slots=True)
-class Recovered:
-    """What a start found. Counts of batches and of readings; ``torn`` of files whose last record was cut off."""
-
-    batches: int = 0
-    readings: int = 0
-    journal: int = 0  # readings that came from the journal
-    damaged: int = 0
-    torn: int = 0
-    dropped: int = 0  # readings of the oldest starts, given up because there was no room at all
-
-    @property
-    def faults(self) -> list[tuple[CounterName, int]]:
-        """What went wrong, by counter."""
-        found: list[tuple[CounterName, int]] = [
-            ("outbox_damaged", self.damaged),
-            ("outbox_torn", self.torn),
-            ("outbox_dropped", self.dropped),
-        ]
-        return [(name, n) for name, n in found if n]
 
 
 @dataclass(slots=True)
@@ -194,7 +148,7 @@ class Ring:
                 elif item.kind == BATCH:
                     if place > newest[0] and not top.thinned:
                         newest = (place, item.content)
-                    if not top.done and (entry := _entry(item.content, file, item.offset, item.level)) is not None:
+                    if not top.done and (entry := entry_of(item.content, file, item.offset, item.level)) is not None:
                         found.append((place, entry))
         if newest[1]:
             self._chain = batch_hash(newest[1])
@@ -233,7 +187,7 @@ class Ring:
         for boot in boots:
             everything = places[boot] < where and boot not in listed
             self._confirmed[boot] = 2**63 if everything else listed.get(boot, 0)
-        held = {boot: _Ranges() for boot in boots}
+        held = {boot: Ranges() for boot in boots}
         taken: dict[int, list[Entry]] = {boot: [] for boot in boots}
         for _, entry in sorted(found, key=lambda f: (-f[1].level, f[1].first, -f[1].end)):
             if entry.end > self._confirmed[entry.boot_id] and held[entry.boot_id].add(entry.first, entry.end):
@@ -258,8 +212,8 @@ class Ring:
         for boot, next_seq in self._confirmed.items():
             ends[boot] = max(next_seq, ends.get(boot, 0))
         taken = 0
-        for (boot, source, error), group in groupby(frames, _clock):
-            for begin, rows in _runs(group, ends.get(boot, 0)):
+        for (boot, source, error), group in groupby(frames, clock_of):
+            for begin, rows in runs(group, ends.get(boot, 0)):
                 end = begin
                 for part in range(0, len(rows), MAX_READINGS):
                     some = rows[part : part + MAX_READINGS]
@@ -415,7 +369,7 @@ class Ring:
         self._syncing, self._rewrite = None, True
 
     def _made(self, frame: bytes, file: int, offset: int, accepted_s: float, level: int = 0) -> Entry:
-        entry = _entry(frame, file, offset, level)
+        entry = entry_of(frame, file, offset, level)
         if entry is None:
             raise AssertionError("a batch of our own must have a header")
         entry.accepted_s = accepted_s
@@ -597,55 +551,3 @@ class Ring:
                 return
             end = entry.end
             yield entry
-
-
-def _entry(frame: bytes, file: int, offset: int, level: int) -> Entry | None:
-    try:
-        top = head(frame)
-    except ValueError:
-        return None
-    return Entry(top.boot_id, top.seq0, top.end, top.n, top.t0_ns, file, offset, len(frame), -inf, 0, level)
-
-
-def _clock(frame: bytes) -> tuple[int, ClockSource, int]:
-    top = head(frame)
-    return top.boot_id, top.clock_source, top.clock_error_ms
-
-
-def _runs(frames: Iterable[bytes], end: int) -> list[tuple[int, list[Sample]]]:
-    """(number of the first reading, rows) of each unbroken run of readings from ``end`` on; a damaged record leaves a gap."""
-    runs: list[tuple[int, list[Sample]]] = []
-    for frame in frames:
-        seq = head(frame).seq0
-        for row in samples(frame):
-            seq += row.merged
-            if seq <= end:
-                continue
-            first = max(seq - row.merged, end)
-            if not runs or first > end:
-                runs.append((first, []))
-            runs[-1][1].append(Sample(row.time_ns, row.values, seq - first))
-            end = seq
-    return runs
-
-
-class _Ranges:
-    """Readings held, as ranges that do not touch."""
-
-    __slots__ = ("_ends", "_firsts")
-
-    def __init__(self) -> None:
-        self._firsts: list[int] = []
-        self._ends: list[int] = []
-
-    def add(self, first: int, end: int) -> bool:
-        """Add ``first`` to ``end`` - 1; False if all of them are held."""
-        at = bisect_right(self._firsts, first) - 1
-        if at >= 0 and self._ends[at] >= end:
-            return False
-        low = at if at >= 0 and self._ends[at] >= first else at + 1
-        high = bisect_right(self._firsts, end)
-        if low < high:
-            first, end = min(first, self._firsts[low]), max(end, self._ends[high - 1])
-        self._firsts[low:high], self._ends[low:high] = [first], [end]
-        return True
