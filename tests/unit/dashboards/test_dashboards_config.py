@@ -16,7 +16,6 @@ from dashboards.sql.roles import Roles, RolesError
 from devices.config import ConfigError
 from tests.sql_server import make_lake, write_roles
 
-
 GROWING = "SELECT 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx' || i AS s FROM generate_series(1, 1) AS t(i)"
 for _ in range(8):
     GROWING = f"SELECT s||s||s||s||s||s||s||s||s||s AS s FROM ({GROWING}) AS q"
