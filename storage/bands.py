@@ -8,8 +8,6 @@ its groups add in squares. Squares are taken of whole milligrams as HUGEINT, so 
 from collections.abc import Sequence
 from typing import Final
 
-from storage.schema import arrow_schema
-
 U_PARTS: Final = (
     "u_ind_mg2",
     "u_trip_ug",
@@ -25,7 +23,6 @@ GROUPS: Final = {  # part shared beyond one asset -> what shares it
     "u_fuel_wtt_ug": "fuel",
     "u_grid_ug": "grid_zone",
 }
-_TRIP: Final = "trip_start_ns" if "trip_start_ns" in arrow_schema("rollups").names else "NULL"
 
 # Log-normal around ``value`` with standard deviation ``sd``: never beyond 0. s^2 = ln(1 + (sd/value)^2).
 BAND_MACROS: Final = tuple(
@@ -86,21 +83,36 @@ def summed(per_asset: str, keys: Sequence[str], sums: Sequence[str], extra: dict
 _ALL: Final = ("co2e_ttw_ug", "co2e_wtt_ug", "observed_us", "unknown_us")
 
 
-def bands_macro(trip: str = _TRIP) -> str:
-    """The statement that makes ``wtw_bands(by_key, condition := true, source := 'rollups')``, a table macro.
-
-    ``by_key`` is any expression over the columns of ``source`` and of ``asset_groups``; several keys make a struct:
-    ``{'route': route, 'state': load_state}``. ``trip``: column of ``source`` that names an asset's trips.
-    """
-    trips = f"""
-  SELECT key, factor_set, asset, {", ".join(f"sum({name}) AS {name}" for name in _ALL)},
+def _per_asset(source: str, keys: dict[str, str], trip: str, condition: str = "true") -> str:
+    """Rows of ``source`` summed per key and asset, the parts of its trips as squares."""
+    by = ", ".join(keys)
+    return f"""
+  SELECT {by}, asset, {", ".join(f"sum({name}) AS {name}" for name in _ALL)},
     sum(u_ind_mg2) + sum({_square("u_trip_ug")}) AS u_ind_mg2, 0 AS u_trip_ug,
     {", ".join(f"sum({name}) AS {name}" for name in U_PARTS[2:])}, fuel, vehicle_class, grid_zone
   FROM (
-    SELECT by_key AS key, factor_set, asset, {trip} AS trip, fuel, vehicle_class, grid_zone,
-      {", ".join(f"sum({name}) AS {name}" for name in (*_ALL, *U_PARTS))}
-    FROM query_table(source) LEFT JOIN asset_groups USING (asset) WHERE condition GROUP BY ALL
+    SELECT {", ".join(f"{what} AS {name}" for name, what in keys.items())}, asset, {trip} AS trip, fuel,
+      vehicle_class, grid_zone, {", ".join(f"sum({name}) AS {name}" for name in (*_ALL, *U_PARTS))}
+    FROM {source} LEFT JOIN asset_groups USING (asset) WHERE {condition} GROUP BY ALL
   ) GROUP BY ALL"""
+
+
+def half_widths(source: str, keys: Sequence[str]) -> str:
+    """SQL of the half-width of the 95 % band of TTW + WTT [µg], ``co2e_u_ug``, by ``keys``; ``source``: rollups, or a choice of them."""
+    per_asset = _per_asset(source, {k: k for k in keys}, "trip_start_ns")
+    return f"""
+  WITH {summed(per_asset, keys, _ALL, {"assets": "count(DISTINCT asset)|sum(assets)"})}
+  SELECT {", ".join(keys)}, CAST(round(1.96e3 * sqrt(u_mg2)) AS HUGEINT) AS co2e_u_ug FROM summed"""
+
+
+def bands_macro() -> str:
+    """The statement that makes ``wtw_bands(by_key, condition := true, source := 'rollups')``, a table macro.
+
+    ``by_key`` is any expression over the columns of ``source`` and of ``asset_groups``; several keys make a struct:
+    ``{'route': route, 'state': load_state}``.
+    """
+    keys = {"key": "by_key", "factor_set": "factor_set"}
+    trips = _per_asset("query_table(source)", keys, "trip_start_ns", "condition")
     return f"""
 CREATE OR REPLACE MACRO wtw_bands(by_key, condition := true, source := 'rollups') AS TABLE
 WITH {summed(trips, ("key", "factor_set"), _ALL, {"assets": "count(DISTINCT asset)|sum(assets)"})}

@@ -307,7 +307,13 @@ def _take(state: State, table: pa.Table) -> tuple[State, list[Results]]:
 
 def _tables(fleet: Fleet, found: Sequence[Results]) -> dict[str, pa.Table]:
     """Results as tables by name."""
-    names = Names(device=fleet.devices, asset=fleet.assets, route=fleet.route_names)
+    names = Names(
+        device=fleet.devices,
+        asset=fleet.assets,
+        route=fleet.route_names,
+        place=fleet.place_names,
+        region=fleet.region_names,
+    )
     made = {}
     for table in RESULTS:
         parts = [to_arrow(table, getattr(results, table), names) for results in found]

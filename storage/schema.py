@@ -18,6 +18,8 @@ from stream.columns import ROLLUP, TABLES, UNKNOWN, Column
 from stream.factors import Factor
 from stream.fleet import Route, Vehicle, Warehouse
 from stream.market import MarketFactor
+from stream.places import Place
+from stream.regions import Region
 
 Columns = dict[str, npt.NDArray[Any]]
 
@@ -40,6 +42,7 @@ PARTITIONS: Final[dict[str, tuple[str, ...]]] = {
     "quarantine": ("day",),
     "batches": ("day",),
     "backhaul": ("day",),
+    "rollup_hours": ("day", "factor_set"),
 }
 ROLLUP_NEWEST: Final = tuple(c.name for c in ROLLUP if c.name.startswith("newest_"))  # take the maximum
 ROLLUP_SUMS: Final = tuple(
@@ -49,6 +52,7 @@ ROLLUP_SUMS: Final = tuple(
 )
 ROLLUP_KEYS: Final = tuple(c.name for c in ROLLUP if c.name not in (*ROLLUP_NEWEST, *ROLLUP_SUMS))
 LANDED: Final = tuple(DAY_OF)  # the tables that a commit writes, raw first
+HOURS: Final = "rollup_hours"  # sums of rollups, made by maintenance
 SMALL_DICTIONARY: Final = (
     64  # a list of names up to this long is written whole; a longer one is cut to the names in use
 )
@@ -145,6 +149,14 @@ _FILE_SCHEMAS: Final = {
     **{name: pa.schema([_field(c) for c in columns]) for name, columns in TABLES.items()},
     "quarantine": QUARANTINE,
     "batches": BATCHES,
+    "rollup_hours": pa.schema(
+        [
+            _number("hour_ns", pa.int64(), "ns", "Start of the hour, UTC since 1970.")
+            if c.name == "minute_ns"
+            else _field(c)
+            for c in ROLLUP
+        ]
+    ),
 }
 
 
@@ -166,6 +178,8 @@ DIMENSIONS: Final = {
     "vehicles": _dimension(Vehicle),
     "warehouses": _dimension(Warehouse),
     "routes": _dimension(Route),
+    "places": _dimension(Place),
+    "regions": _dimension(Region),
     "baselines": _dimension(Baseline),
     "benchmarks": _dimension(Benchmark),
     "factors": pa.schema([pa.field("factor_set", pa.string()), *_dimension(Factor)]),

@@ -13,9 +13,21 @@ from typing import Final
 import pyarrow as pa
 
 from storage.bands import ASSET_GROUPS, BAND_MACROS, ONE_ASSET_MG2, ROW_BAND, U_PARTS, bands_macro, summed
-from storage.schema import DERIVED, DIMENSIONS, LANDED, PARTITIONS, ROLLUP_NEWEST, ROLLUP_SUMS, arrow_schema
+from storage.schema import (
+    DERIVED,
+    DIMENSIONS,
+    HOURS,
+    LANDED,
+    PARTITIONS,
+    ROLLUP_KEYS,
+    ROLLUP_NEWEST,
+    ROLLUP_SUMS,
+    arrow_schema,
+)
 
 MINUTE_NS: Final = 60_000_000_000
+HOUR_NS: Final = 60 * MINUTE_NS
+OPEN_ROLLUPS: Final = "rollups_open"  # view of the rollups that no hourly sum covers
 WINDOW_NS: Final = 2 * MINUTE_NS  # "now": the last full minute and the running one, so 60 to 120 s
 LOOKBACK_NS: Final = 86_400_000_000_000  # a route or warehouse silent for longer shows no newest time
 UNKNOWN_SHARE: Final = 0.05  # of observed time that may lack energy or distance where g/km is still told
@@ -40,9 +52,10 @@ _TIMES: Final = {  # table -> columns added: name -> the nanoseconds it shows
     "events": {"time": "time_ns", "end_time": "end_ns"},
     "quarantine": {"time": "received_ns"},
     "batches": {"time": "time_ns", "received_time": "received_ns"},
+    "rollup_hours": {"time": "hour_ns", "newest_time": "newest_time_ns"},
     "backhaul": {"time": "trip_start_ns", "load_time": "load_trip_start_ns", "pickup_time": "pickup_ns"},
 }
-STORED: Final = (*LANDED, *DERIVED, *DIMENSIONS)
+STORED: Final = (*LANDED, HOURS, *DERIVED, *DIMENSIONS)
 
 MACROS: Final = (
     "CREATE OR REPLACE MACRO now_ns() AS coalesce(getvariable('now_ns'), epoch_ns(now()))",
@@ -92,14 +105,17 @@ def rows_of(table: str, tenant: Tenant | None) -> str:
     return "false"
 
 
-def stored_view(table: str, files: Sequence[str], *, mixed: bool = False, tenant: Tenant | None = None) -> str:
+def stored_view(
+    table: str, files: Sequence[str], *, mixed: bool = False, tenant: Tenant | None = None, name: str | None = None
+) -> str:
     """The statement that makes the view of a stored table over exactly ``files``; without files it has no rows, in the same types.
 
-    ``mixed`` says that some files may lack columns, which are null then. ``tenant`` leaves only what is his.
+    ``mixed`` says that some files may lack columns, which are null then. ``tenant`` leaves only what is his. ``name`` is that of the view
+    where it is not the table's.
     """
     schema = stored_schema(table)
     extra = [f"{_timestamp(ns)} AS {name}" for name, ns in _TIMES.get(table, {}).items()]
-    if table in ("emissions", "rollups", "trips"):
+    if table in ("emissions", "rollups", "trips", HOURS):
         extra.append("co2e_ttw_ug + co2e_wtt_ug AS co2e_wtw_ug")
     if table == "emissions":
         extra += ROW_BAND
@@ -113,7 +129,7 @@ def stored_view(table: str, files: Sequence[str], *, mixed: bool = False, tenant
         read = f"read_parquet([{', '.join(_literal(f) for f in files)}]{options})"
         source = f"({source[1:-1]} UNION ALL BY NAME SELECT * FROM {read})" if mixed else read
     where = "" if tenant is None else f" WHERE {rows_of(table, tenant)}"
-    return f"CREATE OR REPLACE VIEW {table} AS SELECT {columns} FROM {source}{where}"
+    return f"CREATE OR REPLACE VIEW {name or table} AS SELECT {columns} FROM {source}{where}"
 
 
 # Additive columns of a rollup -> what must be above 0 for them to be known. Always known where that is empty.
@@ -289,9 +305,17 @@ SELECT {key}, name AS {key}_name, factor_set, {counts}
 FROM figures LEFT JOIN {dimension} USING ({key})"""
 
 
+_HOUR_KEYS: Final = ", ".join(n for n in ROLLUP_KEYS if n != "minute_ns")
+_PARTS: Final = f"kind, {_HOUR_KEYS.removeprefix('kind, ')}, factor_set, day, {', '.join(_OF_ASSETS)}, {', '.join(ROLLUP_NEWEST)}"
+_ASSET_HOURS: Final = f"""
+SELECT {_timestamp("hour_ns")} AS time, hour_ns, {_PARTS} FROM rollup_hours
+UNION ALL
+SELECT {_timestamp(f"(minute_ns - minute_ns % {HOUR_NS})")}, minute_ns - minute_ns % {HOUR_NS}, {_PARTS} FROM {OPEN_ROLLUPS}"""
+
 FIGURES: Final = {  # in the order in which they build on each other
     "asset_groups": ASSET_GROUPS,
     "asset_minutes": _ASSET_MINUTES,
+    "asset_hours": _ASSET_HOURS,
     "route_minutes": _ROUTE_MINUTES,
     "warehouse_minutes": _WAREHOUSE_MINUTES,
     "route_now": _now("route", "vehicle", "routes", "route", "vehicles_registered, vehicles_reporting,"),

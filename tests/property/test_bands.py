@@ -40,7 +40,7 @@ def lake() -> duckdb.DuckDBPyConnection:
         con.register("made", pa.Table.from_pylist([asdict(t) for t in things], schema=DIMENSIONS[name]))
         con.execute(f"CREATE TABLE {name} AS SELECT * FROM made")
     con.execute(f"CREATE VIEW asset_groups AS {ASSET_GROUPS}")
-    con.execute(bands_macro("trip_start_ns"))
+    con.execute(bands_macro())
     return con
 
 
