@@ -35,7 +35,7 @@ class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     lake: Annotated[str, Meta(min_length=1, description="folder that the Parquet goes into; made when absent")]
     broker: Broker
     factor_set: Annotated[str, Meta(min_length=1, description="name of a file in stream/factor_sets, without .csv")] = (
-        "fleetco2-2025.1"
+        "fleetco2-2025.2"
     )
     client_id: Annotated[
         str, Meta(pattern=_NAME, description="MQTT client id, fixed for ever: it owns the session")

@@ -23,7 +23,7 @@ from storage.errors import LakeMissingError, StorageError
 from storage.hours import split
 from storage.kpi_views import kpi_views
 from storage.schema import HOURS
-from storage.views import NOW, OPEN_ROLLUPS, STORED, Tenant, figure_views, stored_schema, stored_view
+from storage.views import MACROS, OPEN_ROLLUPS, STORED, Tenant, figure_views, stored_schema, stored_view
 
 MEMORY_LIMIT: Final = "1GB"  # a query that wants more is refused; nothing spills to disk
 REOPEN_AFTER: Final = 20  # versions; a handle reads every log entry since it was opened
@@ -112,7 +112,8 @@ def connect(
     con.execute("SET enable_external_access = false")
     con.execute("SET lock_configuration = true")
     reader = _Reader(lake, {name: _Table(lake / name) for name in STORED}, tenant)
-    con.execute(NOW)
+    for statement in MACROS:
+        con.execute(statement)
     for name in reversed(STORED):  # what belongs to whom stands in the dimension tables, which come last
         con.execute(stored_view(name, [], tenant=tenant))
     con.execute(stored_view("rollups", [], tenant=tenant, name=OPEN_ROLLUPS))

@@ -1,8 +1,9 @@
 """The registry: a folder with ``vehicles.csv``, ``warehouses.csv`` and ``routes.csv``, checked when it is read.
-``baselines.csv`` and ``benchmarks.csv`` (``storage.references``) may be there too.
+``baselines.csv``, ``benchmarks.csv`` (``storage.references``) and ``market_factors.csv`` (``stream.market``) may be there too.
 
-Columns are the fields of ``stream.fleet``; a blank cell is a field left at its default. Written into the lake as dimension
-tables, each a new Delta version when, and only when, its content has changed.
+Columns are the fields of ``stream.fleet``; a blank cell is a
+field left at its default. Written into the lake as dimension tables, each a new Delta version when, and only when, its
+content has changed.
 """
 
 import csv
@@ -27,8 +28,9 @@ from storage.parquet import sha256
 from storage.references import Baseline, Benchmark, baseline_fault, benchmark_fault
 from storage.schema import DIMENSIONS
 from stream.fleet import STAGES, Route, Vehicle, Warehouse
+from stream.market import MarketFactor, market_fault
 
-T = TypeVar("T", Vehicle, Warehouse, Route, Baseline, Benchmark)
+T = TypeVar("T", Vehicle, Warehouse, Route, Baseline, Benchmark, MarketFactor)
 _DEVICE: Final = re.compile(r"[a-z0-9-]{3,40}")
 _KEY: Final = re.compile(r"[0-9a-f]{64}")
 _AT: Final = re.compile(r"`\$\[(\d+)\](?:\.(\w+))?`")
@@ -48,6 +50,7 @@ class Registry:
     routes: tuple[Route, ...]
     baselines: tuple[Baseline, ...] = ()
     benchmarks: tuple[Benchmark, ...] = ()
+    market: tuple[MarketFactor, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,12 +141,18 @@ _VEHICLE_RANGES: Final = {
     "crr": (0.001, 0.1),
     "p_rated_kw": (1.0, 2_000.0),
     "tank_l": (1.0, 10_000.0),
+    "capacity_kg": (10.0, 150_000.0),
+    "battery_kwh": (1.0, 5_000.0),
+    "speed_limit_kmh": (10.0, 200.0),
+    "harsh_acceleration_ms2": (0.1, 9.0),
+    "harsh_braking_ms2": (0.1, 9.0),
 }
 _WAREHOUSE_RANGES: Final = {
     "lat_deg": (-90.0, 90.0),
     "lon_deg": (-180.0, 180.0),
     "area_m2": (1.0, 10_000_000.0),
     "pallet_positions": (0, 10_000_000),
+    "heat_factor_kg_per_kwh": (0.0, 1.0),
 }
 
 
@@ -198,7 +207,10 @@ def load_registry(folder: Path) -> Registry:
             raise files["routes"].error(i, "stage", f"{r.stage!r} is not known; use one of {', '.join(STAGES)}")
     baselines = _references(folder, "baselines", Baseline, baseline_fault)
     benchmarks = _references(folder, "benchmarks", Benchmark, benchmark_fault)
-    return Registry(tuple(vehicles), tuple(warehouses), tuple(routes), tuple(baselines), tuple(benchmarks))
+    market = _references(folder, "market_factors", MarketFactor, market_fault)
+    return Registry(
+        tuple(vehicles), tuple(warehouses), tuple(routes), tuple(baselines), tuple(benchmarks), tuple(market)
+    )
 
 
 def _references(folder: Path, name: str, kind: type[T], fault: Callable[[T], tuple[str, str] | None]) -> list[T]:
@@ -233,6 +245,7 @@ def dimension_tables(registry: Registry) -> dict[str, pa.Table]:
         "routes": [asdict(r) for r in registry.routes],
         "baselines": [asdict(b) for b in registry.baselines],
         "benchmarks": [asdict(b) for b in registry.benchmarks],
+        "market_factors": [asdict(m) for m in registry.market],
         "factors": _factor_rows(),
     }
     return {name: pa.Table.from_pylist(rows[name], schema=schema) for name, schema in DIMENSIONS.items()}

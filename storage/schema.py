@@ -17,6 +17,7 @@ from storage.references import Baseline, Benchmark
 from stream.columns import ROLLUP, TABLES, UNKNOWN, Column
 from stream.factors import Factor
 from stream.fleet import Route, Vehicle, Warehouse
+from stream.market import MarketFactor
 
 Columns = dict[str, npt.NDArray[Any]]
 
@@ -43,7 +44,9 @@ PARTITIONS: Final[dict[str, tuple[str, ...]]] = {
 }
 ROLLUP_NEWEST: Final = tuple(c.name for c in ROLLUP if c.name.startswith("newest_"))  # take the maximum
 ROLLUP_SUMS: Final = tuple(
-    c.name for c in ROLLUP if c.dtype == "int64" and c.name not in (*ROLLUP_NEWEST, "minute_ns", "trip_start_ns")
+    c.name
+    for c in ROLLUP
+    if c.dtype == "int64" and not c.name.endswith("_ns")  # times are keys
 )
 ROLLUP_KEYS: Final = tuple(c.name for c in ROLLUP if c.name not in (*ROLLUP_NEWEST, *ROLLUP_SUMS))
 LANDED: Final = tuple(DAY_OF)  # the tables that a commit writes, raw first
@@ -162,11 +165,14 @@ def _dimension(kind: type[Any]) -> pa.Schema:
     columns = []
     for f in fields(kind):
         options = [t for t in get_args(hints[f.name]) or (hints[f.name],) if t is not type(None)]
-        columns.append(pa.field(f.name, arrow[options[0]]))
+        columns.append(pa.field(f.name, next(a for t, a in arrow.items() if issubclass(options[0], t))))
     return pa.schema(columns)
 
 
 DIMENSIONS: Final = {
+    "market_factors": _dimension(
+        MarketFactor
+    ),  # before those that tell whose an asset is: views are made from the last
     "vehicles": _dimension(Vehicle),
     "warehouses": _dimension(Warehouse),
     "routes": _dimension(Route),

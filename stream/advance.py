@@ -3,14 +3,17 @@
 import math
 from typing import Any, Final
 
-from stream.attribution import N_PARTS, battery_parts, engine_parts, part_of, scale
+from stream.attribution import N_PARTS as N_WAYS
+from stream.attribution import battery_parts as battery_ways
+from stream.attribution import engine_parts as engine_ways
+from stream.attribution import part_of, scale
 from stream.columns import ASSET_KINDS, UNKNOWN
 from stream.conditions import mass_of, observe, widened
 from stream.counters import GAP_S, HOLD_S
-from stream.distance import distance, integrate
-from stream.emissions import battery_co2e, fuel_co2e, product_u, tru_co2e
+from stream.distance import MS_PER_KMH, PER_HOUR, distance, integrate
+from stream.emissions import U_COUNTER_REL, add_adblue, add_tru, battery_co2e, fuel_co2e, leaked
 from stream.events import act, notice, refrigerant
-from stream.fixed import PER_UNIT, plus, times
+from stream.fixed import PER_UNIT, plus
 from stream.fuel import (
     COUNTER,
     COUNTER_GAP,
@@ -43,13 +46,12 @@ from stream.road_load import (
     rough_factor,
     torque_fuel_g_per_h,
 )
-from stream.site import site_energy
+from stream.site import site_energy, site_work
 from stream.table import (
     ASSET,
-    BAND,
     BY_FIRST,
+    CH4,
     CO2,
-    CO2_BIOGENIC,
     CO2E_TTW,
     CO2E_WTT,
     DISTANCE,
@@ -57,15 +59,16 @@ from stream.table import (
     DISTANCE_UNKNOWN,
     DT,
     ENERGY,
+    FIRST_SUM,
     FUEL_GAS,
     FUEL_LIQUID,
-    IDLE,
     KIND,
     LOAD_STATE,
     MEASURED,
     METHOD,
     MINUTE,
-    MOVING,
+    N2O,
+    N_SUMS,
     NEWEST_RECEIVED,
     NEWEST_TIME,
     OBSERVED,
@@ -76,17 +79,16 @@ from stream.table import (
     ROW_REGION,
     ROW_ROUTE,
     ROW_TRIP,
+    SPLIT,
     SUMMED,
     TRIP_START,
-    TRU_FUEL,
     UNKNOWN_TIME,
 )
+from stream.transport import payload, pto_switched, time_use, transport
 from stream.trip_rows import add_rollup, write_version
 from stream.trips import (
     CLOSED,
-    PTO_BIT,
     STARTED,
-    STILL_KMH,
     STOPPED,
     close_trip,
     finish_trip,
@@ -96,6 +98,7 @@ from stream.trips import (
     look_again,
     start_trip,
 )
+from stream.uncertainty import N_PARTS, add_parts, battery_parts, begin_spans, fuel_parts, u_rel_of
 
 READ: Final = (
     "device",
@@ -119,6 +122,15 @@ READ: Final = (
     "battery_power_kw",
     "battery_energy_total_kwh",
     "grid_import_kwh",
+    "grid_export_kwh",
+    "pv_kwh",
+    "heat_kwh",
+    "forklift_kwh",
+    "goods_out_total_kg",
+    "pallets_in_total",
+    "pallets_out_total",
+    "pallets_stored",
+    "adblue_total_l",
     "gas_kwh_gross",
     "genset_fuel_total_l",
     "lat_deg",
@@ -163,19 +175,13 @@ def _speeds(state: Any, speed_kmh: float, gps_speed_kmh: float) -> tuple[float, 
     v0, v1 = state["speed_kmh"], speed_kmh
     if math.isnan(v0) or math.isnan(v1):
         v0, v1 = state["gps_speed_kmh"], gps_speed_kmh
-    return v0 / 3.6, v1 / 3.6
+    return v0 * MS_PER_KMH, v1 * MS_PER_KMH
 
 
 @kernel
 def ignition_off(switches: float) -> bool:
     """Whether the ignition is known to be off (bit 4)."""
     return not math.isnan(switches) and (int(switches) >> IGNITION_BIT) & 1 == 0
-
-
-@kernel
-def pto_switched(switches: float) -> bool:
-    """Whether the power take-off is known to be on (bit 2)."""
-    return not math.isnan(switches) and int(switches) & PTO_BIT != 0
 
 
 @kernel
@@ -193,17 +199,22 @@ def brakes(switches: float) -> bool:
 
 
 @kernel
-def _add_time(
-    roll: Any, j: int, state: Any, dt_us: int, kmh: float, rpm: float, switches: float, pto_kw: float
-) -> None:
-    """Book the interval as moving, idling or neither."""
-    pto = pto_kw > 0.0 or pto_switched(switches)
-    if kmh >= STILL_KMH:
-        roll[MOVING, j] += dt_us
-        if pto:
-            state["trip_pto_us"] += dt_us
-    elif rpm > ENGINE_OFF_RPM and not pto:
-        roll[IDLE, j] += dt_us
+def _share(sums: Any, out: Any, i: int, is_vehicle: bool) -> None:
+    """What result ``i`` adds to each sum, beside what the steps before have written there."""
+    sums[READINGS] = 1
+    dt_us = out[DT, i]
+    if dt_us != UNKNOWN and (dt_us <= GAP_US or not is_vehicle):
+        sums[OBSERVED] = dt_us
+        if out[METHOD, i] == NONE:
+            sums[UNKNOWN_TIME] = dt_us
+        if is_vehicle and out[DISTANCE, i] == UNKNOWN:
+            sums[DISTANCE_UNKNOWN] = dt_us
+    for pair in SUMMED:
+        amount = out[pair[0], i]
+        if amount != UNKNOWN:
+            sums[pair[1]] = amount
+    if out[CO2, i] != UNKNOWN and out[CH4, i] != UNKNOWN and out[N2O, i] != UNKNOWN:
+        sums[SPLIT] = out[CO2E_TTW, i]
 
 
 @kernel
@@ -220,9 +231,12 @@ def advance_rows(
     trip_ints: Any,
     trip_floats: Any,
     events: Any,
+    sums: Any,
+    part: Any,
 ) -> tuple[int, int, int]:
     """Fill ``out`` (result rows x n), ``u_rel`` and ``load_p`` for every reading, ``roll`` with partial sums, ``trip_ints`` and
-    ``trip_floats`` with versions of trips, ``events``; return how many sums, versions and events there are.
+    ``trip_floats`` with versions of trips, ``events``; return how many sums, versions and events there are. ``sums`` (what one
+    reading adds) and ``part`` (of its error) are room to work in.
 
     A row that is not newer than the newest taken from its device is kept as a reading, but nothing is computed from it: what the
     counters show then was booked already.
@@ -237,7 +251,10 @@ def advance_rows(
     gas_kg, gross_kg, temp, baro, alt = r.gas_total_kg, r.gross_weight_kg, r.ambient_temp_c, r.baro_kpa, r.alt_m
     battery_kw, battery_kwh = r.battery_power_kw, r.battery_energy_total_kwh
     tru_l, switches = r.tru_fuel_total_l, r.switches
-    grid_kwh, gas_kwh, genset_l = r.grid_import_kwh, r.gas_kwh_gross, r.genset_fuel_total_l
+    grid_kwh, export_kwh, pv_kwh = r.grid_import_kwh, r.grid_export_kwh, r.pv_kwh
+    gas_kwh, genset_l, heat_kwh, forklift_kwh = r.gas_kwh_gross, r.genset_fuel_total_l, r.heat_kwh, r.forklift_kwh
+    goods_kg, inward, outward, stored = r.goods_out_total_kg, r.pallets_in_total, r.pallets_out_total, r.pallets_stored
+    adblue_l = r.adblue_total_l
     lat, lon, hdop, grade = r.lat_deg, r.lon_deg, r.hdop, r.grade_pct
     cargo, units_loaded, units_empty, number = r.cargo_kg, r.load_units_loaded, r.load_units_empty, r.route_number
     torque, friction, ref_torque = r.engine_torque_pct, r.engine_friction_torque_pct, r.engine_ref_torque_nm
@@ -262,10 +279,13 @@ def advance_rows(
             out[row, i] = 0
         for row in _NAMES:
             out[row, i] = -1
-        u = math.nan
+        for k in range(N_SUMS):
+            sums[k] = 0
+        for k in range(N_PARTS):
+            part[k] = 0.0
         kmh = math.nan
         told = False
-        parts = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+        ways = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
         ug_per_rate = math.nan
         is_vehicle = p["kind"] == VEHICLE
         if state["time_ns"] == UNKNOWN or time_ns > state["time_ns"]:
@@ -289,7 +309,7 @@ def advance_rows(
                 if not math.isnan(grade[i]):
                     slope, grade_source = grade[i] * 0.01, BY_MAP
                 moved = 0.0 < dt_s <= HOLD_S and not math.isnan(v)
-                hours = dt_s * (1.0 / 3600.0) if moved else math.nan
+                hours = dt_s * PER_HOUR if moved else math.nan
                 pto = 0.0
                 if not math.isnan(pto_kw[i]):
                     pto = max(pto_kw[i], 0.0)
@@ -336,7 +356,7 @@ def advance_rows(
                     per_h = hours * p["fuel_per_g"]
                     by_road = rate * per_h
                     torque_use = math.nan
-                    indicated_kwh = integrate(state["engine_kw"], indicated_kw, dt_s, 3600.0)
+                    indicated_kwh = integrate(state["engine_kw"], indicated_kw, dt_s, PER_HOUR)
                     if not math.isnan(indicated_kwh):
                         torque_use = torque_fuel_g_per_h(indicated_kwh, p["willans_b"]) * p["fuel_per_g"]
                     if p["fuel_is_gas"]:
@@ -358,32 +378,25 @@ def advance_rows(
                         not math.isnan(iri[i]), pto > 0.0 and math.isnan(pto_kw[i]),
                     )  # fmt: skip
                 if p["has_battery"]:
-                    co2, ttw, wtt, biogenic = battery_co2e(amount, p["grid_total"])
-                    u = product_u(u, p["grid_u_rel"])
-                else:
-                    co2, ttw, wtt, biogenic = fuel_co2e(amount, p)
-                    u = product_u(u, p["fuel_u_rel"])
-                drive_ug = plus(ttw, wtt)
+                    battery_co2e(out, i, amount, p)
+                    if out[CO2E_WTT, i] != UNKNOWN:
+                        battery_parts(part, p, state, method, out[CO2E_WTT, i], dt_s, u)
+                elif p["has_fuel"]:
+                    fuel_co2e(out, i, amount, p)
+                    if amount > 0:
+                        fuel_parts(part, p, state, method, out[CO2E_TTW, i], out[CO2E_WTT, i], dt_s, v, u)
+                drive_ug = plus(out[CO2E_TTW, i], out[CO2E_WTT, i])
                 if drive_ug != UNKNOWN and ug_per_rate == ug_per_rate:
                     if p["has_battery"]:
-                        parts = battery_parts(roll_w, air_w, climb_w, kinetic_w, empty, v, aux_kw, soc_pct[i], rate, p)
+                        ways = battery_ways(roll_w, air_w, climb_w, kinetic_w, empty, v, aux_kw, soc_pct[i], rate, p)
                     else:
-                        parts = engine_parts(
+                        ways = engine_ways(
                             roll_w, air_w, climb_w, kinetic_w, empty, v, p["aux_kw"], pto, turns, rate, p
                         )
                     ug_per_rate = scale(drive_ug, ug_per_rate, rate)
                 tru_nl, tru_modelled = tru_fuel(state, p["tru_lph"], tru_l[i], switches[i], time_ns, dt_s)
-                out[TRU_FUEL, i] = tru_nl
-                if drive_ug != UNKNOWN:
-                    tru_co2, tru_ttw, tru_wtt, _ = tru_co2e(tru_nl, p)
-                    out[CO2, i] = plus(co2, tru_co2)
-                    out[CO2E_TTW, i] = ttw + tru_ttw
-                    out[CO2E_WTT, i] = wtt + tru_wtt
-                    out[CO2_BIOGENIC, i] = biogenic
-                    total_ug = drive_ug + tru_ttw + tru_wtt
-                    if tru_modelled and total_ug > 0:
-                        tru_share = (tru_ttw + tru_wtt) / total_ug
-                        u = product_u(u * (1.0 - tru_share), U_TRU_MODEL_REL * tru_share)
+                add_tru(out, i, state, tru_nl, U_TRU_MODEL_REL if tru_modelled else U_COUNTER_REL, p, part)
+                add_adblue(out, i, state, adblue_l[i], time_ns, p, part)
                 level = soc_pct[i] if p["has_battery"] else level_pct[i]
                 found = notice(
                     state, p, lat[i], lon[i], hdop[i], speed[i], gps_speed[i], odometer[i], rpm[i], fuel_rate[i],
@@ -424,6 +437,7 @@ def advance_rows(
                             finish_trip(state, p, geography, time_ns)
                             n_trips = write_version(state, p, d, roll, -1, trip_ints, trip_floats, n_trips)
                         start_trip(state, p, geography, time_ns)
+                        begin_spans(state)
                 hold_signals(state, geography, cargo[i], units_loaded[i], units_empty[i], number[i], time_ns)
                 if state["trip_phase"] != STOPPED:
                     v_ms = kmh / 3.6
@@ -450,11 +464,28 @@ def advance_rows(
                 state["fuel_rate_lph"] = fuel_rate[i]
                 state["battery_power_kw"] = battery_kw[i]
             else:
-                u = site_energy(state, p, grid_kwh[i], gas_kwh[i], genset_l[i], time_ns, i, out)
+                site_energy(
+                    state, p, grid_kwh[i], export_kwh[i], pv_kwh[i], gas_kwh[i], genset_l[i], heat_kwh[i], time_ns, i,
+                    out, part, sums,
+                )  # fmt: skip
+                site_work(state, forklift_kwh[i], goods_kg[i], inward[i], outward[i], stored[i], time_ns, i, out, sums)
             if not math.isnan(topup_kg[i]):
+                leaked(out, i, state, topup_kg[i], time_ns, p, sums)
                 n_events = refrigerant(state, topup_kg[i], time_ns, events, n_events, d)
             state["time_ns"] = time_ns
-        u_rel[i] = u
+        u_rel[i] = math.nan
+        total_ug = plus(out[CO2E_TTW, i], out[CO2E_WTT, i])
+        if total_ug != UNKNOWN:
+            u_rel[i] = u_rel_of(part, float(total_ug))
+            add_parts(part, sums)
+            if out[METHOD, i] in _MEASURED_METHODS:
+                sums[MEASURED] = total_ug
+            if is_vehicle:
+                for k in range(N_WAYS):
+                    way_ug = part_of(ways[k], ug_per_rate)
+                    sums[BY_FIRST + k] = way_ug
+                    total_ug -= way_ug
+                sums[BY_FIRST + N_WAYS] = total_ug
         if is_vehicle:
             out[ROW_ROUTE, i], out[ROW_REGION, i], out[ROW_TRIP, i] = (
                 state["trip_route"],
@@ -462,8 +493,11 @@ def advance_rows(
                 state["trip_start_ns"],
             )
             out[LOAD_STATE, i], load_p[i] = state["load_state"], state["load_state_p"]
+            transport(out, i, p, payload(p, state, gross_kg[i], cargo[i]), sums)
+            time_use(out, i, state, kmh, rpm[i], switches[i], pto_kw[i], sums)
         else:
             out[ROW_REGION, i], load_p[i] = p["region"], math.nan
+        _share(sums, out, i, is_vehicle)
         minute_ns = time_ns - time_ns % MINUTE_NS
         j = open_rollup[d]
         if (
@@ -490,33 +524,10 @@ def advance_rows(
             roll[ROLLUP_LOAD_STATE, j] = out[LOAD_STATE, i]
             roll[NEWEST_TIME, j] = time_ns
             roll[NEWEST_RECEIVED, j] = received[i]
-        roll[READINGS, j] += 1
         roll[NEWEST_TIME, j] = max(roll[NEWEST_TIME, j], time_ns)
         roll[NEWEST_RECEIVED, j] = max(roll[NEWEST_RECEIVED, j], received[i])
-        dt_us = out[DT, i]
-        if dt_us != UNKNOWN and (dt_us <= GAP_US or not is_vehicle):
-            roll[OBSERVED, j] += dt_us
-            if out[METHOD, i] == NONE:
-                roll[UNKNOWN_TIME, j] += dt_us
-            if is_vehicle and out[DISTANCE, i] == UNKNOWN:
-                roll[DISTANCE_UNKNOWN, j] += dt_us
-        for pair in SUMMED:
-            amount = out[pair[0], i]
-            if amount != UNKNOWN:
-                roll[pair[1], j] += amount
-        total_ug = plus(out[CO2E_TTW, i], out[CO2E_WTT, i])
-        if total_ug != UNKNOWN:
-            if out[METHOD, i] in _MEASURED_METHODS:
-                roll[MEASURED, j] += total_ug
-            roll[BAND, j] += times(abs(total_ug), u)
-            if is_vehicle:
-                for k in range(N_PARTS):
-                    part_ug = part_of(parts[k], ug_per_rate)
-                    roll[BY_FIRST + k, j] += part_ug
-                    total_ug -= part_ug
-                roll[BY_FIRST + N_PARTS, j] += total_ug
-        if is_vehicle and dt_us != UNKNOWN and dt_us <= GAP_US:
-            _add_time(roll, j, state, dt_us, kmh, rpm[i], switches[i], pto_kw[i])
+        for k in range(N_SUMS):
+            roll[FIRST_SUM + k, j] += sums[k]
         if told:
             n_trips = write_version(state, p, d, roll, j, trip_ints, trip_floats, n_trips)
     for d in range(open_rollup.size):

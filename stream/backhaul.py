@@ -111,11 +111,22 @@ def _keep(kept: Any, n: int, pair: Any) -> int:
 
 @kernel
 def _pairs(
-    legs: Any, loads: Any, due_sorted: Any, by_due: Any, approach_m: float, detour_m: float, wait_s: float, out: Any
+    legs: Any,
+    loads: Any,
+    first: Any,
+    by_due: Any,
+    approach_m: float,
+    detour_m: float,
+    wait_s: float,
+    kept: Any,
+    one: Any,
+    out: Any,
 ) -> int:
-    """All legal pairs of each leg, the best ``MOST_PER_LEG`` of them, into ``out``; returns how many."""
-    kept = np.empty(MOST_PER_LEG, out.dtype)
-    one = np.empty(1, out.dtype)
+    """All legal pairs of each leg, the best ``MOST_PER_LEG`` of them, into ``out``; returns how many.
+
+    ``by_due``: loads by latest departure; ``first[i]``: where those begin that leave not before leg ``i``. ``kept`` and ``one`` are
+    room to work in.
+    """
     lat_reach = math.degrees(approach_m / EARTH_M) * 1.0001
     n_out = 0
     for i in range(legs.size):
@@ -124,8 +135,7 @@ def _pairs(
         if not leg["capacity_kg"] > 0.0:
             continue
         straight = away_m(leg["lat0_deg"], leg["lon0_deg"], leg["lat1_deg"], leg["lon1_deg"])
-        first = np.searchsorted(due_sorted, leg["start_ns"])  # what had to leave earlier is gone
-        for k in range(first, loads.size):
+        for k in range(first[i], loads.size):
             j = by_due[k]
             load = loads[j]
             if not math.fabs(load["lat0_deg"] - leg["lat0_deg"]) <= lat_reach:
@@ -142,7 +152,7 @@ def _pairs(
             from_b = away_m(load["lat1_deg"], load["lon1_deg"], leg["lat1_deg"], leg["lon1_deg"])
             if to_a > approach_m or from_b > approach_m:
                 continue
-            there_ns = leg["start_ns"] + np.int64(to_a * ROAD / SPEED_MS * 1e9)
+            there_ns = leg["start_ns"] + int(to_a * ROAD / SPEED_MS * 1e9)
             wait = max(0.0, (load["ready_ns"] - there_ns) * 1e-9)
             if there_ns > load["due_ns"] or wait > wait_s:
                 continue
@@ -168,15 +178,12 @@ def _pairs(
 
 
 @kernel
-def _choose(pairs: Any, order: Any, loads: Any, n_legs: int) -> None:
+def _choose(pairs: Any, order: Any, loads: Any, leg_used: Any, leg_gone: Any, load_used: Any) -> None:
     """Mark pairs that can all be done together, most metres saved first: each leg carries once, each load rides once.
 
     Where a load rides with another vehicle its own empty return is not driven, so that leg can carry nothing; and a load
     whose return carries something stays where it is.
     """
-    leg_used = np.zeros(n_legs, np.int64)
-    leg_gone = np.zeros(n_legs, np.int64)
-    load_used = np.zeros(loads.size, np.int64)
     for k in order:
         leg, load = pairs[k]["leg"], pairs[k]["load"]
         back = loads[load]["back"]
@@ -202,14 +209,16 @@ def find_pairs(legs: npt.NDArray[np.void], loads: npt.NDArray[np.void], limits: 
     n = _pairs(
         legs,
         loads,
-        loads["due_ns"][by_due],
+        np.searchsorted(loads["due_ns"][by_due], legs["start_ns"]),
         by_due,
         limits.approach_km * 1000.0,
         limits.detour_km * 1000.0,
         limits.wait_s,
+        np.empty(MOST_PER_LEG, PAIR),
+        np.empty(1, PAIR),
         out,
     )
     pairs = out[:n]
     order = np.lexsort((pairs["load"], pairs["leg"], -pairs["saved_m"]))
-    _choose(pairs, order, loads, legs.size)
+    _choose(pairs, order, loads, *(np.zeros(k, np.int64) for k in (legs.size, legs.size, loads.size)))
     return pairs

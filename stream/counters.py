@@ -23,6 +23,7 @@ def _anchor(c: Any, now: int, time_ns: int) -> None:
     c["suspect"] = UNKNOWN
     c["ahead"] = UNKNOWN
     c["silent"] = 0
+    c["tick_due"] = 1
 
 
 @kernel
@@ -63,10 +64,20 @@ def advance(c: Any, now: int, time_ns: int, cap_per_s: float, tick: int, lsb: in
             return UNKNOWN
         rise = now - suspect
         c["ahead"] = 0
+        c["tick_due"] = 1
     c["suspect"] = UNKNOWN
     c["last"] = now
     c["time_ns"] = time_ns
     return int(rise)
+
+
+@kernel
+def step_up(c: Any, now: int, time_ns: int, cap_per_s: float, most: int) -> int:
+    """``advance`` of a counter that may rise by ``most`` at once (goods, top-ups): after a fall it is counted anew, nothing booked."""
+    if now != UNKNOWN and c["last"] != UNKNOWN and now < c["last"]:
+        _anchor(c, now, time_ns)
+        return UNKNOWN
+    return int(advance(c, now, time_ns, cap_per_s, most, 1))
 
 
 @kernel

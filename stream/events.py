@@ -30,13 +30,13 @@ from stream.plausibility import (
     HDOP_MAX,
     METRES_PER_DEG,
     ODOMETER_CASE,
-    REACH_M,
-    REACH_MS,
     SHORT_M,
     WEIGHT_M,
     WHEEL_CASE,
     counters_fell,
+    reach_m,
     stretches,
+    tare,
     usable_wheel_kmh,
     watch_position,
     weigh,
@@ -54,16 +54,17 @@ WEIGHED: Final = 128
 
 
 @kernel
-def _position(state: Any, lat_deg: float, lon_deg: float, time_ns: int) -> int:
+def _position(state: Any, lat_deg: float, lon_deg: float, gps_kmh: float, time_ns: int) -> int:
     """Believe what is surely within reach; the rest is for ``watch_position``."""
     north = (lat_deg - state["fix_lat_deg"]) * METRES_PER_DEG
     east = (lon_deg - state["fix_lon_deg"]) * METRES_PER_DEG  # at most: meridians converge
-    reach = REACH_M + REACH_MS * (time_ns - state["fix_ns"]) * 1e-9
+    reach = reach_m(state, gps_kmh, time_ns)
     if north * north + east * east <= reach * reach and state["jump_ns"] == UNKNOWN:
         state["fix_lat_deg"] = lat_deg
         state["fix_lon_deg"] = lon_deg
         state["fix_ns"] = time_ns
         return 0
+    state["reach_m"] = reach
     return 0 if math.isnan(lat_deg) or math.isnan(lon_deg) else POSITION
 
 
@@ -177,7 +178,7 @@ def notice(
     Signals are raw, as sent; ``level_pct``: of the tank or the battery. ``amount``: fuel (nL, µg) or energy (µWh) booked for it;
     ``dt_s``: since the reading before, NaN for the first.
     """
-    found = _position(state, lat_deg, lon_deg, time_ns)
+    found = _position(state, lat_deg, lon_deg, gps_kmh, time_ns)
     found |= _compare(state, wheel_kmh, odometer_m, gps_kmh, hdop, dt_s)
     v_kmh, by_wheel = speed_believed_kmh(state, wheel_kmh, gps_kmh, hdop)
     found |= _manoeuvre(state, v_kmh, by_wheel, time_ns)
@@ -247,6 +248,7 @@ def act(
     if found & IDLE_OVER:
         n = end_idling(state, events, n, device)
     if found & LEVEL:
+        n = tare(state, p, time_ns, events, n, device)
         n = watch_level(state, p, method, time_ns, events, n, device)
     if found & FELL:
         n = counters_fell(state, total_hr_l, total_l, time_ns, events, n, device)

@@ -11,7 +11,7 @@ import numpy as np
 
 from stream.columns import ENERGY_METHODS, UNKNOWN
 from stream.counters import GAP_S, HOLD_S, advance, book, settle
-from stream.distance import integrate
+from stream.distance import PER_HOUR, integrate
 from stream.fixed import PER_UNIT, to_fixed
 from stream.kernel import kernel
 from stream.learning import learn_bias, learn_road, learn_torque
@@ -33,6 +33,7 @@ COARSE_TICK_NL: Final = 500_000_000  # SPN 250 steps by 0.5 L
 FINE_TICK_NL: Final = 50_000_000  # a "coarse" counter seen to step by less than this needs no shaping
 TRU_MAX_LPH: Final = 10.0  # units burn 1.5 to 4.2 L/h, science reference 3.5
 TRU_TICK_NL: Final = 500_000_000
+UNITS: Final = 1.0 / PER_UNIT
 TRU_BIT: Final = 6  # of the signal ``switches``
 U_TRU_MODEL_REL: Final = 0.5  # 1.5 to 4.2 L/h around 2.5
 TANK_SETTLES_S: Final = 30.0  # slosh of a tank dies down
@@ -42,7 +43,7 @@ TANK_SPAN: Final = 0.10  # of the tank: a fall by this much is known to 10 %
 TORQUE_TAUGHT: Final = 5.0
 U_TANK_REL: Final = 0.17
 # Half-width of the 95 % interval of the amount, by ENERGY_METHODS; science reference section 8, systematic part.
-U_METHOD_REL: Final = np.array([math.nan, 0.03, 0.03, 0.03, 0.02, 0.05, U_TANK_REL, U_CLASS_REL, 0.01])
+U_METHOD_REL: Final = np.array([math.nan, 0.03, 0.03, 0.03, 0.02, 0.04, U_TANK_REL, U_CLASS_REL, 0.03])
 
 
 @kernel
@@ -143,7 +144,7 @@ def liquid_fuel(
     so any may take over. A counter is called stuck against the model only while the engine surely runs: a parked truck invents no
     fuel.
     """
-    rate_l = integrate(state["fuel_rate_lph"], rate_lph, dt_s, 3600.0)
+    rate_l = integrate(state["fuel_rate_lph"], rate_lph, dt_s, PER_HOUR)
     model_l, u_model = modelled(state, p, road_l, torque_l)
     rate = to_fixed(rate_l, PER_UNIT)
     model = to_fixed(model_l, PER_UNIT)
@@ -181,7 +182,7 @@ def liquid_fuel(
         amount, method = by_flow, FLOW_METER
     if amount != UNKNOWN:
         if counted_s <= GAP_S:
-            litres = amount / PER_UNIT
+            litres = amount * UNITS
             teach(state, litres, road_l, torque_l, dt_s)
             if not math.isnan(rate_l):
                 learn_bias(state, litres, rate_l, dt_s)
@@ -222,7 +223,7 @@ def gas_fuel(
     if amount != UNKNOWN:
         u = U_METHOD_REL[COUNTER]
         if counted_s <= GAP_S:
-            teach(state, amount / PER_UNIT, road_kg, torque_kg, dt_s)
+            teach(state, amount * UNITS, road_kg, torque_kg, dt_s)
         else:
             method = COUNTER_GAP
     else:
@@ -251,7 +252,7 @@ def tru_fuel(
         return UNKNOWN, False
     if (int(switches) >> TRU_BIT) & 1 == 0:
         return UNKNOWN, False
-    return to_fixed(tru_lph * dt_s / 3600.0, PER_UNIT), True
+    return to_fixed(tru_lph * dt_s * PER_HOUR, PER_UNIT), True
 
 
 @kernel
@@ -259,7 +260,7 @@ def battery_energy(
     state: Any, p: Any, total_kwh: float, power_kw: float, road_kwh: float, time_ns: int, dt_s: float
 ) -> tuple[int, int, float]:
     """(net battery energy in µWh, negative while regenerating, or UNKNOWN; method; half-width relative) of one interval."""
-    measured = to_fixed(integrate(state["battery_power_kw"], power_kw, dt_s, 3600.0), PER_UNIT)
+    measured = to_fixed(integrate(state["battery_power_kw"], power_kw, dt_s, PER_HOUR), PER_UNIT)
     amount, method = UNKNOWN, NONE
     now = to_fixed(total_kwh, PER_UNIT)
     c = state["battery"]
@@ -279,7 +280,7 @@ def battery_energy(
     u = U_METHOD_REL[method]
     if amount != UNKNOWN:
         if not math.isnan(road_kwh):
-            learn_road(state, amount / PER_UNIT, road_kwh, dt_s)
+            learn_road(state, amount * UNITS, road_kwh, dt_s)
     elif not math.isnan(road_kwh):
         amount, method = to_fixed(road_kwh * state["road"]["ratio"], PER_UNIT), MODEL
         u = state["road"]["u_rel"]

@@ -22,10 +22,10 @@ LEARNT: Final = 20.0  # modelled litres (kg, kWh) after which two thirds of the 
 LOWEST: Final = 0.6  # beyond these the class or a sensor is wrong, and the model must not follow it
 HIGHEST: Final = 1.6
 DRIFT_S: Final = 25.0 * 3600.0  # driving time of "the last weeks"
-BASE_S: Final = 250.0 * 3600.0  # and of the vehicle's own past, most of a season
+BASE_S: Final = 500.0 * 3600.0  # and of the vehicle's own past, about a quarter
 DRIFT_ENOUGH: Final = 100.0  # litres (kg, kWh) in the short memory before a drift is told
 BASE_ENOUGH: Final = 500.0
-DRIFT_ALARM_REL: Final = 0.08
+DRIFT_ALARM_REL: Final = 0.06
 BIAS_S: Final = 40.0 * 3600.0  # a week of driving
 BIAS_ENOUGH_L: Final = 100.0
 BIAS_ALARM_REL: Final = 0.05  # counter against rate, science reference section 4
@@ -89,7 +89,7 @@ def learn_torque(state: Any, measured: float, modelled: float, dt_s: float) -> N
 
 @kernel
 def drift(state: Any) -> float:
-    """Measured over modelled of the last 25 h of driving against the vehicle's last 250 h [1]; NaN until 100 and 500 L were seen.
+    """Measured over modelled of the last 25 h of driving against the vehicle's last 500 h [1]; NaN until 100 and 500 L were seen.
 
     1.10: the vehicle needs a tenth more than it used to for the same work (tyres, filter, brakes, a sensor). Alarm beyond
     ``DRIFT_ALARM_REL``: unknown hills and weather alone move it by 2 to 3 %.

@@ -18,10 +18,11 @@ from stream.event_rows import EVENT_ROW, MOST_PER_ROW
 from stream.fleet import Fleet
 from stream.sequence import ACCEPT, AHEAD, sequence
 from stream.state import StateRows, empty_state, state_from_bytes, state_to_bytes
-from stream.table import EMISSION_ROWS, ROLLUP_ROWS, TRIP_FLOATS, TRIP_INTS
+from stream.table import EMISSION_ROWS, N_SUMS, ROLLUP_ROWS, TRIP_FLOATS, TRIP_INTS
 from stream.trip_rows import ROWS_PER_READING
+from stream.uncertainty import N_PARTS
 
-KERNEL_VERSION: Final = 2
+KERNEL_VERSION: Final = 3
 MAX_WAITING: Final = (
     200_000  # rows held because one before them is missing; more are dropped, their gateways send again
 )
@@ -195,6 +196,8 @@ def _advance(fleet: Fleet, rows: StateRows, batch: Columns) -> tuple[Columns, Co
         trip_ints,
         trip_floats,
         happened,
+        np.empty(N_SUMS, np.int64),
+        np.empty(N_PARTS),
     )
     device = batch["device"]
     made: Columns = dict(zip(EMISSION_ROWS, out, strict=True))

@@ -11,6 +11,7 @@ import math
 from typing import Any, Final
 
 from stream.columns import UNKNOWN
+from stream.counters import HOLD_S
 from stream.event_rows import (
     CHOSE_GPS,
     CHOSE_NONE,
@@ -20,20 +21,25 @@ from stream.event_rows import (
     COUNTER_RESET,
     GPS_JUMP,
     ODOMETER_CONFLICT,
+    TARE_DRIFT,
     WEIGHT_CONFLICT,
     WHEEL_SCALE,
     put,
 )
 from stream.kernel import kernel
+from stream.mass import tare_drift
 from stream.state import CASES
 
 ODOMETER_CASE: Final = CASES.index("odometer_conflict")
 WHEEL_CASE: Final = CASES.index("wheel_scale")
+TARE_CASE: Final = CASES.index("tare_drift")
 WEIGHT_CASE: Final = CASES.index("weight_conflict")
 DAY_NS: Final = 86_400_000_000_000
 METRES_PER_DEG: Final = 111_195.0  # of a great circle on a sphere of 6371 km
 REACH_M: Final = 100.0  # two fixes of a standing vehicle may differ by this
 REACH_MS: Final = 50.0  # no road vehicle is faster: 180 km/h
+SPEED_MARGIN: Final = 1.3  # on the receiver's own speed at both ends of a short interval, and
+SPEED_SLACK_MS: Final = 5.0
 SETTLED_S: Final = 120.0  # positions that agree with each other for so long are where the vehicle is (a ferry, a tow)
 HDOP_MAX: Final = 2.5  # positions and speeds of a worse fix are not compared
 COMPARED_KMH: Final = 20.0  # toothed wheels miss slow turns, and GNSS noise counts for more
@@ -106,6 +112,17 @@ def apart_m(lat_a: float, lon_a: float, lat_b: float, lon_b: float) -> float:
 
 
 @kernel
+def reach_m(state: Any, gps_kmh: float, time_ns: int) -> float:
+    """How far from the last believed position a vehicle may be [m]: by its speed at both ends of a short interval, else at 50 m/s."""
+    dt_s = (time_ns - state["fix_ns"]) * 1e-9
+    faster_kmh = state["gps_seen_kmh"] if state["gps_seen_kmh"] > gps_kmh else gps_kmh
+    fastest = faster_kmh * (SPEED_MARGIN / 3.6) + SPEED_SLACK_MS
+    if dt_s <= HOLD_S and fastest < REACH_MS:
+        return float(REACH_M + fastest * dt_s)
+    return float(REACH_M + REACH_MS * dt_s)
+
+
+@kernel
 def _stray(state: Any, lat_deg: float, lon_deg: float, time_ns: int, away_m: float, events: Any, n: int, d: int) -> int:
     """A fix that the vehicle cannot have reached from the last believed one."""
     if state["jump_ns"] == UNKNOWN:
@@ -139,16 +156,16 @@ def _landed(state: Any, events: Any, n: int, d: int) -> int:
 
 @kernel
 def watch_position(state: Any, lat_deg: float, lon_deg: float, time_ns: int, events: Any, n: int, device: int) -> int:
-    """Believe a fix that can be reached from the last believed one at 50 m/s, or that 120 s of fixes agree with.
+    """Believe a fix within ``reach_m`` of the last believed one, or that 120 s of fixes agree with.
 
     ``fix_lat_deg``, ``fix_lon_deg`` and ``fix_ns`` of the state hold the last believed position. Event ``gps_jump``: metres off.
     """
     if math.isnan(lat_deg) or math.isnan(lon_deg):
         return n
     if state["fix_ns"] != UNKNOWN:
-        reach = REACH_M + REACH_MS * (time_ns - state["fix_ns"]) * 1e-9
         north = (lat_deg - state["fix_lat_deg"]) * METRES_PER_DEG
         east = (lon_deg - state["fix_lon_deg"]) * METRES_PER_DEG
+        reach = state["reach_m"]
         if north * north + east * east > reach * reach:  # an upper bound: meridians converge
             away = apart_m(state["fix_lat_deg"], state["fix_lon_deg"], lat_deg, lon_deg)
             if away > reach:
@@ -265,6 +282,16 @@ def weigh(state: Any, p: Any, time_ns: int, events: Any, n: int, device: int) ->
     bad = math.fabs(weighed - ordered) > WEIGHT_SHARE * p["gvw_kg"]
     return report_case(
         state, WEIGHT_CASE, WEIGHT_CONFLICT, bad, time_ns, weighed / ordered, 1.0, CHOSE_WEIGHT, events, n, device
+    )
+
+
+@kernel
+def tare(state: Any, p: Any, time_ns: int, events: Any, n: int, device: int) -> int:
+    """Event ``tare_drift``: by how many kilograms the empty vehicle weighs other than the registry says; the learnt tare is used."""
+    off_kg = tare_drift(state, p)
+    bad = not math.isnan(off_kg)
+    return report_case(
+        state, TARE_CASE, TARE_DRIFT, bad, time_ns, off_kg if bad else 0.0, 0.0, CHOSE_WEIGHT, events, n, device
     )
 
 

@@ -21,8 +21,14 @@ COUNTERS: Final = (
     "pv",
     "gas_kwh",
     "genset",
+    "heat",
+    "forklift",
+    "goods_out",
+    "pallets_in",
+    "pallets_out",
     "refrigerant",
     "tru",
+    "adblue",
 )
 CASES: Final = ("odometer_conflict", "wheel_scale", "weight_conflict", "fuel_conflict", "tare_drift", "model_drift")
 LEVEL_RING: Final = 5  # readings of the tank's level whose median is believed
@@ -42,6 +48,7 @@ COUNTER: Final = np.dtype(
         ("suspect_ns", "i8"),
         ("ahead", "i8"),  # booked minus counted since the anchor
         ("silent", "i8"),  # estimated use while the counter stood still
+        ("tick_due", "i8"),  # 1 = a span began whose one tick of error is not booked yet; stream.uncertainty
     ],
     align=True,
 )
@@ -97,9 +104,13 @@ STATE: Final = np.dtype(
         ("tank_level_pct", "f8"),  # mean of the level during this stop
         ("tank_taught", "i8"),  # 1 while the tank is what the road model learnt from
         ("fuel_tick_nl", "i8"),  # smallest step seen of the coarse fuel counter
+        ("tru_owed_nl", "i8"),  # metered, in no row yet
+        ("adblue_owed_nl", "i8"),
+        ("export_owed_uwh", "i8"),
         ("fix_lat_deg", "f8"),  # last position that is believed (stream.plausibility)
         ("fix_lon_deg", "f8"),
         ("fix_ns", "i8"),
+        ("reach_m", "f8"),  # how far from it the newest reading may be
         ("jump_ns", "i8"),  # when positions began to be unbelievable, UNKNOWN = they are believed
         ("jump_m", "f8"),
         ("stray_lat_deg", "f8"),  # the newest position that is not believed
@@ -333,7 +344,7 @@ _NONE_AT_FIRST: Final = (
 )
 StateRows = npt.NDArray[np.void]
 _MAGIC: Final = b"FS"
-_VERSION: Final = 5
+_VERSION: Final = 6
 _HEADER: Final = 2 + 1 + 4 + 4 + 4
 
 

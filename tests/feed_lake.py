@@ -113,7 +113,7 @@ def rollup(asset: str, time_ns: int, **more: Any) -> dict[str, Any]:
         **more,
     }
     total = row.get("co2e_ttw_ug", 0) + row.get("co2e_wtt_ug", 0)
-    return {"co2e_measured_ug": total, "co2e_u_ug": total // 20, **row}
+    return {"co2e_measured_ug": total, "u_model_ug": round(total / 20 / 1.96), **row}
 
 
 def trip(asset: str, start_ns: int, **more: Any) -> dict[str, Any]:

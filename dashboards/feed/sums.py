@@ -13,6 +13,7 @@ import msgspec
 
 from dashboards.feed.periods import DAY_NS, MINUTE_NS, Period
 from dashboards.feed.reader import query
+from storage.bands import half_widths
 from stream.columns import ROLLUP
 
 By = Literal["operator", "region", "route_group", "route", "warehouse", "vehicle"]
@@ -56,7 +57,7 @@ class Sums(msgspec.Struct, frozen=True, kw_only=True):
     co2e_wtt_ug: int = 0
     co2_biogenic_ug: int = 0
     co2e_measured_ug: int = 0
-    co2e_u_ug: int = 0
+    co2e_u_ug: int = 0  # half-width of the 95 % band of TTW + WTT; of cells it does not add up
     newest_time_ns: int | None = None
     newest_received_ns: int | None = None
     kernel_versions: tuple[int, ...] = ()
@@ -92,7 +93,6 @@ _ADDITIVE: Final = (
     "co2e_wtt_ug",
     "co2_biogenic_ug",
     "co2e_measured_ug",
-    "co2e_u_ug",
 )
 
 
@@ -147,12 +147,15 @@ def cells(
         cursor,
         f"""
 WITH here AS ({_here(by)}
-){cut}
+){cut}, chosen AS (SELECT * FROM {source}
+), wide AS ({half_widths("chosen", ("tenant", "name"))}
+)
 SELECT tenant, name, count(DISTINCT asset) AS vehicles, count(DISTINCT day) AS days,
   {", ".join(f"CAST(sum({c}) AS HUGEINT) AS {c}" for c in _ADDITIVE)},
+  coalesce(max(co2e_u_ug), 0) AS co2e_u_ug,
   max(newest_time_ns) AS newest_time_ns, max(newest_received_ns) AS newest_received_ns,
   list_sort(list(DISTINCT kernel_version)) AS kernel_versions, list_sort(list(DISTINCT asset)) AS assets, {last} AS last
-FROM {source} GROUP BY tenant, name ORDER BY tenant, name""",
+FROM chosen JOIN wide USING (tenant, name) GROUP BY tenant, name ORDER BY tenant, name""",
         bound,
     )
     trips = _trips(cursor, by, period, factor_set, own) if by not in ("warehouse", "region") else {}

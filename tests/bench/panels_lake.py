@@ -74,7 +74,7 @@ def day(start_ns: int, seed: int) -> dict[str, Any]:
         "co2e_ttw_ug": co2e,
         "co2e_wtt_ug": co2e // 4,
         "co2e_measured_ug": np.where(minute % 10 == 0, 0, co2e + co2e // 4),
-        "co2e_u_ug": co2e // 20,
+        "u_asset_ug": co2e // 40,
         "newest_time_ns": minute_ns + 59_000_000_000,
         "newest_received_ns": minute_ns + 60_000_000_000,
         "kernel_version": np.ones(n),

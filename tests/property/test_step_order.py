@@ -1,35 +1,33 @@
 """Promise 2: results are a function of the readings, not of their journey."""
 
 import itertools
+import os
+import subprocess
+import sys
 from random import Random
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stream.columns import UNKNOWN
+from stream.columns import ROLLUP, UNKNOWN
 from stream.fleet import Vehicle, Warehouse
 from stream.pipeline import Columns, start, step
-from tests.support import fleet, join, readings, rows, sorted_bytes
+from tests.support import ROOT, fleet, join, readings, rows, sorted_bytes
 
 FLEET = fleet(
-    Vehicle("a", "d-a", "artic_40t", "diesel_b7"),
+    Vehicle("a", "d-a", "artic_40t", "diesel_b7", tru_refrigerant="r452a"),
     Vehicle("b", "d-b", "bev_van_3.5t", "electricity", grid_zone="uk"),
     Vehicle("c", "d-c", "artic_40t", "lng"),
-    warehouses=(Warehouse("w", "d-w", "W", 50.0, 8.0, "uk"),),
+    warehouses=(
+        Warehouse("w", "d-w", "W", 50.0, 8.0, "uk", refrigerant="r404a", heat_factor_kg_per_kwh=0.17, heat_source="x"),
+    ),
 )
 KEYS = ("device", "boot_id", "seq")
-SUMS = (
-    "readings",
-    "observed_us",
-    "distance_mm",
-    "fuel_nl",
-    "fuel_gas_ug",
-    "energy_uwh",
-    "co2e_ttw_ug",
-    "co2e_wtt_ug",
-    "co2e_u_ug",
+SUMS = tuple(
+    c.name for c in ROLLUP if c.dtype == "int64" and not c.name.startswith(("newest_", "minute_ns", "trip_start"))
 )
 
 
@@ -39,7 +37,7 @@ def _trip(seed: int, device: int, n: int) -> Columns:
     v = np.clip(50 + np.cumsum(rng.normal(0, 3, n)), 0, 90)
     used = np.cumsum(rng.uniform(0, 0.01, n))
 
-    def gaps(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def gaps(x: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         return np.where(rng.random(n) < 0.2, np.nan, x)
 
     return readings(
@@ -52,7 +50,38 @@ def _trip(seed: int, device: int, n: int) -> Columns:
         fuel_rate_lph=gaps(rng.uniform(0, 30, n)),
         gas_total_kg=gaps(np.floor(used * 2) / 2),
         battery_energy_total_kwh=gaps(used),
+        gross_weight_kg=gaps(rng.uniform(10_000, 40_000, n)),
+        cargo_kg=gaps(rng.uniform(0, 25_000, n)),
+        tru_fuel_total_l=gaps(np.floor(used * 10) / 10),
+        adblue_total_l=gaps(np.floor(used * 2) / 2),
+        refrigerant_topup_total_kg=gaps(np.cumsum(rng.random(n) < 0.05) * 1.5),
+        engine_speed_rpm=gaps(np.where(rng.random(n) < 0.8, 900.0, 0.0)),
+        switches=gaps(rng.integers(0, 128, n).astype(float)),
         grid_import_kwh=gaps(used * 10),
+        grid_export_kwh=gaps(used * 3),
+        pv_kwh=gaps(used * 4),
+        gas_kwh_gross=gaps(used),
+        genset_fuel_total_l=gaps(used / 5),
+        heat_kwh=gaps(used),
+        forklift_kwh=gaps(used),
+        goods_out_total_kg=gaps(np.cumsum(rng.random(n) < 0.1) * 500.0),
+        pallets_in_total=gaps(np.cumsum(rng.random(n) < 0.1)),
+        pallets_out_total=gaps(np.cumsum(rng.random(n) < 0.1)),
+        pallets_stored=gaps(rng.integers(0, 5000, n).astype(float)),
+        engine_torque_pct=gaps(rng.uniform(0, 100, n)),
+        alt_m=gaps(100 + np.cumsum(rng.normal(0, 1, n))),
+        hdop=gaps(rng.choice([0.8, 1.0, 5.0], n)),
+        baro_kpa=gaps(rng.choice([99.5, 99.51], n)),
+        ambient_temp_c=gaps(np.round(rng.normal(2, 2, n), 1)),
+        wind_speed_ms=gaps(rng.uniform(0, 9, n)),
+        wind_from_deg=gaps(rng.uniform(0, 360, n)),
+        heading_deg=gaps(rng.uniform(0, 360, n)),
+        precipitation_mm_h=gaps(rng.choice([0.0, 0.4, 3.0], n)),
+        road_iri_m_per_km=gaps(rng.uniform(1, 6, n)),
+        grade_pct=np.where(rng.random(n) < 0.7, np.nan, rng.normal(0, 2, n)),
+        pto_power_kw=np.where(rng.random(n) < 0.8, np.nan, rng.uniform(0, 30, n)),
+        fuel_level_pct=gaps(60 - used),
+        battery_soc_pct=gaps(rng.uniform(50, 100, n)),
     )
 
 
@@ -107,3 +136,42 @@ def test_rows_that_came_too_early_wait() -> None:
     state, r = step(state, rows(batch, slice(0, 5)))
     assert (r.accepted, r.waiting, r.duplicates) == (10, 0, 0)
     assert state.rows["next_seq"][0] == 10
+
+
+def test_parts_of_the_energy_add_up_to_the_total() -> None:
+    batch = join(*(_trip(90 + d, d, 400) for d in range(4)))
+    _, r = step(start(FLEET), batch)
+    vehicles = r.rollups["kind"] == 0
+    parts = [r.rollups[n][vehicles] for n in SUMS if n.startswith("by_")]
+    total = (r.rollups["co2e_ttw_ug"] + r.rollups["co2e_wtt_ug"])[vehicles]
+    assert len(parts) == 8
+    assert (np.sum(parts, axis=0) == total).all()
+    assert np.count_nonzero(total) > 10
+    assert all((r.rollups[n][~vehicles] == 0).all() for n in SUMS if n.startswith("by_"))
+
+
+_HASH = """
+import hashlib, numba
+from tests.property.test_step_order import FLEET, _trip
+from tests.support import join
+from stream.pipeline import start, step
+batch = join(*(_trip(7 + d, d, 150) for d in range(4)))
+state, r = step(start(FLEET), batch)
+digest = hashlib.sha256(state.to_bytes())
+for table in (r.emissions, r.rollups, r.trips, r.events):
+    for name in sorted(table):
+        digest.update(table[name].tobytes())
+print(numba.config.DISABLE_JIT, digest.hexdigest())
+"""
+
+
+def test_the_same_bytes_compiled_and_interpreted() -> None:
+    def run(off: str) -> list[str]:
+        env = {**os.environ, "NUMBA_DISABLE_JIT": off}
+        done = subprocess.run([sys.executable, "-c", _HASH], env=env, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.split()
+
+    compiled, interpreted = run("0"), run("1")
+    assert (compiled[0], interpreted[0]) == ("0", "1")
+    assert compiled[1] == interpreted[1]

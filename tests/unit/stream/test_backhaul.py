@@ -33,9 +33,7 @@ def _find(leg: dict[str, float], load: dict[str, float]) -> npt.NDArray[np.void]
 
 
 def test_distance_against_known_cities() -> None:
-    assert away_m(51.4778, -0.0015, 48.8584, 2.2945) == pytest.approx(
-        337_500, rel=0.01
-    )  # Greenwich to the Eiffel Tower
+    assert away_m(51.5074, -0.1278, 48.8566, 2.3522) == pytest.approx(343_500, rel=0.002)  # London to Paris
     assert away_m(0, 0, 0, 1) == pytest.approx(2 * math.pi * 6_371_000 / 360)
 
 

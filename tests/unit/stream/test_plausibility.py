@@ -63,7 +63,7 @@ def test_the_model_takes_gnss_speed_then() -> None:
         late = r.emissions["fuel_nl"][500:]
         return float(late[late != UNKNOWN].sum())
 
-    assert modelled(1.4) == pytest.approx(modelled(1.0), rel=0.03)
+    assert modelled(1.4) == pytest.approx(modelled(1.0), rel=0.06)  # a receiver's noise is accelerations too
 
 
 def test_an_odometer_takes_over_where_there_is_one() -> None:
