@@ -30,10 +30,10 @@ class SqlConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     memory_mb: Annotated[int, Meta(ge=64, le=1_048_576, description="MB that all queries of a tenant share")] = 1_024
     threads: Annotated[int, Meta(ge=0, le=256, description="threads for all queries of a tenant; 0 = all cores")] = 0
     at_once: Annotated[int, Meta(ge=0, le=256, description="short queries at once; 0 = cores + 2")] = 0
-    long_at_once: Annotated[int, Meta(ge=1, le=64, description="queries over 1 s at once; more are ended")] = 2
+    long_at_once: Annotated[int, Meta(ge=1, le=64, description="queries over 1 s that give their place to others")] = 2
     queue: Annotated[int, Meta(ge=1, le=10_000, description="queries that may wait for a place")] = 500
     connections: Annotated[int, Meta(ge=1, le=10_000, description="connections at once")] = 300
-    cache_s: Annotated[float, Meta(ge=0, le=60, description="how long the same answer is given again, seconds")] = 1.0
+    cache_s: Annotated[float, Meta(ge=0, le=60, description="how long the same answer is given again, seconds")] = 0.5
 
 
 class HttpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -76,7 +76,14 @@ def _run(config: FleetConfig, secret: str | None) -> None:
     factors = factor_set(config.factor_set)
     registry = load_registry(Path(config.registry))
     fleet = build_fleet(
-        registry.vehicles, registry.warehouses, registry.routes, factors, class_table(), market=registry.market
+        registry.vehicles,
+        registry.warehouses,
+        registry.routes,
+        factors,
+        class_table(),
+        registry.places,
+        registry.regions,
+        market=registry.market,
     )
     counters = Counters()
     fitted: list[Vehicle | Warehouse] = [*registry.vehicles, *registry.warehouses]

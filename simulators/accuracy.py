@@ -145,6 +145,8 @@ def fleet_of(world: World, factors: str) -> Fleet:
         registry.routes,
         factor_set(factors),
         class_table(),
+        registry.places,
+        registry.regions,
         market=registry.market,
     )
 

@@ -26,7 +26,8 @@ WHEEL_EVERY, WHEEL_SCALE = 5, 1.4
 ODOMETER_SCALE: Final = 1.02
 CHANGE_L: Final = 5.0  # of a tank, in ten minutes, that is a refuelling
 CHANGE_KWH: Final = 2.0
-JUMP_M: Final = 300.0  # off the true position
+JUMP_M: Final = 300.0
+JUMP_GAP_S: Final = 10.0
 IDLE_S: Final = 60.0
 
 
@@ -129,17 +130,32 @@ def _match(
     return found, float(np.median(errors)) if errors else float("nan")
 
 
-def _jumps(readings: Columns, truth: Columns, into: list[tuple[int, float, float]]) -> None:
-    """Stretches of positions far from the true one: (vehicle, begin, metres)."""
-    north = (readings["lat_deg"] - truth["lat_deg"]) * 111_195.0
-    east = (readings["lon_deg"] - truth["lon_deg"]) * 111_195.0 * np.cos(np.radians(truth["lat_deg"]))
-    off = np.hypot(north, east)
-    for i in np.flatnonzero(off > JUMP_M).tolist():
-        vehicle, at = int(readings["device"][i]), truth["time_ns"][i] / 1e9
-        if into and into[-1][0] == vehicle and at - into[-1][1] < 30.0:
-            into[-1] = (vehicle, into[-1][1], max(into[-1][2], float(off[i])))
-        else:
-            into.append((vehicle, at, float(off[i])))
+@dataclass
+class _Jumps:
+    """Steps of the error of a position: (vehicle, second, metres). A receiver that is stuck drifts off, and steps when it wakes."""
+
+    last: dict[int, tuple[float, float]]
+    found: list[tuple[int, float, float]]
+
+    def take(self, readings: Columns, truth: Columns) -> None:
+        north = (readings["lat_deg"] - truth["lat_deg"]) * 111_195.0
+        east = (readings["lon_deg"] - truth["lon_deg"]) * 111_195.0 * np.cos(np.radians(truth["lat_deg"]))
+        known = ~np.isnan(north) & ~np.isnan(east)
+        newest = {f[0]: i for i, f in enumerate(self.found)}
+        for v, t, off in zip(
+            truth["device"][known].tolist(),
+            (truth["time_ns"][known] / 1e9).tolist(),
+            np.hypot(north, east)[known].tolist(),
+            strict=True,
+        ):
+            before, off_before = self.last.get(v, (t, off))
+            self.last[v] = (t, off)
+            step = abs(off - off_before)
+            if step <= JUMP_M or t - before > JUMP_GAP_S:
+                continue
+            if v not in newest or t - self.found[newest[v]][1] > JUMP_GAP_S:
+                newest[v] = len(self.found)
+                self.found.append((v, t, step))
 
 
 @dataclass
@@ -189,7 +205,7 @@ def measure_events(
     state, told, count = start(fleet), [], 0
     refuels: list[tuple[int, float, float]] = []
     charges: list[tuple[int, float, float]] = []
-    jumps: list[tuple[int, float, float]] = []
+    jumps = _Jumps({}, [])
     idle = _Idle({}, {}, [])
     when: list[list[float]] = [[0.0] for _ in range(n)]
     way: list[list[float]] = [[0.0] for _ in range(n)]
@@ -212,7 +228,7 @@ def measure_events(
         for v in np.flatnonzero(driven > 0).tolist():
             when[v].append(at)
             way[v].append(way[v][-1] + driven[v] / 1000.0)
-        _jumps(chunk.readings, truth, jumps)
+        jumps.take(chunk.readings, truth)
         idle.take(truth, burns)
         progress(world.now_s / seconds)
     events: dict[str, Any] = {name: np.concatenate([e[name] for e in told]) for name in told[0]}
@@ -237,7 +253,7 @@ def measure_events(
         ("refuel", refuels, CHUNK_S),  # when it truly was is known to ten minutes
         ("drain", drains, CHUNK_S),
         ("recharge", charges, CHUNK_S),
-        ("gps_jump", jumps, 30.0),
+        ("gps_jump", jumps.found, 10.0),
     ):
         hits, error = _match(true, of(kind), slack)
         found.append(Found(kind, len(true), hits, len(of(kind)), error))

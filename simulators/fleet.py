@@ -235,8 +235,21 @@ class World:
                     "origin": route.origin,
                     "destination": route.destination,
                     "stage": route.stage,
+                    "number": number,
                 }
-                for route in self.scenario.route
+                for number, route in enumerate(self.scenario.route, start=1)
+            ],
+            "places": [
+                {
+                    "place": place.id,
+                    "name": place.name,
+                    "kind": "customer" if place.kind == "area" else place.kind,
+                    "lat_deg": place.lat_deg,
+                    "lon_deg": place.lon_deg,
+                    "radius_m": 1000.0 * place.radius_km if place.kind == "area" else 250.0,
+                }
+                for place in self.scenario.place
+                if place.kind != "warehouse"
             ],
             "benchmarks": published_shares(),
         }

@@ -18,6 +18,8 @@ from stream.columns import ROLLUP, TABLES, UNKNOWN, Column
 from stream.factors import Factor
 from stream.fleet import Route, Vehicle, Warehouse
 from stream.market import MarketFactor
+from stream.places import Place
+from stream.regions import Region
 
 Columns = dict[str, npt.NDArray[Any]]
 
@@ -176,6 +178,8 @@ DIMENSIONS: Final = {
     "vehicles": _dimension(Vehicle),
     "warehouses": _dimension(Warehouse),
     "routes": _dimension(Route),
+    "places": _dimension(Place),
+    "regions": _dimension(Region),
     "baselines": _dimension(Baseline),
     "benchmarks": _dimension(Benchmark),
     "factors": pa.schema([pa.field("factor_set", pa.string()), *_dimension(Factor)]),

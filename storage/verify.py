@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 import pyarrow.parquet as pq
 from cryptography.exceptions import InvalidSignature
 
-from devices.envelope import batch_hash, envelope, signed_message
+from devices.envelope import batch_hash, envelope, replaced, signed_message
 from devices.wire import HEADER
 from storage import merkle, snapshot
 from storage.disk import Disk
@@ -273,7 +273,7 @@ def _batches(report: Report, lake: Path, now: dict[str, Active], hours: dict[str
         for row in _rows(lake / "batches" / path):
             report.batches += 1
             device, frame = row["device"], row["frame"]
-            hashes.setdefault(device, set()).add(row["frame_sha256"])
+            hashes.setdefault(device, set()).update((row["frame_sha256"], *replaced(frame)))
             if row["previous_sha256"] is not None:
                 wanted.append((device, row["previous_sha256"]))
             what = _does_not_fit(row, frame, keys.get(device, ()))

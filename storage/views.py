@@ -212,7 +212,7 @@ _SITE: Final = """\
       THEN (co2e_wtw_ug + refrigerant_co2e_ug) / 1e3 / nullif(goods_out_g, 0) END AS co2e_hub_kg_per_t"""
 
 _ASSET_MINUTES: Final = f"""
-SELECT {_timestamp("minute_ns")} AS time, minute_ns, kind, asset, route, factor_set,
+SELECT {_timestamp("minute_ns")} AS time, minute_ns, day, kind, asset, route, factor_set,
     {_SUM_OF_PARTS},
     {_NEWEST}
 FROM rollups GROUP BY ALL"""
@@ -220,7 +220,7 @@ FROM rollups GROUP BY ALL"""
 _VEHICLES: Final = "SELECT * FROM asset_minutes LEFT JOIN asset_groups USING (asset) WHERE kind = 'vehicle'"
 _BY_ROUTE: Final = summed(
     _VEHICLES,
-    ("minute_ns", "route", "factor_set"),
+    ("minute_ns", "day", "route", "factor_set"),
     _SUMS,
     {
         "vehicles_reporting": "count(DISTINCT asset)|CAST(sum(vehicles_reporting) AS BIGINT)",
@@ -238,12 +238,12 @@ SELECT {_timestamp("minute_ns")} AS time, route, name AS route_name, factor_set,
 {_FIGURES},
 {_TRANSPORT},
 {_FRESHNESS},
-    minute_ns, {_ADDITIVE}, newest_time_ns, newest_received_ns
+    minute_ns, day, {_ADDITIVE}, newest_time_ns, newest_received_ns
 FROM expected LEFT JOIN routes USING (route)"""
 
 _WAREHOUSE_MINUTES: Final = f"""
 WITH summed AS (
-  SELECT minute_ns, asset AS warehouse, factor_set, {_ADDITIVE}, newest_time_ns, newest_received_ns,
+  SELECT minute_ns, day, asset AS warehouse, factor_set, {_ADDITIVE}, newest_time_ns, newest_received_ns,
     {ONE_ASSET_MG2} AS u_mg2,
     least(60000000, greatest(0, (now_ns() - minute_ns) // 1000)) AS expected_us
   FROM asset_minutes WHERE kind = 'warehouse'
@@ -252,8 +252,13 @@ SELECT {_timestamp("minute_ns")} AS time, warehouse, name AS warehouse_name, fac
 {_FIGURES},
 {_SITE},
 {_FRESHNESS},
-    minute_ns, {_ADDITIVE}, newest_time_ns, newest_received_ns
+    minute_ns, day, {_ADDITIVE}, newest_time_ns, newest_received_ns
 FROM summed LEFT JOIN warehouses USING (warehouse)"""
+
+
+def _since(ns: int) -> str:
+    """The condition for minutes of the last ``ns``, said of the day too: files are left out by it without a look into them."""
+    return f"minute_ns > now_ns() - {ns} AND day >= CAST({_timestamp(f'(now_ns() - {ns})')} AS DATE)"
 
 
 def _now(key: str, kind: str, dimension: str, column: str, counts: str) -> str:
@@ -265,14 +270,14 @@ def _now(key: str, kind: str, dimension: str, column: str, counts: str) -> str:
   SELECT {key}, factor_set, asset, fuel, vehicle_class, grid_zone,
     {_SUM_OF_PARTS},
     CASE WHEN sum({_KNOWN}) > 0 THEN sum(co2e_wtw_ug) * 3600000000 // sum({_KNOWN}) END AS rate_ug_per_h
-  FROM here LEFT JOIN asset_groups USING (asset) WHERE minute_ns > now_ns() - {WINDOW_NS} GROUP BY ALL"""
+  FROM here LEFT JOIN asset_groups USING (asset) WHERE {_since(WINDOW_NS)} GROUP BY ALL"""
     extra = {"reporting": "count(DISTINCT asset)|sum(reporting)", "rate_ug_per_h": "sum(rate_ug_per_h)"}
     by_key = summed(per_asset, (key, "factor_set"), _SUMS, extra)
     return f"""
 WITH here AS NOT MATERIALIZED (
   SELECT {column} AS {key}, * EXCLUDE (route) FROM rollups WHERE kind = '{kind}'
 ), seen AS (
-  SELECT {key}, factor_set, {_NEWEST} FROM here WHERE minute_ns > now_ns() - {LOOKBACK_NS} GROUP BY ALL
+  SELECT {key}, factor_set, {_NEWEST} FROM here WHERE {_since(LOOKBACK_NS)} GROUP BY ALL
 ), known AS (
   FROM seen UNION ALL
   SELECT {key}, NULL, NULL, NULL FROM {dimension} WHERE {key} NOT IN (SELECT {key} FROM seen WHERE {key} IS NOT NULL)

@@ -88,15 +88,21 @@ from stream.transport import payload, pto_switched, time_use, transport
 from stream.trip_rows import add_rollup, write_version
 from stream.trips import (
     CLOSED,
+    LOOK,
     STARTED,
     STOPPED,
     close_trip,
+    dispatch,
+    find_region,
+    find_start,
     finish_trip,
     follow,
-    follow_region,
     hold_signals,
     look_again,
+    region_due,
+    start_is_open,
     start_trip,
+    stop_at_place,
 )
 from stream.uncertainty import N_PARTS, add_parts, battery_parts, begin_spans, fuel_parts, u_rel_of
 
@@ -411,10 +417,9 @@ def advance_rows(
                 driven = out[DISTANCE, i]
                 did = follow(
                     state,
-                    geography,
                     time_ns,
                     dt_s,
-                    speed[i],
+                    wheel_kmh,
                     gps_speed[i],
                     driven,
                     lat[i],
@@ -423,6 +428,8 @@ def advance_rows(
                     rpm[i],
                     switches[i],
                 )
+                if did & LOOK:
+                    did = stop_at_place(state, geography)
                 if did:
                     told = True
                     if did & CLOSED or (
@@ -438,7 +445,8 @@ def advance_rows(
                             n_trips = write_version(state, p, d, roll, -1, trip_ints, trip_floats, n_trips)
                         start_trip(state, p, geography, time_ns)
                         begin_spans(state)
-                hold_signals(state, geography, cargo[i], units_loaded[i], units_empty[i], number[i], time_ns)
+                if hold_signals(state, cargo[i], units_loaded[i], units_empty[i], number[i], time_ns):
+                    dispatch(state, geography)
                 if state["trip_phase"] != STOPPED:
                     v_ms = kmh / 3.6
                     state["trip_top_kmh"] = max(state["trip_top_kmh"], kmh)
@@ -456,9 +464,12 @@ def advance_rows(
                         brakes(switches[i]),
                         time_ns,
                     )
+                    if start_is_open(state, time_ns) and not math.isnan(lat[i]):
+                        find_start(state, geography, lat[i], lon[i], hdop[i])
                     if time_ns >= state["decide_ns"]:
-                        told |= look_again(state, p, geography, time_ns, lat[i], lon[i], hdop[i])
-                follow_region(state, geography, lat[i], lon[i], hdop[i], driven)
+                        told |= look_again(state, p, geography, time_ns)
+                if region_due(state, driven) and not math.isnan(lat[i]):
+                    find_region(state, geography, lat[i], lon[i], hdop[i])
                 state["speed_kmh"] = wheel_kmh
                 state["gps_speed_kmh"] = gps_speed[i]
                 state["fuel_rate_lph"] = fuel_rate[i]

@@ -70,7 +70,7 @@ def engine_parts(
     if fuel <= 0.0:
         extra, drag = 0.0, 0.0
         given = -min(climb, 0.0) - min(kinetic, 0.0)
-        pays = (roll + max(air_w, 0.0) + max(climb, 0.0) + max(kinetic, 0.0)) / given
+        pays = (roll + max(air_w, 0.0) + max(climb, 0.0) + max(kinetic, 0.0)) / given if given > 0.0 else 0.0
         roll, air_w = roll * per_w, max(air_w, 0.0) * per_w
         climb = per_w * (climb if climb > 0.0 else climb * pays)
         kinetic = per_w * (kinetic if kinetic > 0.0 else kinetic * pays)

@@ -114,6 +114,7 @@ def _pairs(
     legs: Any,
     loads: Any,
     first: Any,
+    end: Any,
     by_due: Any,
     approach_m: float,
     detour_m: float,
@@ -124,8 +125,8 @@ def _pairs(
 ) -> int:
     """All legal pairs of each leg, the best ``MOST_PER_LEG`` of them, into ``out``; returns how many.
 
-    ``by_due``: loads by latest departure; ``first[i]``: where those begin that leave not before leg ``i``. ``kept`` and ``one`` are
-    room to work in.
+    ``by_due``: loads by latest departure; ``first[i]`` to ``end[i]``: those that leave neither before leg ``i`` nor long after it.
+    ``kept`` and ``one`` are room to work in.
     """
     lat_reach = math.degrees(approach_m / EARTH_M) * 1.0001
     n_out = 0
@@ -135,7 +136,7 @@ def _pairs(
         if not leg["capacity_kg"] > 0.0:
             continue
         straight = away_m(leg["lat0_deg"], leg["lon0_deg"], leg["lat1_deg"], leg["lon1_deg"])
-        for k in range(first[i], loads.size):
+        for k in range(first[i], end[i]):
             j = by_due[k]
             load = loads[j]
             if not math.fabs(load["lat0_deg"] - leg["lat0_deg"]) <= lat_reach:
@@ -205,11 +206,15 @@ def find_pairs(legs: npt.NDArray[np.void], loads: npt.NDArray[np.void], limits: 
     what the payload and the detour cost the carrier. The same answer for the same rows, in any order of equal worth by index.
     """
     by_due = np.argsort(loads["due_ns"], kind="stable")
+    due = loads["due_ns"][by_due]
+    patience = int(np.max(loads["due_ns"] - loads["ready_ns"], initial=0))
+    latest_ns = patience + int((limits.approach_km * 1000.0 * ROAD / SPEED_MS + limits.wait_s + 1.0) * 1e9)
     out = np.empty(legs.size * MOST_PER_LEG, PAIR)
     n = _pairs(
         legs,
         loads,
-        np.searchsorted(loads["due_ns"][by_due], legs["start_ns"]),
+        np.searchsorted(due, legs["start_ns"]),
+        np.searchsorted(due, legs["start_ns"] + latest_ns, "right"),
         by_due,
         limits.approach_km * 1000.0,
         limits.detour_km * 1000.0,

@@ -34,9 +34,9 @@ from stream.plausibility import (
     WEIGHT_M,
     WHEEL_CASE,
     counters_fell,
+    drifts,
     reach_m,
     stretches,
-    tare,
     usable_wheel_kmh,
     watch_position,
     weigh,
@@ -248,7 +248,7 @@ def act(
     if found & IDLE_OVER:
         n = end_idling(state, events, n, device)
     if found & LEVEL:
-        n = tare(state, p, time_ns, events, n, device)
+        n = drifts(state, p, time_ns, events, n, device)
         n = watch_level(state, p, method, time_ns, events, n, device)
     if found & FELL:
         n = counters_fell(state, total_hr_l, total_l, time_ns, events, n, device)

@@ -13,6 +13,7 @@ from typing import Any, Final
 from stream.columns import UNKNOWN
 from stream.counters import HOLD_S
 from stream.event_rows import (
+    CHOSE_COUNTER,
     CHOSE_GPS,
     CHOSE_NONE,
     CHOSE_ODOMETER,
@@ -20,6 +21,7 @@ from stream.event_rows import (
     CHOSE_WHEEL,
     COUNTER_RESET,
     GPS_JUMP,
+    MODEL_DRIFT,
     ODOMETER_CONFLICT,
     TARE_DRIFT,
     WEIGHT_CONFLICT,
@@ -27,11 +29,13 @@ from stream.event_rows import (
     put,
 )
 from stream.kernel import kernel
+from stream.learning import DRIFT_ALARM_REL, drift
 from stream.mass import tare_drift
 from stream.state import CASES
 
 ODOMETER_CASE: Final = CASES.index("odometer_conflict")
 WHEEL_CASE: Final = CASES.index("wheel_scale")
+MODEL_CASE: Final = CASES.index("model_drift")
 TARE_CASE: Final = CASES.index("tare_drift")
 WEIGHT_CASE: Final = CASES.index("weight_conflict")
 DAY_NS: Final = 86_400_000_000_000
@@ -286,13 +290,22 @@ def weigh(state: Any, p: Any, time_ns: int, events: Any, n: int, device: int) ->
 
 
 @kernel
-def tare(state: Any, p: Any, time_ns: int, events: Any, n: int, device: int) -> int:
-    """Event ``tare_drift``: by how many kilograms the empty vehicle weighs other than the registry says; the learnt tare is used."""
+def drifts(state: Any, p: Any, time_ns: int, events: Any, n: int, device: int) -> int:
+    """Events ``tare_drift`` and ``model_drift``: what was learnt of the vehicle has left what it was.
+
+    Tare: by how many kilograms the empty vehicle weighs other than the registry says; the learnt tare is used. Model: fuel measured
+    over modelled of late against the vehicle's own past, as a ratio; the measured fuel is used.
+    """
     off_kg = tare_drift(state, p)
     bad = not math.isnan(off_kg)
-    return report_case(
+    n = report_case(
         state, TARE_CASE, TARE_DRIFT, bad, time_ns, off_kg if bad else 0.0, 0.0, CHOSE_WEIGHT, events, n, device
     )
+    ratio = drift(state)
+    if math.isnan(ratio):
+        return n
+    bad = math.fabs(ratio - 1.0) > DRIFT_ALARM_REL
+    return report_case(state, MODEL_CASE, MODEL_DRIFT, bad, time_ns, ratio, 1.0, CHOSE_COUNTER, events, n, device)
 
 
 @kernel

@@ -228,6 +228,7 @@ STATE: Final = np.dtype(
         ("order_empty", "f8"),
         ("order_from_ns", "i8"),  # orders older than this were of another load
         ("coupled", "i8"),  # -1 = not known
+        ("coupling_works", "i8"),  # a trailer was seen coupled at least once
         ("door_works", "i8"),  # a door or lift was seen open at least once
         # what it weighs: stream.mass
         ("scales_n", "i8"),

@@ -103,6 +103,8 @@ def rollup(asset: str, time_ns: int, **more: Any) -> dict[str, Any]:
         "kind": "warehouse" if asset == "hub-1" else "vehicle",
         "asset": asset,
         "route": route,
+        "region": None if asset == "hub-1" else "hesse" if asset in VANS else "ruhr",
+        "trip_start_ns": None if asset == "hub-1" else time_ns,
         "load_state": "unknown",
         "readings": 60,
         "observed_us": 60_000_000,

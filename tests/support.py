@@ -10,6 +10,8 @@ from stream.columns import READING, SIGNALS
 from stream.factors import FactorSet, VehicleClass, parse_classes, parse_factors
 from stream.fleet import Fleet, Route, Vehicle, Warehouse, build_fleet
 from stream.pipeline import Columns, empty_columns
+from stream.places import Place
+from stream.regions import Region
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
@@ -28,10 +30,22 @@ def classes() -> dict[str, VehicleClass]:
     return parse_classes((ROOT / "stream" / "vehicle_classes.csv").read_text(encoding="utf-8"))
 
 
-def fleet(*vehicles: Vehicle, warehouses: tuple[Warehouse, ...] = (), routes: tuple[Route, ...] = ()) -> Fleet:
+def fleet(
+    *vehicles: Vehicle,
+    warehouses: tuple[Warehouse, ...] = (),
+    routes: tuple[Route, ...] = (),
+    places: tuple[Place, ...] = (),
+    regions: tuple[Region, ...] = (),
+) -> Fleet:
     """A fleet; without arguments one 40 t artic on diesel B7, device ``d-t1``."""
     return build_fleet(
-        vehicles or (Vehicle("t1", "d-t1", "artic_40t", "diesel_b7"),), warehouses, routes, factors(), classes()
+        vehicles or (Vehicle("t1", "d-t1", "artic_40t", "diesel_b7"),),
+        warehouses,
+        routes,
+        factors(),
+        classes(),
+        places=places,
+        regions=regions,
     )
 
 

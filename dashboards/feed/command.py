@@ -12,9 +12,8 @@ from dashboards.feed.keys import ALL, DEFAULT_DAYS, DETAILS, KeyFileError
 from dashboards.feed.orders import OrdersError
 from dashboards.feed.periods import PeriodError, iso, parse
 from dashboards.feed.problem import ProblemError
-from dashboards.feed.publish import PUBLISHED_BY, PublishError, publish_orders
+from dashboards.feed.publish import PUBLISHED_BY, PublishError, publish_orders, sealed_feed
 from dashboards.feed.publish import publish as publish_figures
-from dashboards.feed.service import Feed
 from devices.config import ConfigError
 
 ERRORS: Final = (KeyFileError, ArchiveError, OrdersError, PeriodError, PublishError, ProblemError, ValueError)
@@ -85,7 +84,7 @@ def publish(arguments: argparse.Namespace) -> int:
     if config.feed is None:
         raise ConfigError(str(arguments.config), "feed", 'is missing; write a part [feed] with keys = "keys.json"')
     period = parse(arguments.first, arguments.end, time.time_ns())
-    feed = Feed(Path(config.lake), config.tenant or "operator", config.feed)
+    feed = sealed_feed(Path(config.lake), config.tenant or "operator", config.feed, time.time_ns)
     refused = 0
     try:
         for by in arguments.by or [b for b in PUBLISHED_BY if b != "vehicle"]:

@@ -1,6 +1,7 @@
 """Publishing: closed figures into the archive, with their PACT footprints where there is one. The operator's act, by command."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import duckdb
@@ -10,6 +11,7 @@ from dashboards.feed import orders as labels
 from dashboards.feed.answers import choose_factor_set, loss_of, too_small
 from dashboards.feed.archive import Cell, Commits, Filter, Published
 from dashboards.feed.carriers import CarrierError, carriers, work_by_fuel
+from dashboards.feed.config import FeedConfig
 from dashboards.feed.decimals import ratio, text
 from dashboards.feed.footprints import UG_PER_KG, Owner, Quality, hoc, product_footprint, toc
 from dashboards.feed.ileap import HOC, TOC, EnergyCarrier, ShipmentFootprint
@@ -64,6 +66,14 @@ def _operator() -> Key:
 
 class PublishError(Exception):
     """Nothing can be published at the moment. The text says what to do first."""
+
+
+def sealed_feed(lake: Path, tenant: str, config: FeedConfig, now_ns: Callable[[], int]) -> Feed:
+    """The feed as of the newest sealed hour: that state can be read again for ever. Raises PublishError."""
+    root = latest_root(lake)
+    if root is None:
+        raise PublishError(f"no hour is sealed yet; run: python -m storage --lake {lake} compact --key FILE")
+    return Feed(lake, tenant, config, now_ns, as_of=root.last)
 
 
 class _Basis(msgspec.Struct, frozen=True):
@@ -129,18 +139,15 @@ def publish(
 
 
 def _basis(feed: Feed, cursor: duckdb.DuckDBPyConnection, period: Period, asked_set: str | None) -> _Basis:
-    """As of the newest sealed hour: that state can be read again for ever."""
-    newest, root = feed.reader.newest, latest_root(feed.lake)
-    if newest is None or root is None:
+    """What the figures rest on: the commit that ``feed`` shows, which must lie under a root."""
+    newest = feed.reader.newest
+    proof = inclusion(feed.lake, newest.n) if newest else None
+    if newest is None or proof is None:
         raise PublishError("no hour is sealed yet; run: python -m storage --lake LAKE compact --key FILE")
-    if root.last != newest.n:
-        raise PublishError(f"commits after {root.last} are not sealed yet; publish after the next full hour")
-    proof = inclusion(feed.lake, root.last)
     found = commit_range(feed.lake, period.from_ns, feed.now_ns() + 1)
-    if proof is None or found is None:
-        raise PublishError(f"nothing was committed since {iso(period.from_ns)}")
+    first = found[0] if found else 1
     owner = Owner(feed.config.company, feed.config.company_ids, feed.config.country)
-    commits = Commits(found[0], root.last, newest.sha256)
+    commits = Commits(first, newest.n, newest.sha256)
     chosen = choose_factor_set(cursor, asked_set)
     return _Basis(period, chosen, commits, msgspec.to_builtins(proof), iso(feed.now_ns()), owner)
 
@@ -153,7 +160,8 @@ class _Where:
         self._rows = query(
             cursor,
             """
-SELECT DISTINCT kind, asset, r.route, stage FROM rollups AS r LEFT JOIN (SELECT route, stage FROM routes) AS routes ON routes.route = r.route
+SELECT DISTINCT kind, asset, r.route, registered AS stage
+FROM rollups AS r LEFT JOIN (SELECT route, stage AS registered FROM routes) AS routes ON routes.route = r.route
 WHERE factor_set = $factor_set AND day BETWEEN $first_day AND $last_day AND minute_ns >= $from_ns AND minute_ns < $to_ns""",
             {k: v for k, v in parameters(period, factor_set, "").items() if k != "own"},
         )

@@ -24,7 +24,6 @@ from dashboards.feed.parameters import (
     ToParameter,
     period_of,
 )
-from dashboards.feed.problem import ProblemError
 from dashboards.feed.service import Feed, Form, Question
 from dashboards.feed.tables import MEDIA_TYPES
 
@@ -147,10 +146,8 @@ async def live(
 
     Reconnect with Last-Event-ID and nothing is missed: events ``resume`` tell the commits in between, then ``progress`` goes on.
     """
-    now = feed.now_ns()
-    question = Question(by, period_of(None, None, now), tenant, factor_set)
     feed.check_streams(key)
-    first = feed.stream(key, question, None if last_event is None else int(last_event))
+    first = feed.stream(key, by, tenant, factor_set, None if last_event is None else int(last_event))
     return Stream(
         await _begun(first),
         media_type="text/event-stream",
@@ -171,10 +168,6 @@ async def _begun(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             await stream.aclose()  # type: ignore[attr-defined]
 
     return rest()
-
-
-class NotYetError(ProblemError):
-    """A proof that does not exist yet."""
 
 
 ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (

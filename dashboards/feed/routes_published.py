@@ -8,10 +8,21 @@ from litestar import get
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import PathParameter, QueryParameter
 
-from dashboards.feed.archive import Published
+from dashboards.feed.archive import Cell, Published
+from dashboards.feed.archive import period_of as archived_period
 from dashboards.feed.errors import PROBLEMS
 from dashboards.feed.keys import Key
-from dashboards.feed.parameters import LimitParameter, TheFeed, TheKey
+from dashboards.feed.parameters import (
+    NAME,
+    ByParameter,
+    FactorSetParameter,
+    FromParameter,
+    LimitParameter,
+    TheFeed,
+    TheKey,
+    ToParameter,
+    period_of,
+)
 from dashboards.feed.problem import ProblemError
 from dashboards.feed.publish import visible
 from dashboards.feed.service import Feed
@@ -94,10 +105,41 @@ def figures(
     return Figures(listed, offset + limit if offset + limit < len(mine) else None)
 
 
+@get("/v1/figures/newest", responses=PROBLEMS, tags=["published"], sync_to_thread=True)
+def newest(
+    feed: TheFeed,
+    key: TheKey,
+    tenant: Annotated[str, QueryParameter(pattern=r"^[a-z0-9-]{3,40}$", description="The operator.")],
+    by: ByParameter = "operator",
+    name: Annotated[
+        str | None, QueryParameter(pattern=NAME, description="The cell; without it the operator's own.")
+    ] = None,
+    start: FromParameter = None,
+    end: ToParameter = None,
+    factor_set: FactorSetParameter = None,
+) -> Published:
+    """The newest version of one published figure; without a factor set the one published last."""
+    cell, period = Cell(tenant, by, name or tenant), period_of(start, end, feed.now_ns())
+    found = [
+        p
+        for p in feed.archive.all()
+        if p.kind == "progress" and p.cell == cell and archived_period(p.filter) == period
+        if factor_set in (None, p.factor_set)
+    ]
+    if not found:
+        raise ProblemError(
+            404, "no figure of this cell and period was published; GET /v1/figures lists those that were"
+        )
+    return _told(key, _mine(feed, key, found[-1].id))
+
+
 @get("/v1/figures/{figure_id:str}", responses=PROBLEMS, tags=["published"], sync_to_thread=True)
 def figure(feed: TheFeed, key: TheKey, figure_id: IdParameter) -> Published:
     """One published figure: its filter, exact sums, factor set, kernel versions and commits. Give it to the verifier as it is."""
-    found = _mine(feed, key, figure_id)
+    return _told(key, _mine(feed, key, figure_id))
+
+
+def _told(key: Key, found: Published) -> Published:
     if key.hides and found.filter.assets is not None:  # which vehicles there are is told to those only who may see them
         return msgspec.structs.replace(found, filter=msgspec.structs.replace(found.filter, assets=("(not told)",)))
     return found
@@ -117,4 +159,4 @@ async def proof(feed: TheFeed, key: TheKey, figure_id: IdParameter) -> FigurePro
     )
 
 
-ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (figures, figure, proof)
+ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (figures, newest, figure, proof)

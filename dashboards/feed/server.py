@@ -70,6 +70,11 @@ class FeedServer:
     def __init__(self, server: uvicorn.Server, task: asyncio.Task[None], port: int) -> None:
         self._server, self._task, self.port = server, task, port
 
+    @property
+    def connections(self) -> int:
+        """Connections that are open."""
+        return len(self._server.server_state.connections)
+
     async def close(self) -> None:
         """End it: answers under way are finished, streams are cut."""
         self._server.should_exit = True

@@ -19,6 +19,7 @@ ROUTES: Final = 50
 DAYS: Final = 30
 MINUTES_A_DAY: Final = 600  # that a vehicle is on: ten hours
 DAY_NS: Final = 86_400_000_000_000
+HOUR_NS: Final = 3_600_000_000_000
 MINUTE_NS: Final = 60_000_000_000
 FACTOR_SET: Final = "fleetco2-2026.1"
 _HERE = Path(__file__).resolve().parent
@@ -104,6 +105,12 @@ def lake(now_ns: int) -> Path:
         write_dimensions(made, registry())
         for i in range(DAYS):
             rows = to_arrow("rollups", day((last - DAYS + i + 1) * DAY_NS, seed=i), names())
-            made.commit(Commit(**{**others, "rollups": rows}, factor_set=FACTOR_SET, state=b""))
+            hour = rows["minute_ns"].to_numpy() // HOUR_NS
+            starts = np.flatnonzero(np.diff(hour, prepend=-1))
+            for start, end in zip(
+                starts, [*starts[1:], len(hour)], strict=True
+            ):  # as compaction leaves it: a file an hour
+                part = rows.slice(int(start), int(end - start))
+                made.commit(Commit(**{**others, "rollups": part}, factor_set=FACTOR_SET, state=b""))
     (path / "done").touch()
     return path

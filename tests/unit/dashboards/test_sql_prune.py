@@ -1,5 +1,7 @@
 """The condition on nanoseconds leaves exactly the rows that the one on ``time`` leaves."""
 
+import datetime
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -150,11 +150,12 @@ def test_load_states_follow_the_load() -> None:
 def test_the_registry_says_what_an_operator_knows() -> None:
     world = build("cold-trunk", 6)
     registry = world.registry()
-    columns = {table: ",".join(rows[0]) for table, rows in registry.items()}
+    columns = {table: ",".join(rows[0]) for table, rows in registry.items() if rows}
     assert columns == {
-        "vehicles": "vehicle,device,vehicle_class,fuel,route,tare_kg,gvw_kg,cda_m2,crr,p_rated_kw,tank_l,grid_zone,vin",
+        "vehicles": "vehicle,device,vehicle_class,fuel,route,tare_kg,gvw_kg,cda_m2,crr,p_rated_kw,tank_l,battery_kwh,grid_zone,vin,"
+        "pallet_positions,ref_torque_nm",
         "warehouses": "warehouse,device,name,lat_deg,lon_deg,area_m2,pallet_positions,grid_zone",
-        "routes": "route,name,origin,destination,stage",
+        "routes": "route,name,origin,destination,stage,number",
         "benchmarks": "benchmark,region,year,empty_share_pct,definition,source,note",
     }
     assert [row["device"] for row in registry["vehicles"]] == list(world.devices)

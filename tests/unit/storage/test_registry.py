@@ -187,7 +187,17 @@ def test_dimensions_are_written_once_per_content(tmp_path: Path) -> None:
     vehicles = "t1,gw-t1,artic_40t,diesel_b7,r1,14500,40000,,,,,,\n"
     (tmp_path / "registry").mkdir()
     registry = load_registry(write(tmp_path / "registry", vehicles))
-    everything = ["market_factors", "vehicles", "warehouses", "routes", "baselines", "benchmarks", "factors"]
+    everything = [
+        "market_factors",
+        "vehicles",
+        "warehouses",
+        "routes",
+        "places",
+        "regions",
+        "baselines",
+        "benchmarks",
+        "factors",
+    ]
     with Lake.open(tmp_path / "lake", create=True) as lake:
         assert write_dimensions(lake, registry) == everything
         assert write_dimensions(lake, registry) == []
@@ -224,6 +234,22 @@ def test_a_full_disk_is_said_and_the_dimensions_stay(tmp_path: Path) -> None:
             write_dimensions(lake, Registry((), (), ()))
         disk.arm(None, OSError())
         assert write_dimensions(lake, registry) == []
+
+
+def test_places_and_regions_are_read_where_there_are_such(tmp_path: Path) -> None:
+    folder = write(tmp_path, "t1,gw-t1,artic_40t,diesel_b7,,,,,,,,,\n")
+    assert load_registry(folder).places == ()
+    (folder / "places.csv").write_text("place,name,kind,lat_deg,lon_deg\np1,Pump,fuel,50.0,8.0\n")
+    (folder / "regions.csv").write_text('region,name,polygon\nhere,Here,"POLYGON ((7 49, 9 49, 9 51, 7 49))"\n')
+    registry = load_registry(folder)
+    assert (registry.places[0].kind, registry.places[0].radius_m, registry.regions[0].region) == ("fuel", 250.0, "here")
+    (folder / "places.csv").write_text("place,name,kind,lat_deg,lon_deg\np1,Pump,pub,50.0,8.0\n")
+    with pytest.raises(RegistryError, match="line 2, column kind: 'pub' is not known"):
+        load_registry(folder)
+    (folder / "places.csv").unlink()
+    (folder / "regions.csv").write_text('region,name,polygon\nhere,Here,"POLYGON ((7 49, 9 49))"\n')
+    with pytest.raises(RegistryError, match=r"regions\.csv, line 2, column polygon: a ring of 2 points"):
+        load_registry(folder)
 
 
 BASELINES = (
