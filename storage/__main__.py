@@ -3,7 +3,6 @@
 import argparse
 import csv
 import datetime
-import hashlib
 import json
 import os
 import sys
@@ -20,8 +19,11 @@ from rich.table import Table
 from storage.compact import KEEP_HOURS, compact, sweep
 from storage.disk import Disk
 from storage.errors import LakeMissingError, StorageError
-from storage.ledger import Ledger, chain, decode
+from storage.ledger import Ledger, decode
+from storage.progress import bar
 from storage.query import QueryError, connect, select
+from storage.roots import KEY_VARIABLE, load_key, make_key
+from storage.verify import verify
 from storage.views import STORED
 
 _EPILOG: Final = """\
@@ -59,7 +61,18 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     commands.add_parser("stats", help="tables, files, rows, bytes, versions, newest commit and its age")
     compacting = commands.add_parser("compact", help="merge small files, then remove what was replaced an hour ago")
     compacting.add_argument("--every", type=float, metavar="SECONDS", help="go on for ever, with this pause in between")
-    commands.add_parser("verify", help="check the chain of commits and the hashes of their files")
+    compacting.add_argument(
+        "--key", type=Path, metavar="FILE", help=f"signs hourly roots; default: what {KEY_VARIABLE} says"
+    )
+    checking = commands.add_parser(
+        "verify", help="check chains, roots, files and signatures; name the first that does not fit"
+    )
+    checking.add_argument(
+        "--key", metavar="HEX", help="the server's public key: every hourly root must be signed by it"
+    )
+    checking.add_argument("--root", metavar="HEX", help="a root published earlier: it must still be in the chain")
+    making = commands.add_parser("key", help="make the server's Ed25519 key and print its public half")
+    making.add_argument("--out", type=Path, required=True, metavar="FILE", help="new file, readable by its owner only")
     return parser.parse_args(words)
 
 
@@ -125,11 +138,13 @@ def _stats(lake: Path) -> None:
     print(f"newest commit {record.n} at {when}, {age_s:.1f} s ago, factor set {record.factor_set}")
 
 
-def _compact(lake: Path, every_s: float | None) -> None:
+def _compact(lake: Path, every_s: float | None, key_file: Path | None) -> None:
+    named = key_file or os.environ.get(KEY_VARIABLE)
+    key = load_key(Path(named)) if named else None
     os.nice(_NICE)
     while True:
         started = time.monotonic()
-        for done in compact(lake):
+        for done in compact(lake, key=key):
             merged = f"{done.files} files, {done.rows_before} rows -> 1 file, {done.rows_after} rows"
             print(f"{done.table} {done.partition}: {merged}", flush=True)
         if removed := sweep(lake):
@@ -139,20 +154,23 @@ def _compact(lake: Path, every_s: float | None) -> None:
         time.sleep(max(0.0, every_s - (time.monotonic() - started)))
 
 
-def _verify(lake: Path) -> None:
-    """The chain, and every file that it names and that compaction has not replaced since."""
-    commits, whole, replaced = 0, 0, 0
-    for record in chain(lake / "ledger"):
-        commits += 1
-        for entry in record.files:
-            path = lake / entry.table / entry.path
-            if not path.exists():
-                replaced += 1
-            elif hashlib.sha256(path.read_bytes()).hexdigest() != entry.sha256:
-                raise StorageError(path, f"is not as commit {record.n} wrote it")
-            else:
-                whole += 1
-    print(f"{commits} commits, each follows the one before; {whole} files as written, {replaced} merged since")
+def _verify(lake: Path, trusted: str | None, published: str | None) -> int:
+    with bar() as step:
+        report = verify(lake, trusted=trusted, published=published, step=step)
+    print(
+        f"{report.commits} commits and {report.changes} changes, {report.roots} hourly roots ({report.unsigned} unsigned)\n"
+        f"{report.files} files with {report.rows} rows as written, {report.replaced} replaced and removed since\n"
+        f"{report.batches} batches of gateways: {report.signed} signed and checked, {report.without_key} signed by a gateway "
+        f"without a registered key, {report.gaps} whose predecessor is not here"
+    )
+    if not report.findings:
+        return 0
+    hours = sorted(f.hour for f in report.findings if f.hour[:1].isdigit())
+    print(f"DOES NOT FIT: {len(report.findings)} findings; the first hour is {hours[0] if hours else 'unknown'}")
+    for kind in ("hour", "file", "batch"):
+        if (first := report.first(kind)) is not None:
+            print(f"first {kind}: {first.where}: {first.what} ({first.hour})")
+    return 1
 
 
 def _check_lake(lake: Path) -> None:
@@ -161,9 +179,12 @@ def _check_lake(lake: Path) -> None:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Exit code 0, or 2 for a lake or SQL that cannot be used."""
+    """Exit code 0, 1 where ``verify`` finds something, 2 for a lake or SQL that cannot be used."""
     arguments = _arguments(words)
     try:
+        if arguments.command == "key":
+            print(make_key(arguments.out))
+            return 0
         _check_lake(arguments.lake)
         match arguments.command:
             case "sql":
@@ -171,9 +192,9 @@ def main(words: Sequence[str] | None = None) -> int:
             case "stats":
                 _stats(arguments.lake)
             case "compact":
-                _compact(arguments.lake, arguments.every)
+                _compact(arguments.lake, arguments.every, arguments.key)
             case _:
-                _verify(arguments.lake)
+                return _verify(arguments.lake, arguments.key, arguments.root)
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read the output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

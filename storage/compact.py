@@ -4,34 +4,38 @@ A group of files of one partition is read, merged, written and synced, read back
 commit removes the old files and adds the new one. Delta does not refuse a file that is removed twice, which would double its rows.
 So the commit is made only on the very version on which all old files were seen to be there (no retries inside delta-rs), and it is
 tried again on a newer one; a lock keeps a second compaction out.
+
+What became of which files stands in the chain of changes, and hours that are over get their root first. Files are merged within
+an hour of commits, never across: what was known at the end of any hour can be read for ever.
 """
 
-import json
 import os
 import time
-import uuid
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
 from storage.delta import DELTA_FAULTS, DeltaLog, add_action
 from storage.disk import Disk, check_folder, fault, lock
 from storage.errors import LakeMissingError, StorageError
+from storage.file_names import MERGED, commits_of, new_name
 from storage.landing import write_table
+from storage.ledger import CHANGES, Change, FileEntry, Ledger, decode_as, digest, encode
+from storage.roots import Epochs, epochs, seal
 from storage.schema import LANDED, PARTITIONS, ROLLUP_KEYS, ROLLUP_NEWEST, ROLLUP_SUMS, arrow_schema
 
 TARGET_ROWS: Final = 500_000  # of a merged file: 400 MB of arrays while it is made
 COMMIT_TRIES: Final = 200  # each takes about 15 ms; a writer makes a few commits a second
 TMP: Final = "tmp-compact"  # the writer empties its own
-MERGED: Final = "merged-"  # how names of merged files begin; those of commits begin with their number
 KEEP_HOURS: Final = 1  # replaced files stay for readers that began before; at least the longest query
 
 
@@ -54,9 +58,15 @@ class _File:
 
 
 def compact(
-    lake: Path, *, disk: Disk | None = None, now_ns: Callable[[], int] = time.time_ns, target_rows: int = TARGET_ROWS
+    lake: Path,
+    *,
+    disk: Disk | None = None,
+    now_ns: Callable[[], int] = time.time_ns,
+    target_rows: int = TARGET_ROWS,
+    key: Ed25519PrivateKey | None = None,
 ) -> Generator[Merged]:
-    """Merge what is worth merging in every table, yielding each group when its commit is on the disk.
+    """Seal the hours that are over with ``key``, then merge what is worth merging in every table, yielding each group when its
+    commit is on the disk.
 
     Raises LakeMissingError, LakeBusyError where another compaction runs, StorageError where the disk or the log refuses.
     """
@@ -66,11 +76,13 @@ def compact(
         disk.make_dir(lake / TMP)
         for left in (lake / TMP).iterdir():
             disk.remove(left)
+        seal(lake, key=key, disk=disk, now_ns=now_ns)
+        bounds = epochs(lake)
         for log in _logs(lake, disk):
             table = log.path.name
             for partition, files in _partitions(log):
                 alike = [f for f in files if not log.mixed() or _is_current(table, log.path / f.path)]
-                for group in groups(alike, target_rows):
+                for group in _within(bounds, alike, target_rows):
                     yield _merge(lake, disk, log, partition, group, now_ns)
     except DELTA_FAULTS as e:
         raise fault(lake, e) from e
@@ -111,6 +123,17 @@ def _is_current(table: str, path: Path) -> bool:
     return bool(pq.read_schema(path).names == arrow_schema(table).names)
 
 
+def _within(bounds: Epochs, files: list[_File], target_rows: int) -> Iterator[list[_File]]:
+    """Groups to merge, each within one hour of commits. A file whose name does not tell its commits stays as it is."""
+    by_epoch: dict[int, list[_File]] = {}
+    for file in files:
+        known = commits_of(file.path)
+        if known is not None and (epoch := bounds.of(*known)) is not None:
+            by_epoch.setdefault(epoch, []).append(file)
+    for epoch in sorted(by_epoch):
+        yield from groups(by_epoch[epoch], target_rows)
+
+
 def groups(files: list[_File], target_rows: int) -> list[list[_File]]:
     """Which files to merge: small ones with their like, so that a row is written again only when its file doubles."""
     chosen: list[list[_File]] = []
@@ -136,13 +159,15 @@ def _merge(
     table = log.path.name
     before = read_files(table, [log.path / f.path for f in group])
     after = _summed(before) if table == "rollups" else _in_order(before)
-    entry = write_table(disk, lake / TMP, log.path, f"{MERGED}{uuid.uuid4().hex}", partition, after, merged=True)
+    known = [commits_of(f.path) or (0, 0) for f in group]
+    name = new_name(MERGED, min(first for first, _ in known), max(last for _, last in known))
+    entry = write_table(disk, lake / TMP, log.path, name, partition, after, merged=True)
     path = log.path / entry.path
     disk.sync(path.parent)
     if totals(read_files(table, [path])) != totals(before):
         disk.remove(path)
         raise StorageError(path, "the merged file does not add up to those it was made of; nothing was changed")
-    made = {"path": entry.path, "sha256": entry.sha256, "removed": [f.path for f in group]}
+    change = record_change(lake, disk, now_ns(), "merge", table, partition, [f.path for f in group], entry)
     now_ms = now_ns() // 1_000_000
     actions: list[AddAction | RemoveAction] = [
         *(RemoveAction(f.path, False, now_ms, f.bytes, dict(partition)) for f in group),
@@ -156,13 +181,37 @@ def _merge(
                 log.path, "somebody else has replaced files of this group; nothing was changed, run it again"
             )
         try:
-            log.commit(actions, None, {"fleetco2.compaction": json.dumps(made)}, retries=0)
+            log.commit(actions, None, {"fleetco2.change": str(change.n)}, retries=0)
         except CommitFailedError:
             continue  # another version came in between: look again
         log.sync()
         log.attach()
         return Merged(table, "/".join(partition.values()), len(group), before.num_rows, after.num_rows)
     raise StorageError(log.path, f"no quiet moment in {COMMIT_TRIES} tries; nothing was changed, run it again")
+
+
+def record_change(
+    lake: Path,
+    disk: Disk,
+    time_ns: int,
+    kind: Literal["merge", "drop", "hours"],
+    table: str,
+    partition: dict[str, str],
+    removed: list[str],
+    made: FileEntry | None,
+) -> Change:
+    """Append a change to its chain and sync it. The caller holds ``compact.lock``. Raises OSError."""
+    folder = lake / "ledger" / CHANGES
+    disk.make_dir(folder)
+    ledger = Ledger(folder, disk)
+    ledger.load()
+    n = decode_as(Change, ledger.newest, folder).n + 1 if ledger.newest else 1
+    change = Change(
+        n, time_ns, kind, table, partition, tuple(removed), made, digest(ledger.newest) if ledger.newest else ""
+    )
+    ledger.append(n, encode(change))
+    ledger.sync()
+    return change
 
 
 def read_files(table: str, paths: list[Path]) -> pa.Table:
@@ -232,7 +281,7 @@ def sweep(lake: Path, *, disk: Disk | None = None, keep_hours: int = KEEP_HOURS)
             )
             for name in unnamed:
                 number = Path(name).name.partition("-")[0]
-                if number == MERGED.rstrip("-") or (number.isdigit() and int(number) < newest):
+                if number == MERGED or (number.isdigit() and int(number) < newest):
                     disk.remove(log.path / name)
                     removed.append(log.path / name)
     except DELTA_FAULTS as e:

@@ -44,6 +44,8 @@ class Lake:
             name: DeltaLog(path / name, arrow_schema(name, partitions=True), PARTITIONS[name], disk) for name in LANDED
         }
         self.now_ns = now_ns
+        self.dimensions: dict[str, str] = {}  # dimension table -> its file, told by who writes them
+        self._told: dict[str, str] = {}  # those that a record of this handle has named
         self._lock = -1
         self._record: Record | None = None
         self._previous = ""
@@ -176,10 +178,12 @@ class Lake:
             state_sha256=landed.state_sha256,
             files=landed.files,
             previous=self._previous,
+            dimensions={} if self.dimensions == self._told else dict(self.dimensions),
         )
         line = encode(record)
         self._commit_raw(record, line)
         self._stand(record, line)
+        self._told = record.dimensions or self._told
         self._unwritten = line
         self._later(self._refresh_raw)
         try:

@@ -224,13 +224,16 @@ def _write_dimension(lake: Lake, name: str, data: pa.Table) -> bool:
     digest = sha256(content)
     try:
         table.open()
-        if [Path(uri).name.partition("-")[0] for uri in table.handle.file_uris()] == [digest]:
+        here = [Path(uri).name for uri in table.handle.file_uris()]
+        if [name.partition("-")[0] for name in here] == [digest]:
+            lake.dimensions[name] = here[0]
             return False
         entry = FileEntry(name, f"{digest}-{uuid.uuid4().hex[:8]}.parquet", content.size, data.num_rows, digest, {}, {})
         write_file(lake.disk, lake.path / "tmp", path / entry.path, content)
         lake.disk.sync(path)
         table.replace([add_action(entry, lake.now_ms())], {"fleetco2.sha256": digest})
         table.sync()
+        lake.dimensions[name] = entry.path
     except DELTA_FAULTS as e:
         raise fault(path, e) from e
     return True

@@ -7,6 +7,7 @@ from stream.columns import ASSET_KINDS, UNKNOWN
 from stream.counters import GAP_S
 from stream.distance import distance
 from stream.emissions import add_tru, battery_co2e, fuel_co2e
+from stream.events import watch_site, watch_vehicle
 from stream.fixed import plus, times
 from stream.fuel import (
     COUNTER,
@@ -27,6 +28,7 @@ from stream.fuel import (
 )
 from stream.kernel import kernel
 from stream.learning import u_model_rel
+from stream.plausibility import usable_odometer_m, usable_wheel_kmh
 from stream.road_load import ENGINE_OFF_RPM
 from stream.site import site_energy
 from stream.table import (
@@ -80,6 +82,13 @@ READ: Final = (
     "grid_import_kwh",
     "gas_kwh_gross",
     "genset_fuel_total_l",
+    "lat_deg",
+    "lon_deg",
+    "hdop",
+    "fuel_level_pct",
+    "battery_soc_pct",
+    "cargo_kg",
+    "refrigerant_topup_total_kg",
 )
 IGNITION_BIT: Final = 4  # of the signal ``switches``
 MINUTE_NS: Final = 60_000_000_000
@@ -132,8 +141,10 @@ def _add(roll: Any, j: int, out: Any, i: int, u_rel: float, is_vehicle: bool) ->
 
 
 @kernel
-def advance_rows(r: Any, params: Any, states: Any, out: Any, u_rel: Any, roll: Any, open_rollup: Any) -> int:
-    """Fill ``out`` (result rows x n) and ``u_rel`` for every reading, ``roll`` with partial sums; return how many sums there are.
+def advance_rows(
+    r: Any, params: Any, states: Any, out: Any, u_rel: Any, roll: Any, open_rollup: Any, events: Any
+) -> tuple[int, int]:
+    """Fill ``out`` (result rows x n) and ``u_rel`` for every reading, ``roll`` with partial sums, ``events``; return how many of both.
 
     A row that is not newer than the newest taken from its device is kept as a reading, but nothing is computed from it: what the
     counters show then was booked already.
@@ -149,7 +160,10 @@ def advance_rows(r: Any, params: Any, states: Any, out: Any, u_rel: Any, roll: A
     battery_kw, battery_kwh = r.battery_power_kw, r.battery_energy_total_kwh
     tru_l, switches = r.tru_fuel_total_l, r.switches
     grid_kwh, gas_kwh, genset_l = r.grid_import_kwh, r.gas_kwh_gross, r.genset_fuel_total_l
+    lat, lon, hdop, cargo_kg = r.lat_deg, r.lon_deg, r.hdop, r.cargo_kg
+    level_pct, soc_pct, topup_kg = r.fuel_level_pct, r.battery_soc_pct, r.refrigerant_topup_total_kg
     n_rolls = 0
+    n_events = 0
     for i in range(device.size):
         d = device[i]
         state = states[d]
@@ -167,19 +181,21 @@ def advance_rows(r: Any, params: Any, states: Any, out: Any, u_rel: Any, roll: A
                 out[DT, i] = (time_ns - state["time_ns"]) // 1000
                 dt_s = (time_ns - state["time_ns"]) * 1e-9
             if is_vehicle:
+                wheel_kmh = usable_wheel_kmh(state, speed[i])
                 out[DISTANCE, i], out[DISTANCE_METHOD, i] = distance(
-                    state, odometer[i], speed[i], gps_speed[i], time_ns, dt_s
+                    state, usable_odometer_m(state, odometer[i]), wheel_kmh, gps_speed[i], time_ns, dt_s
                 )
-                v0, v1 = _speeds(state, speed[i], gps_speed[i])
+                v0, v1 = _speeds(state, wheel_kmh, gps_speed[i])
                 v = 0.5 * (v0 + v1)
                 wheel_w = model_wheel_power_w(p, v0, v1, gross_kg[i], temp[i], baro[i], alt[i], dt_s)
+                amount = UNKNOWN
                 if p["has_battery"]:
                     off = ignition_off(switches[i])
-                    energy, method = battery_energy(
+                    amount, method = battery_energy(
                         state, p, battery_kwh[i], battery_kw[i], wheel_w, v, off, time_ns, dt_s
                     )
-                    out[ENERGY, i], out[METHOD, i] = energy, method
-                    u = battery_co2e(out, i, energy, p["grid_total"], p["grid_u_rel"], _u_amount_rel(state, method))
+                    out[ENERGY, i], out[METHOD, i] = amount, method
+                    u = battery_co2e(out, i, amount, p["grid_total"], p["grid_u_rel"], _u_amount_rel(state, method))
                 elif p["has_fuel"]:
                     model = model_fuel_g_per_h(p, wheel_w, v, rpm[i])
                     if p["fuel_is_gas"]:
@@ -203,12 +219,38 @@ def advance_rows(r: Any, params: Any, states: Any, out: Any, u_rel: Any, roll: A
                     out[METHOD, i] = method
                     u = fuel_co2e(out, i, amount, p, _u_amount_rel(state, method))
                 add_tru(out, i, tru_fuel(state, tru_l[i], time_ns), p)
-                state["speed_kmh"] = speed[i]
+                n_events = watch_vehicle(
+                    state,
+                    p,
+                    lat[i],
+                    lon[i],
+                    hdop[i],
+                    speed[i],
+                    gps_speed[i],
+                    odometer[i],
+                    rpm[i],
+                    fuel_rate[i],
+                    switches[i],
+                    gross_kg[i],
+                    cargo_kg[i],
+                    fuel_hr[i],
+                    fuel_total[i],
+                    soc_pct[i] if p["has_battery"] else level_pct[i],
+                    amount,
+                    out[METHOD, i],
+                    time_ns,
+                    dt_s,
+                    events,
+                    n_events,
+                    d,
+                )
+                state["speed_kmh"] = wheel_kmh
                 state["gps_speed_kmh"] = gps_speed[i]
                 state["fuel_rate_lph"] = fuel_rate[i]
                 state["battery_power_kw"] = battery_kw[i]
             else:
                 u = site_energy(state, p, grid_kwh[i], gas_kwh[i], genset_l[i], time_ns, i, out)
+                n_events = watch_site(state, topup_kg[i], time_ns, events, n_events, d)
             state["time_ns"] = time_ns
         u_rel[i] = u
         minute_ns = time_ns - time_ns % MINUTE_NS
@@ -229,4 +271,4 @@ def advance_rows(r: Any, params: Any, states: Any, out: Any, u_rel: Any, roll: A
         roll[NEWEST_TIME, j] = max(roll[NEWEST_TIME, j], time_ns)
         roll[NEWEST_RECEIVED, j] = max(roll[NEWEST_RECEIVED, j], received[i])
         _add(roll, j, out, i, u, is_vehicle)
-    return n_rolls
+    return n_rolls, n_events

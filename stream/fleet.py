@@ -33,6 +33,10 @@ class Vehicle:
     grid_zone: str | None = None
     vin: str | None = None
     tenant: str | None = None  # whose it is; blank: the one that the reading process names as its own
+    battery_kwh: float | None = None
+    speed_limit_kmh: float | None = None
+    harsh_acceleration_ms2: float | None = None
+    harsh_braking_ms2: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,11 @@ PARAMS = np.dtype(
         ("f_rot", "f8"),
         ("eta_drive", "f8"),
         ("eta_regen", "f8"),
+        ("level_size", "f8"),  # L or kWh of 100 % of the level, NaN = not known
+        ("level_per_amount", "f8"),  # L or kWh per litre, kilogram or kWh used
+        ("speed_limit_kmh", "f8"),
+        ("harsh_acceleration_ms2", "f8"),  # NaN = by mass
+        ("harsh_braking_ms2", "f8"),
     ],
     align=True,
 )
@@ -104,6 +113,12 @@ DIESEL_KG_PER_L = 0.83
 GAS_ENERGY = (
     1.25  # a spark-ignited gas engine needs about a quarter more energy: brake efficiency .36-.39 against .43-.46 [C]
 )
+LNG_KG_PER_L = 0.4525  # UK conversion factors 2025; a CNG tank's level is its pressure and tells no litres
+LIMITED_GVW_KG = 3_500.0
+SPEED_LIMITER_KMH = (
+    90.0  # heavier vehicles carry limiters: Directive 92/6/EEC as amended by 2002/85/EC (N2, N3); GB 7258 in China too
+)
+VAN_LIMIT_KMH = 130.0  # the motorway limit of most EU states; set the vehicle's own where it is lower
 ETA_CHARGE_DEFAULT = 0.88  # AC charger .82-.93, science reference section 2
 
 
@@ -149,8 +164,14 @@ def _vehicle_params(
     p["aux_kw"], p["f_rot"] = defaults.aux_kw, defaults.f_rot
     p["willans_b"], p["willans_a"] = defaults.willans_b_g_per_kwh, defaults.willans_a_g_per_h_kw
     p["eta_drive"], p["eta_regen"] = defaults.eta_drive, defaults.eta_regen
+    p["speed_limit_kmh"] = _pick(
+        v.speed_limit_kmh, SPEED_LIMITER_KMH if p["gvw_kg"] > LIMITED_GVW_KG else VAN_LIMIT_KMH
+    )
+    p["harsh_acceleration_ms2"] = _pick(v.harsh_acceleration_ms2, np.nan)
+    p["harsh_braking_ms2"] = _pick(v.harsh_braking_ms2, np.nan)
     _gas_oil(p, factors)
     if v.fuel == ELECTRICITY:
+        p["level_size"], p["level_per_amount"] = _pick(v.battery_kwh, np.nan), 1.0
         if not v.grid_zone:
             raise ValueError(f"vehicle {v.vehicle}: an electric vehicle needs grid_zone (where it charges)")
         grid = grid_factors(factors, v.grid_zone)
@@ -161,6 +182,10 @@ def _vehicle_params(
     p["has_fuel"], p["fuel_is_gas"] = 1, int(fuel.unit == "kg")
     p["fuel_ttw"], p["fuel_wtt"], p["fuel_co2"] = fuel.ttw, fuel.wtt, fuel.co2
     p["fuel_biogenic"], p["fuel_u_rel"], p["fuel_kg_per_l"] = fuel.biogenic, fuel.u_rel, fuel.density
+    p["level_size"] = _pick(v.tank_l, np.nan)
+    p["level_per_amount"] = 1.0
+    if p["fuel_is_gas"]:
+        p["level_per_amount"] = 1.0 / LNG_KG_PER_L if "lng" in v.fuel else np.nan
     p["idle_g_per_h"] = defaults.idle_lph * DIESEL_KG_PER_L * 1000.0
     if fuel.lhv > 0:  # the classes' fuel figures are diesel's: the same energy weighs more or less as another fuel
         energy = DIESEL_LHV / fuel.lhv * (GAS_ENERGY if fuel.unit == "kg" else 1.0)

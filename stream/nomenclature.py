@@ -60,6 +60,11 @@ PARAMETERS: Final[Mapping[str, tuple[str, str, str]]] = {  # field of ``fleet.PA
     "f_rot": ("f_rot", "1", "Mass factor of what rotates: wheels, shafts, engine."),
     "eta_drive": ("η", "1", "Battery to wheel."),
     "eta_regen": ("η_regen", "1", "Wheel to battery when braking."),
+    "level_size": ("", "L or kWh", "Tank or battery at a level of 100 %."),
+    "level_per_amount": ("", "L/L, L/kg or 1", "Litres or kWh of the tank's or battery's content per amount used."),
+    "speed_limit_kmh": ("", "km/h", "Limit that speeding is judged by."),
+    "harsh_acceleration_ms2": ("", "m/s²", "Least acceleration that is harsh; by mass where not given."),
+    "harsh_braking_ms2": ("", "m/s²", "Least braking that is harsh; by mass where not given."),
 }
 
 

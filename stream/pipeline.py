@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from stream.advance import READ, advance_rows
 from stream.columns import EMISSION, EVENT, READING, ROLLUP, TRIP, UNKNOWN, Column
+from stream.event_rows import EVENT_ROW, MOST_PER_ROW
 from stream.fleet import Fleet
 from stream.sequence import ACCEPT, AHEAD, sequence
 from stream.state import StateRows, empty_state, state_from_bytes, state_to_bytes
@@ -145,22 +146,25 @@ def step(state: State, batch: Columns) -> tuple[State, Results]:
     usable = accept & (batch["time_ns"] != UNKNOWN)
     if not usable.all():
         batch = _take(batch, np.flatnonzero(usable))
-    emissions, rollups = _advance(state.fleet, rows, batch)
-    trips, events = empty_columns(TRIP), empty_columns(EVENT)
+    emissions, rollups, events = _advance(state.fleet, rows, batch)
+    trips = empty_columns(TRIP)
     results = Results(
         batch, emissions, rollups, trips, events, touched, accepted, duplicates, int(waiting["seq"].size), dropped
     )
     return replace(state, rows=rows, waiting=waiting), results
 
 
-def _advance(fleet: Fleet, rows: StateRows, batch: Columns) -> tuple[Columns, Columns]:
+def _advance(fleet: Fleet, rows: StateRows, batch: Columns) -> tuple[Columns, Columns, Columns]:
     """Run the kernels over rows in order. Advances ``rows``."""
     n = batch["seq"].size
     out = np.empty((len(EMISSION_ROWS), n), np.int64)
     u_rel = np.empty(n)
     roll = np.empty((len(ROLLUP_ROWS), n), np.int64)
     open_rollup = np.full(len(fleet.devices), -1, np.int64)
-    n_rolls = advance_rows(_Read(*(batch[name] for name in READ)), fleet.params, rows, out, u_rel, roll, open_rollup)
+    happened = np.empty(MOST_PER_ROW * n, EVENT_ROW)  # memory is taken when it is written to, so room costs nothing
+    n_rolls, n_events = advance_rows(
+        _Read(*(batch[name] for name in READ)), fleet.params, rows, out, u_rel, roll, open_rollup, happened
+    )
     device = batch["device"]
     made: Columns = dict(zip(EMISSION_ROWS, out, strict=True))
     made.update({name: batch[name] for name in ("device", "boot_id", "seq", "time_ns")})
@@ -170,7 +174,15 @@ def _advance(fleet: Fleet, rows: StateRows, batch: Columns) -> tuple[Columns, Co
     made["kernel_version"] = np.full(n, KERNEL_VERSION, np.int32)
     sums: Columns = dict(zip(ROLLUP_ROWS, roll[:, :n_rolls], strict=True))
     sums["kernel_version"] = np.full(n_rolls, KERNEL_VERSION, np.int32)
-    return _typed(made, EMISSION), _typed(sums, ROLLUP)
+    return _typed(made, EMISSION), _typed(sums, ROLLUP), _events(fleet, happened[:n_events])
+
+
+def _events(fleet: Fleet, happened: npt.NDArray[np.void]) -> Columns:
+    """Rows of the kernels as columns of the table."""
+    columns: Columns = {name: happened[name] for name in EVENT_ROW.names or ()}
+    columns["asset"] = fleet.params["asset"][happened["device"]]
+    columns["kernel_version"] = np.full(happened.size, KERNEL_VERSION, np.int32)
+    return {name: np.ascontiguousarray(values) for name, values in _typed(columns, EVENT).items()}
 
 
 def _typed(columns: Columns, table: tuple[Column, ...]) -> Columns:

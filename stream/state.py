@@ -24,6 +24,8 @@ COUNTERS: Final = (
     "tru",
 )
 N_COUNTERS: Final = len(COUNTERS)
+CASES: Final = ("odometer_conflict", "wheel_scale", "weight_conflict", "fuel_conflict", "tare_drift", "model_drift")
+LEVEL_RING: Final = 5  # readings of the tank's level whose median is believed
 OLD_BOOTS: Final = 6  # boots whose late copies are still known as copies; a truck reboots about once a day
 STATE: Final = np.dtype(
     [
@@ -45,12 +47,107 @@ STATE: Final = np.dtype(
         ("learnt_measured", "f8"),  # L, kg or kWh, fading
         ("learnt_modelled", "f8"),
         ("fuel_tick_nl", "i8"),  # smallest step seen of the coarse fuel counter
+        ("fix_lat_deg", "f8"),  # last position that is believed (stream.plausibility)
+        ("fix_lon_deg", "f8"),
+        ("fix_ns", "i8"),
+        ("jump_ns", "i8"),  # when positions began to be unbelievable, UNKNOWN = they are believed
+        ("jump_m", "f8"),
+        ("stray_lat_deg", "f8"),  # the newest position that is not believed
+        ("stray_lon_deg", "f8"),
+        ("stray_ns", "i8"),
+        ("stray_since_ns", "i8"),  # since when those agree with each other
+        ("gps_seen_kmh", "f8"),  # raw, of the reading at time_ns
+        ("wheel_seen_kmh", "f8"),
+        ("odometer_seen_m", "f8"),
+        ("total_hr_seen_l", "f8"),
+        ("total_seen_l", "f8"),
+        ("short_source_m", "f8", (2,)),  # stretches compared with GNSS, by the first two of CASES
+        ("short_gps_m", "f8", (2,)),
+        ("short_lat_deg", "f8", (2,)),
+        ("short_lon_deg", "f8", (2,)),
+        ("long_source_m", "f8", (2,)),
+        ("long_gps_m", "f8", (2,)),
+        ("case_strikes", "i8", (2,)),
+        ("case_gross", "i8", (2,)),  # 1 = the source is not used
+        ("case_ns", "i8", (len(CASES),)),  # newest event of an open case, UNKNOWN = no case
+        ("weight_m", "f8"),
+        ("weighed_kgm", "f8"),
+        ("ordered_kgm", "f8"),
+        ("stand_ns", "i8"),  # since when it stands, UNKNOWN = it moves or that is not known
+        ("level_ring_pct", "f8", (LEVEL_RING,)),  # tank or battery, while it stands (stream.fuel_events)
+        ("level_n", "i8"),
+        ("level_pct", "f8"),  # last one sent
+        ("level_ns", "i8"),
+        ("level_anchor_pct", "f8"),  # the settled level that later ones are compared with
+        ("level_anchor_ns", "i8"),
+        ("level_used", "f8"),  # L or kWh since then
+        ("level_unknown_s", "f8"),  # time since then whose use is not known
+        ("level_open_ns", "i8"),  # when a change under way began, UNKNOWN = none
+        ("level_quiet_ns", "i8"),  # last reading at which the level was as expected
+        ("level_mark_pct", "f8"),
+        ("level_mark_ns", "i8"),
+        ("fallen_pct", "f8"),  # of the level between stops, against level_drawn
+        ("drawn", "f8"),  # L or kWh
+        ("topup_kg", "f8"),  # refrigerant counter as last seen
+        ("window_kmh", "f8"),  # start of the window that acceleration is taken over (stream.driver_events)
+        ("window_ns", "i8"),
+        ("window_wheel", "i8"),
+        ("harsh_sign", "i8"),  # 1 accelerating, -1 braking, 0 none
+        ("harsh_ns", "i8"),
+        ("harsh_last_ns", "i8"),
+        ("harsh_peak_ms2", "f8"),
+        ("harsh_j", "f8"),
+        ("harsh_lat_deg", "f8"),
+        ("harsh_lon_deg", "f8"),
+        ("idle_ns", "i8"),
+        ("idle_last_ns", "i8"),
+        ("idle_nl", "i8"),
+        ("fast_ns", "i8"),
+        ("fast_last_ns", "i8"),
+        ("fast_peak_kmh", "f8"),
+        ("fast_j", "f8"),
+        ("fast_lat_deg", "f8"),
+        ("fast_lon_deg", "f8"),
     ],
     align=True,
 )
 StateRows = npt.NDArray[np.void]
 _MAGIC: Final = b"FS"
-_VERSION: Final = 2
+_VERSION: Final = 3
+_NO_TIME: Final = (
+    "time_ns",
+    "counter_last",
+    "counter_suspect",
+    "fuel_tick_nl",
+    "fix_ns",
+    "jump_ns",
+    "case_ns",
+    "stand_ns",
+    "level_anchor_ns",
+    "level_open_ns",
+    "window_ns",
+    "idle_ns",
+    "fast_ns",
+)
+_NO_VALUE: Final = (
+    "speed_kmh",
+    "gps_speed_kmh",
+    "fuel_rate_lph",
+    "battery_power_kw",
+    "fix_lat_deg",
+    "fix_lon_deg",
+    "gps_seen_kmh",
+    "wheel_seen_kmh",
+    "odometer_seen_m",
+    "total_hr_seen_l",
+    "total_seen_l",
+    "short_lat_deg",
+    "short_lon_deg",
+    "level_pct",
+    "level_anchor_pct",
+    "topup_kg",
+    "window_kmh",
+)
 _HEADER: Final = 2 + 1 + 4 + 4 + 4
 
 
@@ -61,9 +158,9 @@ class StateError(ValueError):
 def empty_state(n: int) -> StateRows:
     """State of ``n`` devices of which nothing was heard."""
     rows = np.zeros(n, STATE)
-    for name in ("time_ns", "counter_last", "counter_suspect", "fuel_tick_nl"):
+    for name in _NO_TIME:
         rows[name] = UNKNOWN
-    for name in ("speed_kmh", "gps_speed_kmh", "fuel_rate_lph", "battery_power_kw"):
+    for name in _NO_VALUE:
         rows[name] = np.nan
     return rows
 

@@ -70,7 +70,8 @@ def batches(n: int, *, seed: int = 1, start_ns: int = T0) -> pa.Table:
     rng = np.random.default_rng(seed)
     rows: list[dict[str, Any]] = []
     for i in range(n):
-        frame = rng.bytes(int(rng.integers(100, 1_000)))
+        signature = rng.bytes(64)
+        frame = b"FC\1\0" + rng.bytes(40) + signature + rng.bytes(int(rng.integers(100, 1_000)))
         rows.append(
             {
                 "tenant": "acme",
@@ -82,7 +83,7 @@ def batches(n: int, *, seed: int = 1, start_ns: int = T0) -> pa.Table:
                 "received_ns": start_ns + (i + 1) * SECOND,
                 "frame_sha256": hashlib.sha256(frame).digest(),
                 "previous_sha256": rows[i - 3]["frame_sha256"] if i >= 3 else None,
-                "signature": rng.bytes(64) if i % 2 else None,
+                "signature": signature if i % 2 else None,
                 "frame": frame,
             }
         )
@@ -93,6 +94,21 @@ def rows_of(table: pa.Table) -> list[dict[str, Any]]:
     """The rows, to compare."""
     rows: list[dict[str, Any]] = table.to_pylist()
     return rows
+
+
+class Clock:
+    """A clock that tests move: nanoseconds since 1970, a second later at each look."""
+
+    def __init__(self, now_ns: int = T0) -> None:
+        self.now_ns = now_ns
+
+    def __call__(self) -> int:
+        self.now_ns += SECOND
+        return self.now_ns
+
+    def move(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now_ns += int(seconds * SECOND)
 
 
 class Crash(BaseException):

@@ -1,6 +1,6 @@
 """Compaction: the same sums in fewer files, beside a writer, and never twice."""
 
-import json
+import hashlib
 import os
 import shutil
 import subprocess
@@ -18,13 +18,16 @@ from deltalake import DeltaTable
 from storage import compact as compaction
 from storage.compact import Merged, compact, groups, sweep
 from storage.errors import LakeBusyError, LakeMissingError, StorageError
+from storage.file_names import commits_of
 from storage.lake import Lake
+from storage.ledger import Change, chain
 from storage.query import connect, refresh
 from tests.lake_data import SECOND, T0, Crash, FaultyDisk, batches, commit, nothing, rollup_rows
 
 KEY = "minute_ns, kind, asset, route, load_state, kernel_version, factor_set"
 SUMS = "sum(readings), sum(observed_us), sum(co2e_ttw_ug), sum(co2e_wtt_ug), sum(distance_mm), sum(co2e_u_ug)"
 COMMITTED = ("readings", "emissions", "rollups", "trips", "events")
+DIED = "merged-000000000001-000000000002-died.parquet"
 QUESTIONS = (
     "SELECT * FROM readings ORDER BY ALL",
     "SELECT * FROM emissions ORDER BY ALL",
@@ -187,7 +190,7 @@ def test_files_replaced_by_somebody_else_stop_it_and_nothing_doubles(tmp_path: P
     assert answers(lake) == before
 
 
-@pytest.mark.parametrize("at", range(14))
+@pytest.mark.parametrize("at", range(18))
 def test_it_may_die_at_any_call(tmp_path: Path, at: int) -> None:
     lake = filled(tmp_path, 4)
     before = answers(lake)
@@ -227,11 +230,11 @@ def test_replaced_and_orphaned_files_go_after_their_time(tmp_path: Path) -> None
     assert con.execute("SELECT count(*) FROM readings").fetchall() == asked
     [day, *_] = (lake / "emissions").glob("day=*/factor_set=*")
     long_ago = time.time() - 5 * 3600
-    for name in ("000000000002-failed.parquet", "000000000005-under-way.parquet", "merged-died.parquet"):
+    for name in ("000000000002-failed.parquet", "000000000005-under-way.parquet", DIED):
         (day / name).write_bytes(b"orphan")
     for path in lake.rglob("*.parquet"):
         os.utime(path, (long_ago, long_ago))
-    assert sorted(p.name for p in sweep(lake)) == ["000000000002-failed.parquet", "merged-died.parquet"]
+    assert sorted(p.name for p in sweep(lake)) == ["000000000002-failed.parquet", DIED]
     refresh(con)
     assert con.execute("SELECT count(*) FROM readings").fetchall() == asked
     assert answers(lake)
@@ -242,10 +245,13 @@ def test_no_lake_is_said(tmp_path: Path) -> None:
         list(compact(tmp_path))
 
 
-def test_the_commit_says_what_it_replaced_by_what(tmp_path: Path) -> None:
+def test_the_chain_of_changes_says_what_replaced_what(tmp_path: Path) -> None:
     lake = filled(tmp_path, 3)
     list(compact(lake))
-    newest = DeltaTable(str(lake / "rollups")).history(1)[0]
-    made = json.loads(newest["fleetco2.compaction"])
-    assert (lake / "rollups" / made["path"]).exists()
-    assert len(made["removed"]) == 2
+    for change, _ in chain(lake / "ledger" / "changes", Change, "change"):
+        assert change.kind == "merge"
+        assert change.made is not None
+        content = (lake / change.table / change.made.path).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == change.made.sha256
+        assert [commits_of(p) for p in change.removed] == [(2, 2), (3, 3)]
+        assert commits_of(change.made.path) == (2, 3)

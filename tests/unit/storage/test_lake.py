@@ -14,7 +14,7 @@ from deltalake import DeltaTable
 
 from storage.errors import LakeBusyError, LakeMissingError, StorageError
 from storage.lake import Commit, Lake
-from storage.ledger import chain, digest, encode
+from storage.ledger import Record, chain, digest, encode
 from storage.quarantine import Refused, quarantine_table
 from storage.schema import DAY_NS, LANDED, to_arrow
 from tests.lake_data import FACTOR_SET, NAMES, SECOND, T0, batches, columns, commit, nothing, rows_of
@@ -86,7 +86,7 @@ def test_the_record_names_every_file_with_its_hash(tmp_path: Path) -> None:
     with Lake.open(tmp_path, create=True) as lake:
         for i in range(3):
             lake.commit(commit(20, seed=i))
-    records = list(chain(tmp_path / "ledger"))
+    records = [r for r, _ in chain(tmp_path / "ledger", Record, "commit")]
     assert [r.n for r in records] == [1, 2, 3]
     assert records[2].previous == digest(encode(records[1]))
     for record in records:
@@ -106,7 +106,7 @@ def test_a_record_changed_by_hand_breaks_the_chain(tmp_path: Path) -> None:
     text = path.read_text()
     path.write_text(text.replace('"rows":20', '"rows":21', 1))
     with pytest.raises(StorageError, match="broken at commit 2"):
-        list(chain(tmp_path / "ledger"))
+        list(chain(tmp_path / "ledger", Record, "commit"))
 
 
 def test_no_table_is_behind_after_a_commit(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_checkpoints_bound_the_log_and_the_chain_outlives_it(tmp_path: Path) -> 
         entry.unlink()  # as the log's retention does
     with Lake.open(tmp_path, create=False) as lake:
         assert lake.recover() == (120, b"119")
-    assert [r.n for r in chain(tmp_path / "ledger")] == list(range(1, 121))
+    assert [r.n for r, _ in chain(tmp_path / "ledger", Record, "commit")] == list(range(1, 121))
 
 
 def test_a_lost_ledger_tail_comes_back_from_the_log(tmp_path: Path) -> None:

@@ -93,14 +93,33 @@ def test_stats_of_an_empty_lake(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 def test_compact_and_verify(lake: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--lake", lake, "verify"]) == 0
-    assert capsys.readouterr().out == "2 commits, each follows the one before; 11 files as written, 0 merged since\n"
+    assert capsys.readouterr().out.splitlines()[:2] == [
+        "2 commits and 0 changes, 0 hourly roots (0 unsigned)",
+        "11 files with 139 rows as written, 0 replaced and removed since",
+    ]
     assert main(["--lake", lake, "compact"]) == 0
     assert "readings 2026-11-22: 2 files, 60 rows -> 1 file, 60 rows" in capsys.readouterr().out
     assert main(["--lake", lake, "verify"]) == 0
     [path, *_] = (Path(lake) / "emissions").glob("day=*/*/0*.parquet")
     path.write_bytes(path.read_bytes()[:-1])
-    assert main(["--lake", lake, "verify"]) == 2
-    assert "is not as commit" in capsys.readouterr().err
+    assert main(["--lake", lake, "verify"]) == 1
+    out = capsys.readouterr().out
+    assert f"first file: {path.relative_to(lake)}: is not as it was written" in out
+    assert "the first hour is 20" in out
+
+
+def test_a_key_signs_the_roots(lake: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    key = tmp_path / "server.key"
+    assert main(["key", "--out", str(key)]) == 0
+    public = capsys.readouterr().out.strip()
+    assert key.stat().st_mode & 0o777 == 0o600
+    assert len(bytes.fromhex(public)) == 32
+    assert main(["key", "--out", str(key)]) == 2
+    assert main(["--lake", lake, "compact", "--key", str(key)]) == 0
+    assert main(["--lake", lake, "verify", "--key", public]) == 0
+    key.chmod(0o644)
+    assert main(["--lake", lake, "compact", "--key", str(key)]) == 2
+    assert "others may read this key" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [["stats"], ["compact"], ["verify"], ["sql", "SELECT 1"]])

@@ -1,0 +1,29 @@
+"""Which commits the rows of a file come from: it stands in the file's name.
+
+``000000000123-<attempt>`` is commit 123's own; ``merged-000000000120-000000000180-<id>`` was made of files of commits 120 to
+180, ``rebuilt-...`` of the raw readings of these.
+"""
+
+import re
+import uuid
+from pathlib import PurePosixPath
+from typing import Final
+
+MERGED: Final = "merged"
+REBUILT: Final = "rebuilt"
+_OWN: Final = re.compile(r"(\d{12,})-")
+_RANGE: Final = re.compile(r"(?:merged|rebuilt)-(\d{12,})-(\d{12,})-")
+
+
+def commits_of(path: str) -> tuple[int, int] | None:
+    """(first, last) commit whose rows the file at ``path`` may hold. None for a name that does not say: one from before names did."""
+    name = PurePosixPath(path).name
+    if own := _OWN.match(name):
+        return int(own[1]), int(own[1])
+    found = _RANGE.match(name)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def new_name(kind: str, first: int, last: int) -> str:
+    """An unused name, without its ending."""
+    return f"{kind}-{first:012d}-{last:012d}-{uuid.uuid4().hex}"

@@ -1,0 +1,326 @@
+"""Sensors that contradict each other: position jumps, wheel speed and odometer against GNSS, weight against order, falling counters.
+
+Every contradiction is a case: an event when it is found, one a day while it lasts, and one with ``chosen`` "none" when it is over.
+The bad value stays in ``readings``; ``usable_wheel_kmh`` and ``usable_odometer_m`` keep it from distance and model.
+
+Distances are compared over the same intervals only, above 20 km/h and with a good fix: ratio = sum(source) / sum(GNSS speed x dt).
+A GNSS receiver's speed comes from Doppler shifts, good to about 0.1 m/s, so over kilometres it is the most exact of the three.
+"""
+
+import math
+from typing import Any, Final
+
+from stream.columns import UNKNOWN
+from stream.counters import HOLD_S
+from stream.event_rows import (
+    CHOSE_GPS,
+    CHOSE_NONE,
+    CHOSE_ODOMETER,
+    CHOSE_WEIGHT,
+    CHOSE_WHEEL,
+    COUNTER_RESET,
+    GPS_JUMP,
+    ODOMETER_CONFLICT,
+    WEIGHT_CONFLICT,
+    WHEEL_SCALE,
+    put,
+)
+from stream.kernel import kernel
+from stream.state import CASES
+
+ODOMETER_CASE: Final = CASES.index("odometer_conflict")
+WHEEL_CASE: Final = CASES.index("wheel_scale")
+WEIGHT_CASE: Final = CASES.index("weight_conflict")
+DAY_NS: Final = 86_400_000_000_000
+METRES_PER_DEG: Final = 111_195.0  # of a great circle on a sphere of 6371 km
+REACH_M: Final = 100.0  # two fixes of a standing vehicle may differ by this
+REACH_MS: Final = 50.0  # no road vehicle is faster: 180 km/h
+SETTLED_S: Final = 120.0  # positions that agree with each other for so long are where the vehicle is (a ferry, a tow)
+HDOP_MAX: Final = 2.5  # positions and speeds of a worse fix are not compared
+COMPARED_KMH: Final = 20.0  # toothed wheels miss slow turns, and GNSS noise counts for more
+SHORT_M: Final = 2_000.0  # a gross error shows in each of these
+LONG_M: Final = 20_000.0  # a bias shows in this
+GROSS: Final = 0.10  # beyond this share of GNSS a source is not used
+BIAS: Final = 0.015  # beyond this a bias is a case; worn tyres alone are within about 1.5 %
+RECOVERED: Final = 0.05
+CHORD: Final = (
+    0.25  # of a stretch's length by GNSS speed must lie between its ends, else that speed may be stuck: not compared
+)
+STRIKES: Final = 2  # short stretches in a row
+WEIGHT_M: Final = 10_000.0
+WEIGHT_SHARE: Final = 0.10  # of the permitted gross mass; order plus tare against the scales
+
+
+@kernel
+def usable_wheel_kmh(state: Any, speed_kmh: float) -> float:
+    """Wheel speed [km/h], NaN while it is known to be wrong (case ``wheel_scale``): distance and model take GNSS instead."""
+    return math.nan if state["case_gross"][WHEEL_CASE] != 0 else speed_kmh
+
+
+@kernel
+def usable_odometer_m(state: Any, odometer_m: float) -> float:
+    """Odometer [m], NaN while it is known to be wrong (case ``odometer_conflict``)."""
+    return math.nan if state["case_gross"][ODOMETER_CASE] != 0 else odometer_m
+
+
+@kernel
+def report_case(
+    state: Any,
+    case: int,
+    kind: int,
+    bad: bool,
+    time_ns: int,
+    amount: float,
+    expected: float,
+    chosen: int,
+    events: Any,
+    n: int,
+    device: int,
+) -> int:
+    """Open, continue (an event a day) or end a case; returns the number of events."""
+    if bad:
+        if state["case_ns"][case] != UNKNOWN and time_ns - state["case_ns"][case] < DAY_NS:
+            return n
+        state["case_ns"][case] = time_ns
+        return put(events, n, state, device, kind, time_ns, time_ns, amount, expected, UNKNOWN, chosen)
+    if state["case_ns"][case] == UNKNOWN:
+        return n
+    state["case_ns"][case] = UNKNOWN
+    return put(events, n, state, device, kind, time_ns, time_ns, amount, expected, UNKNOWN, CHOSE_NONE)
+
+
+@kernel
+def _believe(state: Any, lat_deg: float, lon_deg: float, time_ns: int) -> None:
+    state["fix_lat_deg"] = lat_deg
+    state["fix_lon_deg"] = lon_deg
+    state["fix_ns"] = time_ns
+
+
+@kernel
+def apart_m(lat_a: float, lon_a: float, lat_b: float, lon_b: float) -> float:
+    """Distance of two positions [m] on a plane through both; 0.5 % too long at 500 km, which only matters far beyond any bound here."""
+    east = abs(lon_b - lon_a)
+    if east > 180.0:
+        east = 360.0 - east
+    east *= math.cos(0.5 * (lat_a + lat_b) * math.pi / 180.0)
+    return math.hypot(east, lat_b - lat_a) * METRES_PER_DEG
+
+
+@kernel
+def _stray(state: Any, lat_deg: float, lon_deg: float, time_ns: int, away_m: float, events: Any, n: int, d: int) -> int:
+    """A fix that the vehicle cannot have reached from the last believed one."""
+    if state["jump_ns"] == UNKNOWN:
+        state["jump_ns"] = time_ns
+        state["jump_m"] = away_m
+        state["stray_since_ns"] = time_ns
+    else:
+        state["jump_m"] = max(state["jump_m"], away_m)
+        since_s = (time_ns - state["stray_ns"]) * 1e-9
+        step_m = apart_m(state["stray_lat_deg"], state["stray_lon_deg"], lat_deg, lon_deg)
+        if step_m > REACH_M + REACH_MS * since_s:
+            state["stray_since_ns"] = time_ns
+    state["stray_lat_deg"] = lat_deg
+    state["stray_lon_deg"] = lon_deg
+    state["stray_ns"] = time_ns
+    if (time_ns - state["stray_since_ns"]) * 1e-9 >= SETTLED_S:
+        n = _landed(state, events, n, d)
+        _believe(state, lat_deg, lon_deg, time_ns)
+    return n
+
+
+@kernel
+def _landed(state: Any, events: Any, n: int, d: int) -> int:
+    """The jump is over: tell of it, at the position believed before it."""
+    n = put(
+        events, n, state, d, GPS_JUMP, state["jump_ns"], state["stray_ns"], state["jump_m"], 0.0, UNKNOWN, CHOSE_NONE
+    )
+    state["jump_ns"] = UNKNOWN
+    return n
+
+
+@kernel
+def watch_position(state: Any, lat_deg: float, lon_deg: float, time_ns: int, events: Any, n: int, device: int) -> int:
+    """Believe a fix that can be reached from the last believed one at 50 m/s, or that 120 s of fixes agree with.
+
+    ``fix_lat_deg``, ``fix_lon_deg`` and ``fix_ns`` of the state hold the last believed position. Event ``gps_jump``: metres off.
+    """
+    if math.isnan(lat_deg) or math.isnan(lon_deg):
+        return n
+    if state["fix_ns"] != UNKNOWN:
+        reach = REACH_M + REACH_MS * (time_ns - state["fix_ns"]) * 1e-9
+        north = (lat_deg - state["fix_lat_deg"]) * METRES_PER_DEG
+        east = (lon_deg - state["fix_lon_deg"]) * METRES_PER_DEG
+        if north * north + east * east > reach * reach:  # an upper bound: meridians converge
+            away = apart_m(state["fix_lat_deg"], state["fix_lon_deg"], lat_deg, lon_deg)
+            if away > reach:
+                return _stray(state, lat_deg, lon_deg, time_ns, away, events, n, device)
+        if state["jump_ns"] != UNKNOWN:
+            n = _landed(state, events, n, device)
+    _believe(state, lat_deg, lon_deg, time_ns)
+    return n
+
+
+@kernel
+def position_believed(state: Any, time_ns: int) -> bool:
+    """Whether the reading at ``time_ns`` brought a position that is believed."""
+    return bool(state["fix_ns"] == time_ns)
+
+
+@kernel
+def _gross(state: Any, case: int, ratio: float) -> None:
+    """Two stretches in a row far off GNSS: the source is wrong. Two that are near it again: it is mended."""
+    wrong = state["case_gross"][case] != 0
+    off = math.fabs(ratio - 1.0)
+    if (off < RECOVERED) if wrong else (off > GROSS):
+        state["case_strikes"][case] += 1
+        if state["case_strikes"][case] >= STRIKES:
+            state["case_gross"][case] = 0 if wrong else 1
+            state["case_strikes"][case] = 0
+            state["long_source_m"][case] = 0.0
+            state["long_gps_m"][case] = 0.0
+            if not wrong:
+                state["case_ns"][case] = UNKNOWN  # what was a bias is told anew
+    else:
+        state["case_strikes"][case] = 0
+
+
+@kernel
+def _judge(
+    state: Any,
+    case: int,
+    kind: int,
+    short: bool,
+    source_m: float,
+    gps_m: float,
+    time_ns: int,
+    events: Any,
+    n: int,
+    d: int,
+) -> int:
+    """Compare one stretch; ``short`` ones find gross errors, long ones a bias."""
+    ratio = source_m / gps_m
+    before = state["case_gross"][case]
+    if short:
+        _gross(state, case, ratio)
+    wrong = state["case_gross"][case] != 0
+    if wrong and case == WHEEL_CASE:
+        no_odometer = state["case_gross"][ODOMETER_CASE] != 0 or math.isnan(state["odometer_seen_m"])
+        chosen = CHOSE_GPS if no_odometer else CHOSE_ODOMETER
+        return report_case(state, case, kind, True, time_ns, ratio, 1.0, chosen, events, n, d)
+    if wrong:
+        chosen = CHOSE_GPS if state["case_gross"][WHEEL_CASE] != 0 else CHOSE_WHEEL
+        return report_case(state, case, kind, True, time_ns, ratio, 1.0, chosen, events, n, d)
+    if before != 0:
+        return report_case(state, case, kind, False, time_ns, ratio, 1.0, CHOSE_NONE, events, n, d)
+    if short:
+        return n
+    kept = CHOSE_WHEEL if case == WHEEL_CASE else CHOSE_ODOMETER  # a small bias costs less than the gaps of GNSS
+    return report_case(state, case, kind, math.fabs(ratio - 1.0) > BIAS, time_ns, ratio, 1.0, kept, events, n, d)
+
+
+@kernel
+def _stretch(state: Any, case: int, kind: int, time_ns: int, events: Any, n: int, device: int) -> int:
+    """A short stretch is full."""
+    source, gps = state["short_source_m"][case], state["short_gps_m"][case]
+    chord = apart_m(
+        state["short_lat_deg"][case], state["short_lon_deg"][case], state["fix_lat_deg"], state["fix_lon_deg"]
+    )
+    state["short_source_m"][case] = 0.0
+    state["short_gps_m"][case] = 0.0
+    state["short_lat_deg"][case] = state["fix_lat_deg"]
+    state["short_lon_deg"][case] = state["fix_lon_deg"]
+    if chord < CHORD * gps:
+        return n
+    n = _judge(state, case, kind, True, source, gps, time_ns, events, n, device)
+    state["long_source_m"][case] += source
+    state["long_gps_m"][case] += gps
+    if state["long_gps_m"][case] >= LONG_M:
+        source, gps = state["long_source_m"][case], state["long_gps_m"][case]
+        state["long_source_m"][case] = 0.0
+        state["long_gps_m"][case] = 0.0
+        n = _judge(state, case, kind, False, source, gps, time_ns, events, n, device)
+    return n
+
+
+@kernel
+def watch_distance(
+    state: Any,
+    wheel_kmh: float,
+    odometer_m: float,
+    gps_kmh: float,
+    hdop: float,
+    time_ns: int,
+    dt_s: float,
+    events: Any,
+    n: int,
+    device: int,
+) -> int:
+    """Compare raw wheel speed and odometer with GNSS speed over the interval that ends here.
+
+    Events ``wheel_scale`` and ``odometer_conflict``: ratio to GNSS. Two stretches of 2 km more than 10 % off take the source out of
+    use until two are within 5 %; 20 km more than 1.5 % off open a case, and the source stays in use.
+    """
+    gps_m = 0.5 * (state["gps_seen_kmh"] + gps_kmh) * dt_s / 3.6
+    if gps_kmh > COMPARED_KMH and state["gps_seen_kmh"] > COMPARED_KMH and dt_s <= HOLD_S and not hdop > HDOP_MAX:
+        wheel_m = 0.5 * (state["wheel_seen_kmh"] + wheel_kmh) * dt_s / 3.6
+        if wheel_m >= 0.0:
+            state["short_source_m"][WHEEL_CASE] += wheel_m
+            state["short_gps_m"][WHEEL_CASE] += gps_m
+            if state["short_gps_m"][WHEEL_CASE] >= SHORT_M:
+                n = _stretch(state, WHEEL_CASE, WHEEL_SCALE, time_ns, events, n, device)
+        driven_m = odometer_m - state["odometer_seen_m"]
+        if 0.0 <= driven_m < SHORT_M:
+            state["short_source_m"][ODOMETER_CASE] += driven_m
+            state["short_gps_m"][ODOMETER_CASE] += gps_m
+            if state["short_gps_m"][ODOMETER_CASE] >= SHORT_M:
+                n = _stretch(state, ODOMETER_CASE, ODOMETER_CONFLICT, time_ns, events, n, device)
+    state["gps_seen_kmh"] = gps_kmh
+    state["wheel_seen_kmh"] = wheel_kmh
+    state["odometer_seen_m"] = odometer_m
+    return n
+
+
+@kernel
+def watch_weight(
+    state: Any,
+    p: Any,
+    gross_kg: float,
+    cargo_kg: float,
+    distance_m: float,
+    time_ns: int,
+    events: Any,
+    n: int,
+    device: int,
+) -> int:
+    """Scales against order plus tare over 10 km. Event ``weight_conflict``: ratio of the two; the scales stay in use."""
+    if not (cargo_kg > 0.0 and gross_kg > 0.0 and distance_m > 0.0):
+        return n
+    state["weight_m"] += distance_m
+    state["weighed_kgm"] += gross_kg * distance_m
+    state["ordered_kgm"] += (p["tare_kg"] + cargo_kg) * distance_m
+    if state["weight_m"] < WEIGHT_M:
+        return n
+    weighed, ordered = state["weighed_kgm"] / state["weight_m"], state["ordered_kgm"] / state["weight_m"]
+    state["weight_m"] = 0.0
+    state["weighed_kgm"] = 0.0
+    state["ordered_kgm"] = 0.0
+    bad = math.fabs(weighed - ordered) > WEIGHT_SHARE * p["gvw_kg"]
+    return report_case(
+        state, WEIGHT_CASE, WEIGHT_CONFLICT, bad, time_ns, weighed / ordered, 1.0, CHOSE_WEIGHT, events, n, device
+    )
+
+
+@kernel
+def watch_counters(
+    state: Any, total_hr_l: float, total_l: float, time_ns: int, events: Any, n: int, device: int
+) -> int:
+    """Event ``counter_reset``: by how many litres a counter of fuel used stands lower than before (the fine one, if both fell)."""
+    fine, coarse = total_hr_l - state["total_hr_seen_l"], total_l - state["total_seen_l"]
+    if not math.isnan(total_hr_l):
+        state["total_hr_seen_l"] = total_hr_l
+    if not math.isnan(total_l):
+        state["total_seen_l"] = total_l
+    if fine < 0.0 or coarse < 0.0:
+        fall = fine if fine < 0.0 else coarse
+        return put(events, n, state, device, COUNTER_RESET, time_ns, time_ns, fall, math.nan, UNKNOWN, CHOSE_NONE)
+    return n
