@@ -1,4 +1,5 @@
 """The registry: a folder with ``vehicles.csv``, ``warehouses.csv`` and ``routes.csv``, checked when it is read.
+``baselines.csv`` and ``benchmarks.csv`` (``storage.references``) may be there too.
 
 Columns are the fields of ``stream.fleet``; a blank cell is a field left at its default. Written into the lake as dimension
 tables, each a new Delta version when, and only when, its content has changed.
@@ -7,7 +8,7 @@ tables, each a new Delta version when, and only when, its content has changed.
 import csv
 import re
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -23,10 +24,11 @@ from storage.lake import Lake
 from storage.landing import write_file
 from storage.ledger import FileEntry
 from storage.parquet import sha256
+from storage.references import Baseline, Benchmark, baseline_fault, benchmark_fault
 from storage.schema import DIMENSIONS
 from stream.fleet import STAGES, Route, Vehicle, Warehouse
 
-T = TypeVar("T", Vehicle, Warehouse, Route)
+T = TypeVar("T", Vehicle, Warehouse, Route, Baseline, Benchmark)
 _DEVICE: Final = re.compile(r"[a-z0-9-]{3,40}")
 _AT: Final = re.compile(r"`\$\[(\d+)\](?:\.(\w+))?`")
 _MISSING: Final = re.compile(r"required field `(\w+)`")
@@ -38,11 +40,13 @@ class RegistryError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """What the three files hold, in their order."""
+    """What the files hold, in their order."""
 
     vehicles: tuple[Vehicle, ...]
     warehouses: tuple[Warehouse, ...]
     routes: tuple[Route, ...]
+    baselines: tuple[Baseline, ...] = ()
+    benchmarks: tuple[Benchmark, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +187,21 @@ def load_registry(folder: Path) -> Registry:
     for i, r in enumerate(routes):
         if r.stage not in STAGES:
             raise files["routes"].error(i, "stage", f"{r.stage!r} is not known; use one of {', '.join(STAGES)}")
-    return Registry(tuple(vehicles), tuple(warehouses), tuple(routes))
+    baselines = _references(folder, "baselines", Baseline, baseline_fault)
+    benchmarks = _references(folder, "benchmarks", Benchmark, benchmark_fault)
+    return Registry(tuple(vehicles), tuple(warehouses), tuple(routes), tuple(baselines), tuple(benchmarks))
+
+
+def _references(folder: Path, name: str, kind: type[T], fault: Callable[[T], tuple[str, str] | None]) -> list[T]:
+    """Rows of an optional file; none where it is absent."""
+    if not (folder / f"{name}.csv").exists():
+        return []
+    file = _read(folder / f"{name}.csv", kind)
+    items = _convert(file, kind)
+    for i, item in enumerate(items):
+        if (found := fault(item)) is not None:
+            raise file.error(i, *found)
+    return items
 
 
 _KINDS: Final = {"vehicles": Vehicle, "warehouses": Warehouse, "routes": Route}
@@ -204,6 +222,8 @@ def dimension_tables(registry: Registry) -> dict[str, pa.Table]:
         "vehicles": [asdict(v) for v in registry.vehicles],
         "warehouses": [asdict(w) for w in registry.warehouses],
         "routes": [asdict(r) for r in registry.routes],
+        "baselines": [asdict(b) for b in registry.baselines],
+        "benchmarks": [asdict(b) for b in registry.benchmarks],
         "factors": _factor_rows(),
     }
     return {name: pa.Table.from_pylist(rows[name], schema=schema) for name, schema in DIMENSIONS.items()}

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from storage.references import Baseline, Benchmark
 from stream.columns import ROLLUP, TABLES, UNKNOWN, Column
 from stream.factors import Factor
 from stream.fleet import Route, Vehicle, Warehouse
@@ -156,6 +157,8 @@ DIMENSIONS: Final = {
     "vehicles": _dimension(Vehicle),
     "warehouses": _dimension(Warehouse),
     "routes": _dimension(Route),
+    "baselines": _dimension(Baseline),
+    "benchmarks": _dimension(Benchmark),
     "factors": pa.schema([pa.field("factor_set", pa.string()), *_dimension(Factor)]),
 }
 

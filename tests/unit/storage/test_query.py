@@ -11,13 +11,20 @@ from storage.errors import LakeMissingError
 from storage.lake import Lake
 from storage.quarantine import Refused, quarantine_table
 from storage.query import QueryError, connect, refresh, select
+from storage.references import Baseline, Benchmark
 from storage.registry import Registry, write_dimensions
 from storage.views import FIGURES, STORED
 from stream.fleet import Route, Vehicle, Warehouse
 from tests.lake_data import T0, batches, commit, nothing
 
 REFUSED = quarantine_table([Refused(T0, "t", "bad_magic", "no FC", b"\xff\0")])
-REGISTRY = Registry((Vehicle("v", "gw-v", "c", "f"),), (Warehouse("w", "gw-w", "W", 1, 2, "uk"),), (Route("r", "R"),))
+REGISTRY = Registry(
+    (Vehicle("v", "gw-v", "c", "f"),),
+    (Warehouse("w", "gw-w", "W", 1, 2, "uk"),),
+    (Route("r", "R"),),
+    (Baseline("operator", "o", 2025),),
+    (Benchmark("eu", 2024, 21.6, "eurostat", "s"),),
+)
 
 
 def shape(path: Path, view: str) -> list[tuple[str, str]]:

@@ -150,7 +150,7 @@ def test_dimensions_are_written_once_per_content(tmp_path: Path) -> None:
     vehicles = "t1,gw-t1,artic_40t,diesel_b7,r1,14500,40000,,,,,,\n"
     (tmp_path / "registry").mkdir()
     registry = load_registry(write(tmp_path / "registry", vehicles))
-    everything = ["vehicles", "warehouses", "routes", "factors"]
+    everything = ["vehicles", "warehouses", "routes", "baselines", "benchmarks", "factors"]
     with Lake.open(tmp_path / "lake", create=True) as lake:
         assert write_dimensions(lake, registry) == everything
         assert write_dimensions(lake, registry) == []
@@ -187,3 +187,52 @@ def test_a_full_disk_is_said_and_the_dimensions_stay(tmp_path: Path) -> None:
             write_dimensions(lake, Registry((), (), ()))
         disk.arm(None, OSError())
         assert write_dimensions(lake, registry) == []
+
+
+BASELINES = (
+    "scope,key,baseline_year,baseline_co2e_wtw_kg,baseline_co2e_ttw_kg,baseline_activity,activity_unit,target_year,"
+    + ("target_reduction_pct,target_intensity_reduction_pct,factor_set,tenant,note\n")
+)
+
+
+def test_baselines_and_benchmarks_are_optional_and_checked(tmp_path: Path) -> None:
+    folder = write(tmp_path, "t1,gw-t1,artic_40t,diesel_b7,r1,14500,40000,,,,,,\n")
+    assert load_registry(folder).baselines == ()
+    (folder / "baselines.csv").write_text(BASELINES + "operator,acme,2025,,,,,2030,30,25,,acme,\n")
+    (folder / "benchmarks.csv").write_text(
+        "benchmark,region,year,empty_share_pct,definition,source,note\neu,,2024,21.6,eurostat,road_go_ta,\n"
+    )
+    registry = load_registry(folder)
+    assert registry.baselines[0].target_reduction_pct == 30.0
+    assert registry.benchmarks[0].region is None
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ("fleet,acme,2025,,,,,,,,,,", "scope"),
+        ("operator,acme,25,,,,,,,,,,", "outside 1990"),
+        ("operator,acme,2025,1000,,,,,,,,,", "factor_set: is blank"),
+        ("operator,acme,2025,-5,,,,,,,x,,", "not above 0"),
+        ("operator,acme,2025,,,7,,,,,,,", "go together"),
+        ("operator,acme,2025,,,7,miles,,,,,,", "'miles' is not known"),
+        ("operator,acme,2025,,,,,,30,,,,", "target_year: is blank"),
+        ("operator,acme,2025,,,,,2025,30,,,,", "not after"),
+        ("operator,acme,2025,,,,,2030,130,,,,", "0 to 100"),
+    ],
+)
+def test_a_baseline_that_makes_no_sense(tmp_path: Path, row: str, says: str) -> None:
+    folder = write(tmp_path, "t1,gw-t1,artic_40t,diesel_b7,r1,14500,40000,,,,,,\n")
+    (folder / "baselines.csv").write_text(BASELINES + row + "\n")
+    with pytest.raises(RegistryError, match=says) as e:
+        load_registry(folder)
+    assert "baselines.csv, line 2, column" in str(e.value)
+
+
+def test_a_benchmark_that_makes_no_sense(tmp_path: Path) -> None:
+    folder = write(tmp_path, "t1,gw-t1,artic_40t,diesel_b7,r1,14500,40000,,,,,,\n")
+    (folder / "benchmarks.csv").write_text(
+        "benchmark,region,year,empty_share_pct,definition,source,note\neu,,2024,216,eurostat,x,\n"
+    )
+    with pytest.raises(RegistryError, match="216"):
+        load_registry(folder)

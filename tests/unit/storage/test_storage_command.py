@@ -69,7 +69,7 @@ def test_stats(lake: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--lake", lake, "stats"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split()[:3] == ["readings", "2", "60"]
-    assert [line.split()[0] for line in lines[1:12]] == [
+    assert [line.split()[0] for line in lines[1:14]] == [
         "readings",
         "emissions",
         "rollups",
@@ -80,6 +80,8 @@ def test_stats(lake: str, capsys: pytest.CaptureFixture[str]) -> None:
         "vehicles",
         "warehouses",
         "routes",
+        "baselines",
+        "benchmarks",
         "factors",
     ]
     assert lines[-1].startswith("newest commit 2 at ")

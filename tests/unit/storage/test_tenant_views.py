@@ -9,6 +9,7 @@ import pytest
 from storage.lake import Lake
 from storage.quarantine import Refused, quarantine_table
 from storage.query import connect
+from storage.references import Baseline, Benchmark
 from storage.registry import Registry, write_dimensions
 from storage.views import FIGURES, OPEN_TO_ALL, STORED, Tenant, stored_schema
 from stream.fleet import Route, Vehicle, Warehouse
@@ -26,6 +27,8 @@ def registry() -> Registry:
             Warehouse("w-other", "gw-w2", "W", 1, 2, *SITE, tenant="other"),
         ),
         (Route("r-north", "N", tenant="acme"), Route("r-south", "S", tenant="other")),
+        (Baseline("operator", "acme", 2025, tenant="acme"), Baseline("operator", "other", 2025, tenant="other")),
+        (Benchmark("eu", 2024, 21.6, "eurostat", "road_go_ta"),),
     )
 
 

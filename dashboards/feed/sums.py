@@ -1,0 +1,294 @@
+"""Additive sums of cells (operator, region, route group, route, warehouse, vehicle) over a period, asked of the rollups.
+
+Everything is an exact integer; figures are made of it in ``progress``. A cell belongs to one tenant: there are no sums over
+tenants, which would let one be had as the difference of two.
+"""
+# ruff: noqa: S608  the SQL is put together from our own names; values go in as parameters
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+import duckdb
+import msgspec
+
+from dashboards.feed.periods import DAY_NS, Period
+from dashboards.feed.reader import query
+from stream.columns import ROLLUP
+
+By = Literal["operator", "region", "route_group", "route", "warehouse", "vehicle"]
+NONE: Final = "(none)"  # name of the cell of what has no region, route or stage
+LIVE_WINDOW_NS: Final = 2 * DAY_NS  # how far back the last minute of enough vehicles is looked for
+
+_REGION: Final = "r.region" if any(c.name == "region" for c in ROLLUP) else "NULL"
+_CELL: Final[Mapping[str, str]] = {
+    "operator": "coalesce(owner.tenant, $own)",
+    "region": f"coalesce({_REGION}, '{NONE}')",
+    "route_group": f"coalesce(routes.stage, '{NONE}')",
+    "route": f"coalesce(r.route, '{NONE}')",
+    "vehicle": "r.asset",
+    "warehouse": "r.asset",
+}
+_DISTANCES: Final = {  # load states -> name of the sum
+    "empty_mm": "('empty')",
+    "empty_units_mm": "('empty_with_load_units')",
+    "loaded_mm": "('partial', 'full')",
+    "unknown_load_mm": "('unknown')",
+}
+
+
+class Sums(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of one cell. Units stand in the names; µg, mm, µs, nL, µWh, kg m. ``through_ns`` is where the sums end."""
+
+    tenant: str
+    name: str
+    vehicles: int = 0
+    readings: int = 0
+    observed_us: int = 0
+    unknown_us: int = 0
+    distance_mm: int = 0
+    distance_unknown_us: int = 0
+    empty_mm: int = 0
+    empty_units_mm: int = 0
+    loaded_mm: int = 0
+    unknown_load_mm: int = 0
+    transport_kgm: int = 0
+    capacity_kgm: int = 0
+    fuel_nl: int = 0
+    fuel_gas_ug: int = 0
+    energy_uwh: int = 0
+    co2e_ttw_ug: int = 0
+    co2e_wtt_ug: int = 0
+    co2_biogenic_ug: int = 0
+    co2e_measured_ug: int = 0
+    co2e_u_ug: int = 0
+    co2e_empty_ug: int = 0
+    newest_time_ns: int | None = None
+    newest_received_ns: int | None = None
+    kernel_versions: tuple[int, ...] = ()
+    assets: tuple[str, ...] = ()
+    through_ns: int = 0
+
+    @property
+    def co2e_wtw_ug(self) -> int:
+        """Well-to-wheel."""
+        return self.co2e_ttw_ug + self.co2e_wtt_ug
+
+
+_ADDITIVE: Final = (
+    "readings",
+    "observed_us",
+    "unknown_us",
+    "distance_mm",
+    "distance_unknown_us",
+    "fuel_nl",
+    "fuel_gas_ug",
+    "energy_uwh",
+    "co2e_ttw_ug",
+    "co2e_wtt_ug",
+    "co2_biogenic_ug",
+    "co2e_measured_ug",
+    "co2e_u_ug",
+)
+
+
+def _here(by: By) -> str:
+    """Rows of the period with their tenant and cell."""
+    kind, owner = ("warehouse", "warehouses") if by == "warehouse" else ("vehicle", "vehicles")
+    return f"""
+  SELECT coalesce(owner.tenant, $own) AS tenant, {_CELL[by]} AS name, r.*
+  FROM rollups AS r JOIN {owner} AS owner ON owner.{kind} = r.asset
+    LEFT JOIN routes ON routes.route = r.route
+  WHERE r.kind = '{kind}' AND r.factor_set = $factor_set
+    AND r.day BETWEEN $first_day AND $last_day AND r.minute_ns >= $from_ns AND r.minute_ns < $to_ns"""
+
+
+def _aggregates() -> str:
+    parts = [f"CAST(sum({c}) AS HUGEINT) AS {c}" for c in _ADDITIVE]
+    parts += [
+        f"CAST(coalesce(sum(distance_mm) FILTER (load_state IN {states}), 0) AS HUGEINT) AS {name}"
+        for name, states in _DISTANCES.items()
+    ]
+    parts.append(
+        "CAST(coalesce(sum(co2e_ttw_ug + co2e_wtt_ug) FILTER (load_state = 'empty'), 0) AS HUGEINT) AS co2e_empty_ug"
+    )
+    return ",\n  ".join(parts)
+
+
+def parameters(period: Period, factor_set: str, own: str) -> dict[str, Any]:
+    """What every query over a period binds."""
+    first, last = period.days
+    return {
+        "own": own,
+        "factor_set": factor_set,
+        "first_day": first,
+        "last_day": last,
+        "from_ns": period.from_ns,
+        "to_ns": period.to_ns,
+    }
+
+
+def cells(
+    cursor: duckdb.DuckDBPyConnection, by: By, period: Period, factor_set: str, own: str, *, k: int = 1
+) -> list[Sums]:
+    """Sums of every cell that has rows in ``period``.
+
+    With ``k`` above 1 each cell ends with its last minute in which at least ``k`` vehicles reported, so that two looks at a
+    running period never differ by the doings of fewer.
+    """
+    if period.to_ns <= period.from_ns:
+        return []
+    cut = ""
+    bound = parameters(period, factor_set, own)
+    if k > 1:
+        bound |= {"k": k, "since": max(period.from_ns, period.to_ns - LIVE_WINDOW_NS)}
+        cut = """, limits AS (
+  SELECT tenant, name, max(last) AS last FROM (
+    SELECT tenant, name, minute_ns AS last FROM here WHERE minute_ns >= $since
+    GROUP BY ALL HAVING count(DISTINCT asset) >= $k
+    UNION ALL SELECT DISTINCT tenant, name, $since - 1 FROM here WHERE minute_ns < $since
+  ) GROUP BY ALL
+)"""
+    source = "here JOIN limits USING (tenant, name) WHERE minute_ns <= last" if k > 1 else "here"
+    last = "max(last)" if k > 1 else "NULL"
+    rows = query(
+        cursor,
+        f"""
+WITH here AS ({_here(by)}
+){cut}
+SELECT tenant, name, count(DISTINCT asset) AS vehicles,
+  {_aggregates()},
+  max(newest_time_ns) AS newest_time_ns, max(newest_received_ns) AS newest_received_ns,
+  list_sort(list(DISTINCT kernel_version)) AS kernel_versions, list_sort(list(DISTINCT asset)) AS assets, {last} AS last
+FROM {source} GROUP BY tenant, name ORDER BY tenant, name""",
+        bound,
+    )
+    work = _work(cursor, by, period, own) if by != "warehouse" else {}
+    return [_sums(row, period, work) for row in rows]
+
+
+def _sums(row: dict[str, Any], period: Period, work: Mapping[tuple[str, str], tuple[int, int]]) -> Sums:
+    last = row.pop("last")
+    transport, capacity = work.get((row["tenant"], row["name"]), (0, 0))
+    through = period.to_ns if last is None else min(period.to_ns, (last // 60_000_000_000 + 1) * 60_000_000_000)
+    cell = {
+        **{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()},
+        "transport_kgm": transport,
+        "capacity_kgm": capacity,
+        "through_ns": through,
+    }
+    return msgspec.convert(cell, Sums)
+
+
+def _work(
+    cursor: duckdb.DuckDBPyConnection, by: By, period: Period, own: str
+) -> dict[tuple[str, str], tuple[int, int]]:
+    """Goods mass times distance, and capacity times loaded distance, of the trips that began in ``period``, by cell. [kg m]"""
+    if by == "region":
+        return {}
+    first, last = period.days
+    rows = query(
+        cursor,
+        f"""
+WITH newest AS (
+  SELECT *, row_number() OVER (PARTITION BY asset, trip_start_ns ORDER BY version DESC) AS place FROM trips
+  WHERE day BETWEEN $first_day AND $last_day AND trip_start_ns >= $from_ns AND trip_start_ns < $to_ns
+)
+SELECT coalesce(owner.tenant, $own) AS tenant, {_CELL[by]} AS name,
+  CAST(coalesce(sum(transport_kgm), 0) AS HUGEINT) AS transport,
+  CAST(coalesce(sum(capacity_kg * distance_mm / 1000) FILTER (load_state IN ('partial', 'full')), 0) AS HUGEINT) AS capacity
+FROM newest AS r JOIN vehicles AS owner ON owner.vehicle = r.asset LEFT JOIN routes ON routes.route = r.route
+WHERE place = 1 AND NOT excluded GROUP BY 1, 2""",
+        {"own": own, "first_day": first, "last_day": last, "from_ns": period.from_ns, "to_ns": period.to_ns},
+    )
+    return {(r["tenant"], r["name"]): (r["transport"], r["capacity"]) for r in rows}
+
+
+class Received(msgspec.Struct, frozen=True):
+    """Readings of one asset's gateway: how many it numbered and how many of them are here."""
+
+    numbered: int
+    here: int
+
+
+def received(cursor: duckdb.DuckDBPyConnection, period: Period) -> dict[str, Received]:
+    """By asset. A gateway numbers what it reads without gaps, so a gap in the numbers is a loss (or still under way)."""
+    first, last = period.days
+    rows = query(
+        cursor,
+        """
+WITH boots AS (
+  SELECT device, boot_id, max(seq) - min(seq) + 1 AS numbered, least(sum(merged), max(seq) - min(seq) + 1) AS here
+  FROM readings WHERE day BETWEEN $first_day AND $last_day AND time_ns >= $from_ns AND time_ns < $to_ns
+  GROUP BY device, boot_id
+), fitted AS (SELECT vehicle AS asset, device FROM vehicles UNION ALL SELECT warehouse, device FROM warehouses)
+SELECT asset, CAST(sum(numbered) AS HUGEINT) AS numbered, CAST(sum(here) AS HUGEINT) AS here
+FROM boots JOIN fitted USING (device) GROUP BY asset""",
+        {"first_day": first, "last_day": last, "from_ns": period.from_ns, "to_ns": period.to_ns},
+    )
+    return {r["asset"]: Received(r["numbered"], r["here"]) for r in rows}
+
+
+class CarrierSums(msgspec.Struct, frozen=True):
+    """One fuel of the registry in one cell. ``energy`` is nL, µg or µWh: whichever that fuel is counted in."""
+
+    distance_mm: int
+    energy: int
+    co2e_ttw_ug: int
+    co2e_wtt_ug: int
+
+
+def carriers(
+    cursor: duckdb.DuckDBPyConnection, by: By, period: Period, factor_set: str, own: str
+) -> dict[tuple[str, str], dict[str, CarrierSums]]:
+    """(tenant, cell) -> fuel -> sums."""
+    rows = query(
+        cursor,
+        f"""
+WITH here AS ({_here(by)})
+SELECT tenant, name, fuel, CAST(sum(distance_mm) AS HUGEINT) AS distance_mm,
+  CAST(sum(CASE WHEN fuel = 'electricity' THEN energy_uwh WHEN fuel_gas_ug > 0 THEN fuel_gas_ug ELSE fuel_nl END)
+    AS HUGEINT) AS energy,
+  CAST(sum(co2e_ttw_ug) AS HUGEINT) AS co2e_ttw_ug, CAST(sum(co2e_wtt_ug) AS HUGEINT) AS co2e_wtt_ug
+FROM here JOIN vehicles ON vehicle = asset GROUP BY 1, 2, 3""",
+        parameters(period, factor_set, own),
+    )
+    out: dict[tuple[str, str], dict[str, CarrierSums]] = {}
+    for r in rows:
+        cell = out.setdefault((r["tenant"], r["name"]), {})
+        cell[r["fuel"]] = CarrierSums(r["distance_mm"], r["energy"], r["co2e_ttw_ug"], r["co2e_wtt_ug"])
+    return out
+
+
+class HubFacts(msgspec.Struct, frozen=True):
+    """What passed through a warehouse: goods and pallets out, by its counters; None where it counts none."""
+
+    goods_out_kg: float | None
+    pallets_out: float | None
+
+
+def hub_facts(cursor: duckdb.DuckDBPyConnection, period: Period) -> dict[str, HubFacts]:
+    """By warehouse. Sums of the counters' rises between consecutive readings; a fall is a reset and adds nothing."""
+    first, last = period.days
+    rise = "sum(CASE WHEN {0} >= previous_{0} THEN {0} - previous_{0} END) AS {0}"
+    before = "lag({0} IGNORE NULLS) OVER (PARTITION BY device ORDER BY time_ns, boot_id, seq) AS previous_{0}"
+    names = ("goods_out_total_kg", "pallets_out_total")
+    rows = query(
+        cursor,
+        f"""
+WITH steps AS (
+  SELECT warehouse, {", ".join(names)}, {", ".join(before.format(n) for n in names)}
+  FROM readings JOIN warehouses USING (device)
+  WHERE day BETWEEN $first_day AND $last_day AND time_ns >= $from_ns AND time_ns < $to_ns
+)
+SELECT warehouse, {", ".join(rise.format(n) for n in names)} FROM steps GROUP BY warehouse""",
+        {"first_day": first, "last_day": last, "from_ns": period.from_ns, "to_ns": period.to_ns},
+    )
+    return {r["warehouse"]: HubFacts(r["goods_out_total_kg"], r["pallets_out_total"]) for r in rows}
+
+
+def factor_sets(cursor: duckdb.DuckDBPyConnection) -> list[str]:
+    """Factor sets that have results in this lake, by their newest result last."""
+    rows = query(
+        cursor, "SELECT factor_set, max(day) AS newest FROM rollups GROUP BY factor_set ORDER BY newest, factor_set"
+    )
+    return [r["factor_set"] for r in rows]
