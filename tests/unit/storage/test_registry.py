@@ -191,7 +191,7 @@ def test_a_full_disk_is_said_and_the_dimensions_stay(tmp_path: Path) -> None:
 
 BASELINES = (
     "scope,key,baseline_year,baseline_co2e_wtw_kg,baseline_co2e_ttw_kg,baseline_activity,activity_unit,target_year,"
-    + ("target_reduction_pct,target_intensity_reduction_pct,factor_set,tenant,note\n")
+    "target_reduction_pct,target_intensity_reduction_pct,factor_set,tenant,note\n"
 )
 
 
