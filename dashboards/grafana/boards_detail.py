@@ -6,10 +6,8 @@ from dashboards.grafana import limits
 from dashboards.grafana.boards_fleet import FACTORS, KG_PER_H, MARKS, PARTS, RATE, attribution
 from dashboards.grafana.parts import (
     STATE_COLOURS,
-    banded,
     board,
     choice,
-    coloured,
     high_is_bad,
     lines,
     number,
@@ -114,19 +112,92 @@ def vehicle() -> dashboard.Dashboard:
         "idle h",
     )
     panels = [
-        number("In this time", "Known CO2e, distance, fuel, traction energy, measured share and idling of the vehicle.", "none", total, size=(24, 4)),
-        places("Track", "Position every 30 s, coloured by speed. No map tiles are loaded.", "velocitykmh", track, None, "speed_kmh", MARKS, size=(10, 16)),
-        lines("Speed", "Wheel speed, and that of the receiver.", "velocitykmh", _signals(("wheels", "speed_kmh"), ("receiver", "gps_speed_kmh")), size=(14, 5)),
-        lines("Gross weight", "As the vehicle's axles tell it.", "masskg", _signals(("gross weight", "gross_weight_kg")), size=(7, 5)),
-        lines("Altitude", "Of the receiver; the model uses a filtered grade, never this.", "lengthm", _signals(("altitude", "alt_m")), size=(7, 5), low=None),
+        number(
+            "In this time",
+            "Known CO2e, distance, fuel, traction energy, measured share and idling of the vehicle.",
+            "none",
+            total,
+            size=(24, 4),
+        ),
+        places(
+            "Track",
+            "Position every 30 s, coloured by speed. No map tiles are loaded.",
+            "velocitykmh",
+            track,
+            None,
+            "speed_kmh",
+            MARKS,
+            size=(10, 16),
+        ),
+        lines(
+            "Speed",
+            "Wheel speed, and that of the receiver.",
+            "velocitykmh",
+            _signals(("wheels", "speed_kmh"), ("receiver", "gps_speed_kmh")),
+            size=(14, 5),
+        ),
+        lines(
+            "Gross weight",
+            "As the vehicle's axles tell it.",
+            "masskg",
+            _signals(("gross weight", "gross_weight_kg")),
+            size=(7, 5),
+        ),
+        lines(
+            "Altitude",
+            "Of the receiver; the model uses a filtered grade, never this.",
+            "lengthm",
+            _signals(("altitude", "alt_m")),
+            size=(7, 5),
+            low=None,
+        ),
         lines("CO2e rate, WTW", "Per reading, as a rate over the time with a figure.", KG_PER_H, rate, size=(14, 6)),
-        lines("Where the energy went", "Modelled split of the known CO2e per bucket; the parts add up to it.", "suffix: kg", split, size=(14, 8), stacked=True, bars=True),
-        shares("The same, over all of this time", "Modelled split of the known CO2e.", "suffix: kg", attribution(THIS), size=(10, 8)),
+        lines(
+            "Where the energy went",
+            "Modelled split of the known CO2e per bucket; the parts add up to it.",
+            "suffix: kg",
+            split,
+            size=(14, 8),
+            stacked=True,
+            bars=True,
+        ),
+        shares(
+            "The same, over all of this time",
+            "Modelled split of the known CO2e.",
+            "suffix: kg",
+            attribution(THIS),
+            size=(10, 8),
+        ),
         strip("Load state", "By trip, as it is known now.", states, STATE_COLOURS, size=(24, 4)),
-        rows("Trips", "The newest 500 of this time.", trips, {"load_state_p": "percentunit", "payload_t": "suffix: t", "km": "lengthkm", "kg": "suffix: kg", "g_per_km": "suffix: g/km", "idle_s": "s"}, size=(24, 9)),
-        rows("Events", "Refuelling, charging, driving, sensor conflicts. Explained litres are inside the fuel, never added.", events, {"explained_l": "litre"}, size=(24, 8)),
-    ]  # fmt: skip
-    return board("fleetco2-vehicle", refresh="10s", start="now-3h", variables=[choice("vehicle", "Vehicle", "SELECT vehicle FROM vehicles ORDER BY 1", multi=False)], panels=panels)  # fmt: skip
+        rows(
+            "Trips",
+            "The newest 500 of this time.",
+            trips,
+            {
+                "load_state_p": "percentunit",
+                "payload_t": "suffix: t",
+                "km": "lengthkm",
+                "kg": "suffix: kg",
+                "g_per_km": "suffix: g/km",
+                "idle_s": "s",
+            },
+            size=(24, 9),
+        ),
+        rows(
+            "Events",
+            "Refuelling, charging, driving, sensor conflicts. Explained litres are inside the fuel, never added.",
+            events,
+            {"explained_l": "litre"},
+            size=(24, 8),
+        ),
+    ]
+    return board(
+        "fleetco2-vehicle",
+        refresh="10s",
+        start="now-3h",
+        variables=[choice("vehicle", "Vehicle", "SELECT vehicle FROM vehicles ORDER BY 1", multi=False)],
+        panels=panels,
+    )
 
 
 def warehouse() -> dashboard.Dashboard:
@@ -180,11 +251,40 @@ def warehouse() -> dashboard.Dashboard:
         "kg/pallet (management figure)",
     )
     panels = [
-        number("In this time", "CO2e of the site without refrigerant, energy, outbound tonnes (the ISO 14083 hub activity) and their ratio.", "none", totals, size=(24, 4)),
+        number(
+            "In this time",
+            "CO2e of the site without refrigerant, energy, outbound tonnes (the ISO 14083 hub activity) and their ratio.",
+            "none",
+            totals,
+            size=(24, 4),
+        ),
         lines("CO2e", "Known emissions as a rate.", KG_PER_H, bucketed(metric="asset", amount=RATE, where=SITE)),
-        lines("Energy by carrier", "kWh per bucket. Gas in gross calorific value; forklifts are a part of the site's electricity, not added to it.", "kwatth", carriers),
-        lines("CO2e per tonne out", "Hub intensity by ISO 14083: each tonne counted once, outbound.", "suffix: kg/t", per_tonne),
+        lines(
+            "Energy by carrier",
+            "kWh per bucket. Gas in gross calorific value; forklifts are a part of the site's electricity, not added to it.",
+            "kwatth",
+            carriers,
+        ),
+        lines(
+            "CO2e per tonne out",
+            "Hub intensity by ISO 14083: each tonne counted once, outbound.",
+            "suffix: kg/t",
+            per_tonne,
+        ),
         lines("Occupancy", "Pallet positions occupied, of those registered.", "percent", occupancy),
-        rows("Stops at the dock", "Vehicles that stood here, and how long their engine ran meanwhile.", dock, {"stood_min": "m", "idle_min": "m"}, size=(24, 8), limits={"idle_min": high_is_bad(limits.IDLE_MIN)}),
-    ]  # fmt: skip
-    return board("fleetco2-warehouse", refresh="30s", start="now-24h", variables=[choice("warehouse", "Warehouse", "SELECT warehouse FROM warehouses ORDER BY 1", multi=False)], panels=panels)  # fmt: skip
+        rows(
+            "Stops at the dock",
+            "Vehicles that stood here, and how long their engine ran meanwhile.",
+            dock,
+            {"stood_min": "m", "idle_min": "m"},
+            size=(24, 8),
+            limits={"idle_min": high_is_bad(limits.IDLE_MIN)},
+        ),
+    ]
+    return board(
+        "fleetco2-warehouse",
+        refresh="30s",
+        start="now-24h",
+        variables=[choice("warehouse", "Warehouse", "SELECT warehouse FROM warehouses ORDER BY 1", multi=False)],
+        panels=panels,
+    )

@@ -50,14 +50,24 @@ def provisioning() -> dict[str, str]:
         "options": {"path": "/etc/grafana/provisioning/dashboards/fleetco2"},
     }
     group = rule_group()
-    rules = {"orgId": 1, "name": group["title"], "folder": FOLDER, "interval": f"{group['interval']}s", "rules": group["rules"]}
+    rules = {
+        "orgId": 1,
+        "name": group["title"],
+        "folder": FOLDER,
+        "interval": f"{group['interval']}s",
+        "rules": group["rules"],
+    }
     point = contact_point("$FLEETCO2_ALERT_EMAIL")
     receiver = {k: v for k, v in point.items() if k != "name"}
     return {
         "datasources/fleetco2.yaml": _text({"apiVersion": 1, "datasources": [source]}),
         "dashboards/fleetco2.yaml": _text({"apiVersion": 1, "providers": [provider]}),
         "alerting/fleetco2.yaml": _text(
-            {"apiVersion": 1, "contactPoints": [{"orgId": 1, "name": CONTACT, "receivers": [receiver]}], "groups": [rules]}
+            {
+                "apiVersion": 1,
+                "contactPoints": [{"orgId": 1, "name": CONTACT, "receivers": [receiver]}],
+                "groups": [rules],
+            }
         ),
     }
 

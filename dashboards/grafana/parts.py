@@ -19,6 +19,7 @@ from grafana_foundation_sdk.builders import (
 )
 from grafana_foundation_sdk.models import common as common_model
 from grafana_foundation_sdk.models import dashboard as model
+from grafana_foundation_sdk.models import geomap as geomap_model
 
 from dashboards.grafana.sql import BASES, Query, datasource, raw
 
@@ -35,6 +36,7 @@ STATE_COLOURS: Final = {  # of load states, everywhere
 # A basemap of transparent pixels: no tile server is asked, the dashboard works without the internet.
 NO_TILES: Final = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNgYGBgAAAABQABh6FO1AAAAABJRU5ErkJggg=="
 
+COLUMNS: Final = 24  # of Grafana's grid
 Panel = Any  # a panel builder of the SDK: they share no base class with these methods
 
 
@@ -252,7 +254,7 @@ def places(
     basemap = common.MapLayerOptions().type("xyz").name("no tiles").config({"url": NO_TILES, "attribution": ""})
     view = geomap.MapViewConfig().id("fit").all_layers(True).padding(15).max_zoom(12)
     controls = geomap.ControlsOptions().show_zoom(True).mouse_wheel_zoom(True).show_scale(True).show_attribution(False)
-    tip = geomap.TooltipOptions().mode("details")
+    tip = geomap.TooltipOptions().mode(geomap_model.TooltipMode.DETAILS)
     return (
         panel.basemap(basemap)
         .layers(layers)
@@ -357,9 +359,18 @@ def board(
                 .keep_time(True)
                 .include_vars(True)
             )
+    tops = [0] * COLUMNS
     for i, panel in enumerate(panels, start=1):
-        built = built.with_panel(panel.id(i))
+        size = panel.build().grid_pos
+        built = built.with_panel(panel.id(i).grid_pos(_placed(tops, size.w, size.h)))
     return built
+
+
+def _placed(tops: list[int], w: int, h: int) -> model.GridPos:
+    """The highest, then leftmost free place; ``tops`` holds the filled height of each column."""
+    y, x = min((max(tops[x : x + w]), x) for x in range(COLUMNS - w + 1))
+    tops[x : x + w] = [y + h] * w
+    return model.GridPos(x=x, y=y, w=w, h=h)
 
 
 def link_to(uid: str, variable: str, column: str) -> tuple[str, str]:

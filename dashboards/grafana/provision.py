@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from grafana_client import GrafanaApi
+from grafana_client.api import GrafanaApi
 from grafana_client.client import GrafanaClientError
 
 from dashboards.grafana.alerts import CONTACT_UID, FOLDER, FOLDER_UID, GROUP, contact_point, rule_group

@@ -11,11 +11,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
-from typing import Annotated
 
 STREAMS: Final = ("fleet", "routes", "warehouses", "positions")
 TIMEOUT_S: Final = 3.0  # a slow Grafana must not pile up frames
