@@ -16,7 +16,7 @@ from typing import TextIO
 
 import msgspec
 
-from devices import fitter, health
+from devices import ca_command, fitter, health
 from devices.actions import Figures
 from devices.clock import Timekeeper, wall_ns
 from devices.config import (
@@ -24,6 +24,7 @@ from devices.config import (
     ConfigError,
     GatewayConfig,
     Loaded,
+    OutboxConfig,
     SourceConfig,
     Tls,
     keys,
@@ -35,6 +36,7 @@ from devices.counters import Counters
 from devices.gateway import Gateway, offer_time
 from devices.install import install
 from devices.notify import notify
+from devices.outbox_folder import batch_signer, open_outbox, outbox_folder
 from devices.remote_config import RemoteConfig, Signed, signed_bytes
 from devices.signals import SIGNALS
 from devices.signing import MissingPackageError, enrol, make_ed25519, sign, verifier
@@ -55,6 +57,8 @@ example of gateway.toml:
   tenant = "acme"
   clock = "ntp"
   clock_error_ms = 50
+  batch_key = "batch.key"   # made by: python -m devices enrol
+  outbox = { folder = "outbox", max_mib = 64 }
 
   [broker]
   host = "broker.example"
@@ -115,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--seconds", type=float, default=5, metavar="SECONDS", help="how long to listen (5)")
     check.set_defaults(run=_check)
     _add_operations(commands)
+    ca_command.add_commands(commands)
     listing = commands.add_parser("sources", help="list the kinds of source that are installed")
     listing.set_defaults(run=_sources)
     signals = commands.add_parser("signals", help="list the signals with step and range, as CSV")
@@ -133,7 +138,9 @@ def _add_operations(commands: "argparse._SubParsersAction[argparse.ArgumentParse
     put.add_argument("--device", default="change-me", metavar="ID", help="id of the gateway")
     put.add_argument("--tenant", default="change-me", metavar="T", help="whose fleet it is")
     put.set_defaults(run=_install)
-    keys_of = commands.add_parser("enrol", help="make the keys of a device and the request for its certificate")
+    keys_of = commands.add_parser(
+        "enrol", aliases=["enroll"], help="make the keys of a device and the request for its certificate"
+    )
     keys_of.add_argument(
         "--device", required=True, metavar="ID", help="id of the gateway, becomes the certificate's CN"
     )
@@ -156,7 +163,12 @@ def _add_operations(commands: "argparse._SubParsersAction[argparse.ArgumentParse
 
 def _keys_text() -> str:
     lines = ["keys of gateway.toml:"]
-    for prefix, struct in (("", GatewayConfig), ("broker.", Broker), ("broker.tls.", Tls)):
+    for prefix, struct in (
+        ("", GatewayConfig),
+        ("outbox.", OutboxConfig),
+        ("broker.", Broker),
+        ("broker.tls.", Tls),
+    ):
         lines += [f"  {prefix + key:<21} {text} [{default}]" for key, default, text in keys(struct)]
     lines.append('keys of [[source]] with kind = "csv" (name = ... is for messages and counters):')
     lines += [f"  {key:<21} {text} [{default}]" for key, default, text in keys(CsvOptions)]
@@ -179,6 +191,7 @@ def _gateway(given: argparse.Namespace) -> int:
         for source in loaded.sources:
             make(source, context(source.name))
         _remote(loaded, counters, context)
+        batch_signer(loaded)
         print(
             f"{loaded.where} is in order: {loaded.gateway.device}, sources {', '.join(s.name for s in loaded.sources)}"
         )
@@ -188,6 +201,12 @@ def _gateway(given: argparse.Namespace) -> int:
         return make_now_or_later(source, context(source.name))
 
     remote = _remote(loaded, counters, context)
+    try:
+        outbox = open_outbox(loaded.gateway, outbox_folder(loaded), batch_signer(loaded))
+    except OSError as error:
+        raise ConfigError(loaded.where, "outbox.folder", str(error)) from None
+    if outbox.warning:
+        logging.warning("outbox %s", outbox.warning)
 
     async def run() -> Figures:
         stop = asyncio.Event()
@@ -205,6 +224,8 @@ def _gateway(given: argparse.Namespace) -> int:
             remote=remote,
             make_source=make_source,
             on_beat=lambda: notify("WATCHDOG=1"),
+            ring=outbox.ring,
+            recovered=outbox.recovered,
         )
         async with AsyncExitStack() as stack:
             if loaded.gateway.health_port:
@@ -223,7 +244,8 @@ def _gateway(given: argparse.Namespace) -> int:
     print(f"{figures.device} ended: {_line(figures)}", file=sys.stderr)
     _print_counters(counters, sys.stderr)
     if figures.unconfirmed:
-        text = f"{figures.unconfirmed} readings were not confirmed by the server and end here: the outbox is in memory"
+        text = f"{figures.unconfirmed} readings were not confirmed by the server and "
+        text += "wait in the outbox" if figures.on_disk else "end here: the outbox is in memory"
         print(text, file=sys.stderr)
     return 0
 
@@ -313,7 +335,10 @@ def _enrol(given: argparse.Namespace) -> int:
         return _sorry(error)
     for path in made.values():
         print(path)
-    print("next: have device.csr signed, and give batch.pub to the server; the keys stay here")
+    print(
+        "next: have device.csr signed (python -m devices ca sign), put batch.pub into the registry's column public_key;"
+    )
+    print("the keys stay here")
     return 0
 
 

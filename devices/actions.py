@@ -30,6 +30,13 @@ class Drop:
 
 
 @dataclass(frozen=True, slots=True)
+class Sync:
+    """Have the outbox's disk sync ``files``, in a thread; ``on_synced`` or ``on_sync_failed`` follows. One at a time."""
+
+    files: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Say:
     """Something a person should know: a constant event name and its detail."""
 
@@ -37,7 +44,7 @@ class Say:
     detail: str
 
 
-Action = Publish | Connect | Drop | Say
+Action = Publish | Connect | Drop | Sync | Say
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +56,12 @@ class About:
     stuck: tuple[str, ...] = ()
     undated: int = 0
     config: AppliedConfig | None = None
+    vin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What a gateway has done so far. Readings, except where the name says otherwise."""
+    """What a gateway has done so far. Readings, except where the name says otherwise; of this start, except ``earlier``."""
 
     device: str
     boot_id: int
@@ -63,8 +71,11 @@ class Figures:
     thinned: int
     reconnects: int
     connected: bool
+    earlier: int = 0  # of earlier starts, not confirmed
+    fill: float = 0.0  # share of the outbox that holds something unconfirmed, 0 to 1
+    on_disk: bool = False  # what is unconfirmed outlives the process
 
     @property
     def unconfirmed(self) -> int:
         """Readings the server has not confirmed."""
-        return self.sent - self.confirmed
+        return self.sent - self.confirmed + self.earlier

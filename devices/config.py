@@ -55,6 +55,23 @@ class Broker(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     tls: Tls | None = None
 
 
+class OutboxConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where readings are kept until the server has confirmed them."""
+
+    folder: Annotated[
+        str, Meta(description="folder on a disk, relative to this file; blank = systemd's StateDirectory, else memory")
+    ] = ""
+    max_mib: Annotated[
+        int, Meta(ge=4, le=16_384, description="size in MiB, taken at once, 4 to 16384; 64 hold 50 days at 1 Hz")
+    ] = 64
+    segment_kib: Annotated[
+        int, Meta(ge=512, le=65_536, description="size of one file in KiB, 512 to 65536; kept where files are there")
+    ] = 1024
+    commit_s: Annotated[
+        float, Meta(ge=0.1, le=600, description="seconds after which a reading is on the disk, 0.1 to 600")
+    ] = 10
+
+
 class SourceConfig(msgspec.Struct, frozen=True, kw_only=True):
     """One ``[[source]]``: the kind, a name for messages, and what else the kind takes."""
 
@@ -74,8 +91,15 @@ class GatewayConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     batch_max: Annotated[int, Meta(ge=1, le=MAX_READINGS, description="readings in one batch at most, 1 to 1000")] = 600
     window: Annotated[int, Meta(ge=1, le=100, description="batches the broker has not yet taken, 1 to 100")] = 20
     keep_max_readings: Annotated[
-        int, Meta(ge=16, le=5_000_000, description="readings kept until confirmed, 16 to 5000000, about 0.4 kB each")
-    ] = 60_000
+        int,
+        Meta(
+            ge=16, le=1_000_000, description="readings in memory while the disk takes none, 16 to 1000000, 0.4 kB each"
+        ),
+    ] = 20_000
+    outbox: OutboxConfig = OutboxConfig()
+    batch_key: Annotated[
+        str, Meta(description="file of the Ed25519 key that signs batches (batch.key of enrol); blank = not signed")
+    ] = ""
     sample_s: Annotated[
         float, Meta(ge=0.01, le=3600, description="with several sources: seconds between joined readings, 0.01 to 3600")
     ] = 1

@@ -3,9 +3,11 @@
 ``now`` is monotonic [s]. The shell (``devices.gateway``), or a simulator, calls ``on_*``, does the actions it gets, and
 calls ``on_tick`` when ``wake_at`` has come. The rules (``devices/README.md`` tells why):
 
-- a reading gets its number before it may be sent; numbers begin at 0 with each ``boot_id`` and are never used again;
+- a reading gets its number, is sealed into a batch and is on the disk before it may be sent; numbers begin at 0 with each
+  ``boot_id`` and are never used again; what earlier boots left goes first, as it was sealed;
 - a PUBACK only frees the window; a reading is dropped only below the server's ``next``;
-- without a confirmation in time everything from ``next`` on is sent again, one batch at first, then doubling.
+- without a confirmation in time everything from ``next`` on is sent again, one batch at first, then doubling;
+- what the server misses and is here no more is told, so that it goes on.
 """
 
 import random
@@ -17,13 +19,15 @@ from typing import Final
 import msgspec
 
 from devices.actions import About, Action, Connect, Drop, Figures, Publish, Say
-from devices.clock import ClockLog, ClockState, coarse
+from devices.clock import ClockState
 from devices.config import GatewayConfig
 from devices.counters import Counters
-from devices.outbox import Outbox
+from devices.envelope import as_historical
 from devices.patience import Patience
+from devices.ring import DamagedError, Entry, Recovered, Ring
 from devices.signals import SIGNALS
-from devices.wire import Ack, GatewayState, Sample, encode_batch, topic
+from devices.store import Once, Store, memory_ring
+from devices.wire import Ack, GatewayState, Hole, Sample, topic
 
 FIRST_BATCHES_S: Final = (
     1.0  # after a connect the live period begins here and doubles up to batch_s: figures come quickly
@@ -38,6 +42,9 @@ PUBACK_MOST_S: Final = 60.0  # a broker that takes nothing for so long is left a
 RETRY_MOST_S: Final = 60.0  # ceiling of the jittered wait before a connect
 STATE_GAP_S: Final = 10.0  # between two messages of state on one link: a sensor that comes and goes is no flood
 STABLE_S: Final = 60.0  # a link that held this long resets the back-off
+READ_TRIES: Final = 5  # after so many refusals in a row a batch counts as damaged, so that it does not block the others
+BOOTS_UNDER_WAY: Final = 4  # boots with unconfirmed batches sent: the server remembers six, and must know a copy as one
+GONE_GAP_S: Final = 5.0  # between two messages that something is gone
 NOT_DELIVERED: Final = {0x10: "no subscriber", 0x87: "not authorized", 0x97: "quota exceeded"}
 _BOUNDS: Final = {s.name: (s.low, s.high) for s in SIGNALS}
 _LATEST_NS: Final = 2**63 - 1
@@ -45,13 +52,16 @@ _LATEST_NS: Final = 2**63 - 1
 
 @dataclass(slots=True)
 class _Sent:
-    end: int
+    entry: Entry
     at: float
     fresh: bool  # no reading of it had been sent before: its confirmation tells the round trip
 
 
 class GatewayCore:
-    """The state of one gateway's delivery. ``boot_id`` must differ at every start; ``rng`` only makes jitter."""
+    """The state of one gateway's delivery. ``boot_id`` must differ at every start; ``rng`` only makes jitter.
+
+    ``ring`` is the outbox, with what it ``recovered`` from earlier boots; without it, one in memory.
+    """
 
     def __init__(
         self,
@@ -62,22 +72,37 @@ class GatewayCore:
         counters: Counters,
         software: str = "fleetco2",
         sources: tuple[str, ...] = (),
+        ring: Ring | None = None,
+        recovered: Recovered | None = None,
     ) -> None:
         self.config = config
         self.boot_id = boot_id
         self.ack_topic = topic(config.tenant, config.device, "dn/ack")
+        self.nack_topic = topic(config.tenant, config.device, "dn/nack")
+        self._gone_topic = topic(config.tenant, config.device, "up/gone")
         self.state_topic = topic(config.tenant, config.device, "up/state")
         self._readings_topic = topic(config.tenant, config.device, "up/readings")
-        self._clock = ClockState("none" if config.clock == "auto" else config.clock, config.clock_error_ms)
-        self._clocks = ClockLog(self._clock)
         self._software = software
         self._about = About(sources)
         self._told: tuple[object, ...] = ()  # what the last message of state said
         self._state_at = -inf
         self._rng = rng
         self._counters = counters
-        self._outbox = Outbox(config.keep_max_readings)
-        self._cursor = 0  # the next reading to send
+        self._once = Once()
+        self._ring = ring or memory_ring(config)
+        self._store = Store(config, boot_id, self._ring, counters, self._once)
+        self._cursor = 0  # place in the ring of the next batch to send
+        self._confirmed = 0  # readings of this boot that the server has
+        self._sent_end = 0  # one above the highest reading of this boot ever sent
+        self._earlier = 0  # readings of earlier boots that are not confirmed
+        self._read_failures = 0
+        self._gone_at: dict[int, float] = {}
+        if recovered is not None:
+            counters.add("outbox_inherited", recovered.readings)
+            counters.add("outbox_damaged", recovered.damaged)
+            counters.add("outbox_torn", recovered.torn)
+            counters.add("outbox_dropped", recovered.dropped)
+            self._earlier = recovered.readings
         self._token = 0
         self._window: set[int] = set()  # batches without a PUBACK
         self._puback_at = 0.0
@@ -94,64 +119,75 @@ class GatewayCore:
         self._links = 0
         self._failures = 0
         self._draining = False
-        self._said: set[str] = set()
 
     def __len__(self) -> int:
         """Rows that wait for confirmation."""
-        return len(self._outbox)
+        return self._store.rows
 
     def figures(self) -> Figures:
         """A snapshot."""
-        box = self._outbox
         reconnects = max(0, self._links - 1)
         return Figures(
             device=self.config.device,
             boot_id=self.boot_id,
-            sent=box.numbered,
-            confirmed=box.confirmed,
-            kept_rows=len(box),
-            thinned=box.thinned,
+            sent=self._store.open.numbered,
+            confirmed=self._confirmed,
+            kept_rows=len(self),
+            thinned=self._store.thinned,
             reconnects=reconnects,
             connected=self._connected,
+            earlier=self._earlier,
+            fill=self._ring.fill(),
+            on_disk=not self._ring.volatile,
         )
 
     def state(self, *, online: bool) -> bytes:
         """The message for ``up/state``: birth, or the will and the last word."""
-        box = self._outbox
+        entries = self._ring.entries
         return msgspec.json.encode(
             GatewayState(
                 status="online" if online else "offline",
                 boot_id=self.boot_id,
                 software=self._software,
-                unconfirmed=box.numbered - box.confirmed,
-                oldest_unsent_ns=box.oldest_ns,
+                unconfirmed=self.figures().unconfirmed,
+                oldest_unsent_ns=entries[0].time_ns if entries else self._store.open.oldest_ns,
                 sources=self._about.sources,
-                clock=self._clock.source,
+                clock=self.clock.source,
                 undated=self._about.undated,
                 missing=self._about.missing,
                 stuck=self._about.stuck,
                 config=self._about.config,
+                vin=self._about.vin,
             )
         )
 
     @property
     def writable(self) -> bool:
-        """Whether the outbox takes readings: in memory it does as long as it keeps its bound."""
-        return len(self._outbox) <= self.config.keep_max_readings
+        """Whether readings are taken: in memory they are as long as it keeps its bound, whatever the disk does."""
+        return len(self._store.open) <= self.config.keep_max_readings
+
+    @property
+    def settled(self) -> bool:
+        """Whether every reading is in a batch on the disk, or confirmed."""
+        return self._store.settled
+
+    @property
+    def durable_seq(self) -> int:
+        """Readings of this boot below it are on the disk."""
+        return self._store.durable_seq
 
     @property
     def clock(self) -> ClockState:
         """What the readings to come are dated with."""
-        return self._clock
+        return self._store.clock
 
     def reconfigure(self, config: GatewayConfig) -> None:
         """Use other batches and windows from now on. Identity, broker and the outbox's bound stay those of the start."""
-        self.config = config
+        self.config = self._store.config = config
 
     def on_clock(self, state: ClockState) -> None:
         """What the readings to come are dated with; those taken before keep what they had."""
-        self._clock = coarse(state)
-        self._clocks.note(self._outbox.numbered, self._clock)
+        self._store.on_clock(state)
 
     def on_about(self, about: About, now: float) -> list[Action]:
         """Sources, faults or configuration have changed."""
@@ -163,15 +199,7 @@ class GatewayCore:
         if not 0 < sample.time_ns <= _LATEST_NS:
             self._counters.add("time_impossible")
             return []
-        thinned = self._outbox.append(sample.time_ns, self._possible(sample.values), now)
-        self._counters.add("readings_numbered")
-        actions: list[Action] = []
-        if thinned:
-            self._counters.add("readings_thinned", thinned)
-            actions += self._say_once(
-                "outbox_full", f"{len(self._outbox)} readings are unconfirmed; the oldest are merged from now on"
-            )
-        return actions + self._pump(now)
+        return [*self._store.append(sample, self._possible(sample.values), now), *self._pump(now)]
 
     def on_start(self) -> list[Action]:
         """The first connect, at once."""
@@ -186,12 +214,13 @@ class GatewayCore:
         self._patience.restart()
         self._period_s = 0.0
         self._go_back(now)
-        self._said -= {"broker_unreachable", "broker_lost"}
+        self._once.mended("broker_unreachable", "broker_lost")
         self._state_at = now
         return [self._publish_state(online=True), *self._pump(now)]
 
     def on_disconnected(self, reason: str, now: float) -> list[Action]:
         """The link is gone, or an attempt to make it failed: connect again after a wait with full jitter."""
+        said: list[Action]
         if self._connected:
             self._counters.add("disconnected")
             if now - self._connected_at >= STABLE_S:
@@ -199,7 +228,7 @@ class GatewayCore:
             said = [Say("broker_lost", f"{reason}; readings are kept and the connection is made again")]
         else:
             self._counters.add("connect_failed", label=reason)
-            said = self._say_once("broker_unreachable", f"{reason}; trying again for ever, readings are kept")
+            said = self._once.say("broker_unreachable", f"{reason}; trying again for ever, readings are kept")
         self._connected = False
         self._window.clear()
         self._unconfirmed.clear()
@@ -214,11 +243,11 @@ class GatewayCore:
             return []
         self._window.discard(token)
         self._puback_at = now
-        said: list[Say] = []
+        said: list[Action] = []
         if reason in NOT_DELIVERED or reason >= 0x80:
             text = NOT_DELIVERED.get(reason, f"reason {reason:#04x}")
             self._counters.add("publish_refused", label=text)
-            said = self._say_once("publish_refused", f"{text}; readings are kept and sent again")
+            said += self._once.say("publish_refused", f"{text}; readings are kept and sent again")
             if self._retry_at == inf:
                 wait_s = min(REFUSED_MOST_S, 2.0**self._refused)
                 self._retry_at = now + self._rng.uniform(wait_s / 2, wait_s)
@@ -232,32 +261,57 @@ class GatewayCore:
         except (msgspec.MsgspecError, UnicodeDecodeError):
             self._counters.add("ack_unreadable")
             return []
-        if ack.boot_id != self.boot_id:
-            self._counters.add("ack_other_boot")
-            return []
-        if ack.next > self._outbox.sent_end:
-            self._counters.add("ack_beyond_sent")
-            return []
-        gained = self._outbox.confirm(ack.next)
+        told = [(p.boot_id, p.next) for p in ack.old] + [(ack.boot_id, ack.next)]
+        gained = sum(self._on_position(boot, next_seq) for boot, next_seq in told)
+        gone = [action for boot, next_seq in told for action in self._gone_below(boot, next_seq, now)]
         if not gained:
-            return []
+            return [*gone]
         self._counters.add("readings_confirmed", gained)
-        self._clocks.forget(ack.next)
-        self._cursor = max(self._cursor, ack.next)
         self._progress_at, self._refused = now, 0
         self._allowed = min(self._allowed * 2, UNCONFIRMED_WINDOWS * self.config.window)
-        self._said -= {"publish_refused", "server_silent"}
-        if len(self._outbox) <= self.config.keep_max_readings // 2:
-            self._said.discard("outbox_full")
-        while self._unconfirmed and self._unconfirmed[0].end <= ack.next:
+        self._once.mended("publish_refused", "server_silent")
+        if self._ring.fill() <= 0.5:
+            self._once.mended("outbox_full")
+        while self._unconfirmed and self._unconfirmed[0].entry.confirmed:
             sent = self._unconfirmed.popleft()
             if sent.fresh:
                 self._patience.on_round_trip(now - sent.at)
+        return [*gone, *self._pump(now)]
+
+    def on_nack(self, payload: bytes, now: float) -> list[Action]:
+        """A message on ``nack_topic``: the server misses some readings. What is here goes again, what is not is told."""
+        try:
+            hole = msgspec.json.decode(payload, type=Hole)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            self._counters.add("nack_unreadable")
+            return []
+        self._counters.add("nack_received")
+        here = [
+            (i, e)
+            for i, e in enumerate(self._ring.entries)
+            if e.boot_id == hole.boot_id and e.first < hole.end and e.end > hole.begin
+        ]
+        if here and here[0][1].first <= hole.begin:
+            if not any(sent.entry is here[0][1] for sent in self._unconfirmed):
+                self._cursor = min(self._cursor, here[0][0])
+            return self._pump(now)
+        end = here[0][1].first if here else hole.end
+        if hole.boot_id == self.boot_id:
+            end = min(end, self._store.open.first)  # what comes after will be sent
+        return self._tell_gone(hole.boot_id, hole.begin, end, now)
+
+    def on_synced(self, now: float) -> list[Action]:
+        """The disk has done what ``Sync`` asked for."""
+        self._store.on_synced()
         return self._pump(now)
+
+    def on_sync_failed(self, reason: str, now: float) -> list[Action]:
+        """The disk has not; it is asked again."""
+        return [*self._store.on_sync_failed(reason, now), *self._pump(now)]
 
     def on_tick(self, now: float) -> list[Action]:
         """Do what has become due by ``now``."""
-        said: list[Say] = []
+        said: list[Action] = []
         if self._window and now >= self._puback_at + PUBACK_MOST_S:
             self._puback_at = now
             return [Drop(f"the broker has taken nothing for {PUBACK_MOST_S:.0f} s")]
@@ -270,9 +324,8 @@ class GatewayCore:
             self._allowed = 1
             self._go_back(now)
             if self._patience.stalls > 1:  # a single one heals by itself
-                box = self._outbox
-                text = f"nothing confirmed since reading {box.confirmed}; {box.numbered - box.confirmed} are kept"
-                said = self._say_once("server_silent", text)
+                text = f"nothing confirmed since reading {self._confirmed}; {self.figures().unconfirmed} are kept"
+                said = self._once.say("server_silent", text)
         return [*said, *self._pump(now)]
 
     def on_stop(self, now: float) -> list[Action]:
@@ -292,7 +345,8 @@ class GatewayCore:
         """When ``on_tick`` has something to do; inf if only an event can change anything."""
         stalled_at = self._stalled_at() if self._unconfirmed else inf
         puback_at = self._puback_at + PUBACK_MOST_S if self._window else inf
-        return min(stalled_at, puback_at, self._retry_at, self._due_at(), self._state_due_at())
+        due_at = min(self._due_at(), self._store.write_at(ending=self._draining))
+        return min(stalled_at, puback_at, self._retry_at, due_at, self._state_due_at())
 
     def _possible(self, values: dict[str, float]) -> dict[str, float]:
         """Values whose signal exists and whose range holds them; the rest is counted. NaN fails every comparison."""
@@ -307,62 +361,144 @@ class GatewayCore:
                 self._counters.add("value_out_of_range", label=name)
         return kept
 
+    def _on_position(self, boot_id: int, next_seq: int) -> int:
+        """Take in how far the server has a boot; gives the readings that became confirmed."""
+        entries = self._ring.entries
+        if boot_id == self.boot_id:
+            if next_seq > self._sent_end:
+                self._counters.add("ack_beyond_sent")
+                return 0
+            gained = max(0, next_seq - self._confirmed)
+            self._confirmed += gained
+        else:
+            of_boot = [e for e in entries if e.boot_id == boot_id]
+            if not of_boot:
+                self._counters.add("ack_other_boot")
+                return 0
+            known = max(of_boot[0].first, self._ring.confirmed(boot_id))
+            gained = max(0, min(next_seq, of_boot[-1].end) - known)
+            self._earlier -= min(self._earlier, gained)
+        if gained:
+            self._cursor = max(0, self._cursor - self._ring.confirm(boot_id, next_seq))
+        return gained
+
+    def _gone_below(self, boot_id: int, next_seq: int, now: float) -> list[Action]:
+        """If the server waits for readings that lie before the oldest one here: they are gone."""
+        first = next((e.first for e in self._ring.entries if e.boot_id == boot_id and not e.confirmed), None)
+        if first is None and boot_id == self.boot_id:
+            first = self._store.open.first
+        if first is None or next_seq >= first or next_seq < self._ring.confirmed(boot_id):
+            return []
+        if boot_id == self.boot_id and next_seq < self._confirmed:
+            return []
+        return self._tell_gone(boot_id, next_seq, first, now)
+
+    def _tell_gone(self, boot_id: int, begin: int, end: int, now: float) -> list[Action]:
+        if begin >= end or not self._connected or now < self._gone_at.get(boot_id, -inf) + GONE_GAP_S:
+            return []
+        if len(self._gone_at) > BOOTS_UNDER_WAY:
+            self._gone_at.clear()
+        self._gone_at[boot_id] = now
+        self._counters.add("readings_gone", end - begin)
+        self._token += 1
+        said = Say("readings_gone", f"the server misses the readings {begin} to {end - 1}, which are here no more")
+        return [said, Publish(self._token, self._gone_topic, msgspec.json.encode(Hole(boot_id, begin, end)))]
+
+    def _next_entry(self) -> Entry | None:
+        """The batch to be sent next; those that the server has already are passed over."""
+        entries = self._ring.entries
+        while self._cursor < len(entries) and entries[self._cursor].confirmed:
+            self._cursor += 1
+        return entries[self._cursor] if self._cursor < len(entries) else None
+
     def _due_at(self) -> float:
-        """When the next batch may go; inf while the link, the window or the outbox holds it back."""
-        pending = self._outbox.pending(self._cursor)
+        """When the next batch may go, or be sealed to go; inf while the link, the window or the disk holds it back."""
         free = len(self._window) < self.config.window and len(self._unconfirmed) < self._allowed
-        if not (self._connected and pending and free and self._retry_at == inf):
+        if not (self._connected and free and self._retry_at == inf):
             return inf
-        repeated = self._cursor < self._outbox.sent_end
-        if repeated or self._draining or pending >= self.config.batch_max:
+        entry = self._next_entry()
+        if entry is not None:
+            if not self._ring.is_durable(entry) or self._too_many_boots(entry):
+                return inf
             return self._backlog_at
-        return max(self._outbox.accepted_s(self._cursor) + self._period_s, self._backlog_at)
+        store = self._store
+        if not len(store.open):
+            return inf
+        full_at = store.open.accepted_s() + (0.0 if self._draining else self._period_s)
+        return max(full_at, self._backlog_at, store.retry_at)
+
+    def _too_many_boots(self, entry: Entry) -> bool:
+        boots = {sent.entry.boot_id for sent in self._unconfirmed}
+        return entry.boot_id not in boots and len(boots) >= BOOTS_UNDER_WAY
 
     def _pump(self, now: float) -> list[Action]:
-        """Send every batch that is due."""
+        """Seal, send and commit everything that is due."""
         actions: list[Action] = []
+        store = self._store
         if now >= self._state_due_at():
             self._state_at = now
             actions.append(self._publish_state(online=True))
-        while now >= self._due_at():
-            actions.append(self._publish_batch(now))
-        return actions
+        while True:
+            if now >= self._due_at():
+                entry = self._next_entry()
+                actions += self._seal_live(now) if entry is None else self._publish_batch(entry, now)
+            elif store.must_seal(ending=self._draining) and now >= store.retry_at:
+                actions += store.seal(now, self._cursor)
+            else:
+                break
+        return actions + store.commit(now, self._cursor, ending=self._draining)
 
-    def _publish_batch(self, now: float) -> Publish:
-        old_before = now - 2 * self.config.batch_s
-        historical = self._outbox.accepted_s(self._cursor) < old_before
-        fresh = self._cursor >= self._outbox.sent_end
-        batch = self._outbox.take(self._cursor, self.config.batch_max, before_s=old_before if historical else inf)
+    def _seal_live(self, now: float) -> list[Action]:
+        if self._store.open.accepted_s() >= now - 2 * self.config.batch_s:
+            self._period_s = min(self.config.batch_s, max(FIRST_BATCHES_S, 2 * self._period_s))
+        return self._store.seal(now, self._cursor)
+
+    def _publish_batch(self, entry: Entry, now: float) -> list[Action]:
+        try:
+            payload = self._ring.read(entry)
+        except OSError as error:
+            self._read_failures += 1
+            if self._read_failures < READ_TRIES:
+                self._retry_at = now + 2.0**self._read_failures
+                self._counters.add("outbox_refused")
+                return self._once.say("outbox_refused", f"{error}; it is read again")
+            return self._give_up(entry, str(error))
+        except DamagedError as error:
+            return self._give_up(entry, str(error))
+        self._read_failures = 0
+        historical = entry.accepted_s < now - 2 * self.config.batch_s
         if not self._unconfirmed:
             self._progress_at = now
-        self._unconfirmed.append(_Sent(batch.end, now, fresh))
-        self._cursor = batch.end
+        self._unconfirmed.append(_Sent(entry, now, not entry.sent))
+        self._cursor += 1
         self._counters.add("batches_published")
         if historical:
             self._backlog_at = now + BACKLOG_GAP_S
-        if not fresh:
+        if entry.sent:
             self._counters.add("batches_repeated")
-        elif not historical:
-            self._period_s = min(self.config.batch_s, max(FIRST_BATCHES_S, 2 * self._period_s))
+        entry.sent = True
+        if entry.boot_id == self.boot_id:
+            self._sent_end = max(self._sent_end, entry.end)
         self._token += 1
         if not self._window:
             self._puback_at = now
         self._window.add(self._token)
-        clock = self._clocks.over(batch.seq0, batch.end)
-        payload = encode_batch(  # 1,000 readings of noise in every signal stay far below the packet limit
-            self.config.device,
-            self.boot_id,
-            batch.seq0,
-            batch.samples,
-            historical=historical,
-            clock_source=clock.source,
-            clock_error_ms=clock.error_ms,
-        )
-        return Publish(self._token, self._readings_topic, payload)
+        return [Publish(self._token, self._readings_topic, as_historical(payload) if historical else payload)]
+
+    def _give_up(self, entry: Entry, reason: str) -> list[Action]:
+        """A batch that cannot be read any more blocks nobody; the server will hear that it is gone."""
+        self._read_failures = 0
+        self._counters.add("outbox_damaged")
+        self._ring.drop(entry)
+        if entry.boot_id == self.boot_id:
+            self._sent_end = max(self._sent_end, entry.end)
+        else:
+            self._earlier -= min(self._earlier, entry.end - entry.first)
+        return [Say("outbox_damaged", reason)]
 
     def _telling(self) -> tuple[object, ...]:
         about = self._about
-        return about.sources, about.missing, about.stuck, about.config, about.undated > 0, self._clock.source
+        return about.sources, about.missing, about.stuck, about.config, about.vin, about.undated > 0, self.clock.source
 
     def _state_due_at(self) -> float:
         if not self._connected or self._draining or self._told == self._telling():
@@ -375,7 +511,7 @@ class GatewayCore:
         return Publish(self._token, self.state_topic, self.state(online=online), retain=True)
 
     def _go_back(self, now: float) -> None:
-        self._cursor = self._outbox.confirmed
+        self._cursor = 0
         self._unconfirmed.clear()
         self._progress_at = now
         self._backlog_at = -inf
@@ -383,10 +519,3 @@ class GatewayCore:
 
     def _stalled_at(self) -> float:
         return self._progress_at + self._patience.wait_s()
-
-    def _say_once(self, event: str, detail: str) -> list[Say]:
-        """Say it unless it has been said and not been mended since."""
-        if event in self._said:
-            return []
-        self._said.add(event)
-        return [Say(event, detail)]

@@ -68,8 +68,17 @@ CounterName = Literal[
     "batches_published",  # gateway: batches handed to the link, repeats included
     "batches_repeated",  # gateway: batches that hold a reading published before
     "publish_refused",  # gateway: the broker's PUBACK said "not delivered", by reason code
+    "outbox_inherited",  # gateway: readings of earlier boots found in the outbox at the start
+    "outbox_damaged",  # gateway: stretches of the outbox that could not be read; their readings are told to the server as gone
+    "outbox_dropped",  # gateway: readings of the oldest starts, given up at a start because the outbox had no room at all
+    "outbox_torn",  # gateway: files of the outbox whose last record was cut off, as by a power cut
+    "outbox_refused",  # gateway: writes and syncs that the disk refused; readings stay in memory meanwhile
+    "outbox_commits",  # gateway: syncs of the outbox that ended well
+    "readings_gone",  # gateway: readings the server misses that are here no more; it is told
+    "nack_received",  # gateway: holes the server asked for
+    "nack_unreadable",  # gateway: a message on dn/nack that is no Hole
     "ack_unreadable",  # gateway: a message on dn/ack that is no Ack
-    "ack_other_boot",  # gateway: an Ack of another boot, as a broker that retains shows after a restart
+    "ack_other_boot",  # gateway: an Ack of a boot that has nothing to confirm here
     "ack_beyond_sent",  # gateway: an Ack above everything published; ignored
     "stalled",  # gateway: no confirmation in time, so it went back to the first unconfirmed reading
     # gateway: link
@@ -87,6 +96,10 @@ CounterName = Literal[
     "states_received",  # server: birth and death messages of gateways
     "commits",  # server: commits to the lake
     "commit_failed",  # server: commits that the disk refused; tried again with the same data
+    "readings_lost",  # server: readings that are gone, by their gateway or after they were asked for in vain; passed over
+    "holes",  # server: stretches of such readings, each a row in quarantine
+    "vin_mismatch",  # server: gateways in another vehicle than the registry says
+    "nacks_published",  # server: holes asked for
     "acks_published",  # server: "durable up to" messages sent to gateways
 ]
 NAMES: Final[tuple[CounterName, ...]] = get_args(CounterName)

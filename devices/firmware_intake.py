@@ -62,8 +62,10 @@ class Intake:
     """One node. Times are monotonic seconds ``now_s`` and UTC ``now_ns``, both of the same moment."""
 
     def __init__(self, values: Callable[[Truck | Warehouse], dict[str, float]], *, ack_after_s: float) -> None:
+        """``ack_after_s``: a record taken so long ago is safe, unless ``on_durable`` tells; then what that says counts."""
         self._values = values
         self._ack_after_s = ack_after_s
+        self._durable_s: float | None = None
         self._reader = fr.FrameReader()
         self._reader_bad = 0
         self._ring_id: int | None = None
@@ -127,7 +129,8 @@ class Intake:
         self._replied_at = now_s
         if not self._taken or self._taken[-1][1] != self._next:
             self._taken.append((now_s, self._next))
-        while self._taken and now_s - self._taken[0][0] >= self._ack_after_s:
+        safe_s = now_s - self._ack_after_s if self._durable_s is None else self._durable_s
+        while self._taken and self._taken[0][0] <= safe_s:
             self._safe = self._taken.popleft()[1]
         if asks:
             self._must_ask, self._went_back, self._asked_at = False, False, now_s
@@ -140,6 +143,10 @@ class Intake:
                 utc_ms=now_ns // _NS_PER_MS if now_ns >= CLOCK_LEAST_NS else None,
             )
         )
+
+    def on_durable(self, at_s: float) -> None:
+        """Every reading given before ``at_s`` is on this gateway's disk: its record may be acknowledged."""
+        self._durable_s = at_s
 
     def _on_beat(self, beat: Beat, now_s: float) -> None:
         self.figures = replace(self.figures, node=beat)

@@ -8,12 +8,13 @@ import logging
 import random
 import secrets
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from math import inf
 from pathlib import Path
 from typing import Final
 
-from devices.actions import About, Action, Connect, Drop, Figures, Publish, Say
+from devices.actions import About, Action, Connect, Drop, Figures, Publish, Say, Sync
 from devices.clock import Timekeeper
 from devices.config import GatewayConfig, SourceConfig, source_configs
 from devices.core import RETRY_MOST_S, STABLE_S, GatewayCore
@@ -21,12 +22,15 @@ from devices.counters import Counters
 from devices.health import Health, SourceHealth
 from devices.intake import Intake
 from devices.remote_config import Change, RemoteConfig
+from devices.ring import Recovered, Ring
 from devices.sources import Source
 from devices.transport import Link, LinkError, MqttVersion, Will, connect
 from devices.wire import Sample, topic
 
+SETTLE_S: Final = 10.0  # for the disk to take the last readings; a worn card may need seconds
 FAREWELL_S: Final = 2.0  # for the broker to take the last word
 FAIR_SAMPLES: Final = 64  # after so many from one source the others get their turn, even if it never waits by itself
+HANDED_MAX: Final = 4096  # beats, an hour: a disk that takes longer is waited for with the newest of them
 BEAT_S: Final = 1.0  # the clock, trials and the watchdog are looked after so often
 RECEIVER_ERROR_MS: Final = 1000  # a sentence arrives up to a second after the moment it tells
 FORMER_MAX: Final = (
@@ -43,7 +47,9 @@ class Gateway:
     ``rng`` makes jitter only. ``boot_id`` is random unless given, because two runs with the same one would be taken for
     repeats of each other. ``say`` gets what a person should know; without it a warning is logged. ``clock`` dates readings
     and tells each batch's clock; without it the configuration says what the clock rests on. ``remote`` takes configuration
-    from the server, whose sources ``make_source`` makes. ``on_beat`` is called about once a second while all is alive.
+    from the server, whose sources ``make_source`` makes. ``on_beat`` is called about once a second while all is alive. ``ring``
+    is the outbox, with what it ``recovered``; without it, one in memory. A source with a method ``on_durable`` is told the
+    monotonic time [s] up to which everything it gave is on the disk.
     """
 
     def __init__(
@@ -62,6 +68,8 @@ class Gateway:
         remote: RemoteConfig | None = None,
         make_source: Callable[[SourceConfig], Source] | None = None,
         on_beat: Callable[[], object] = lambda: None,
+        ring: Ring | None = None,
+        recovered: Recovered | None = None,
     ) -> None:
         self._config = config
         self._sources = tuple(sources)
@@ -81,14 +89,20 @@ class Gateway:
             counters=counters,
             software=software,
             sources=tuple(source.name for source in sources),
+            ring=ring,
+            recovered=recovered,
         )
+        self._disk = None if ring is None else ring.disk
+        self._syncs: set[asyncio.Task[None]] = set()
+        self._settled = asyncio.Event()
+        self._handed: deque[tuple[int, float]] = deque()  # (readings numbered, all given before it is among them)
         self._intake = self._new_intake()
         self._former: list[Intake] = []
         self._config_topic = topic(config.tenant, config.device, "dn/config")
         self._anchors: dict[int, tuple[int, float]] = {}
         self._clock_said = ""
         self._anew = asyncio.Event()
-        self._room_rows = min(ROOM_BATCHES * config.batch_max, config.keep_max_readings // 2)
+        self._room_rows = ROOM_BATCHES * config.batch_max
         self._version: MqttVersion = "3.1.1" if config.broker.protocol == "3.1.1" else "5"
         self._falls_back = config.broker.protocol == "auto"  # until the broker has shown that it speaks MQTT 5
         self._link: Link | None = None
@@ -115,6 +129,7 @@ class Gateway:
                 self._apply(config)
         self._do([])
         self._look()
+        self._hold_back()
         async with asyncio.TaskGroup() as tasks:
             stopped = tasks.create_task(stop.wait())
             link = tasks.create_task(self._keep_link())
@@ -131,12 +146,24 @@ class Gateway:
             await _first(stopped, emptied)
             await asyncio.wait([emptied], timeout=self._config.drain_s)
             await self._say_farewell()
+            await self._settle()
             for task in (stopped, emptied, link, beat):
                 task.cancel()
         if self._timer is not None:
             self._timer.cancel()
         self._core.on_closed()
         return self.figures()
+
+    async def _settle(self) -> None:
+        """Wait until the disk has what is not confirmed."""
+        if self._disk is None or self._disk.volatile:
+            return
+        try:
+            await asyncio.wait_for(self._settled.wait(), SETTLE_S)
+        except TimeoutError:
+            self._say(Say("outbox_unsettled", "the disk did not take the last readings in time; they end here"))
+        if self._syncs:
+            await asyncio.wait(self._syncs)
 
     def health(self) -> Health:
         """What the health page tells."""
@@ -153,7 +180,8 @@ class Gateway:
             unconfirmed=figures.unconfirmed,
             thinned=figures.thinned,
             outbox_rows=figures.kept_rows,
-            outbox_max=self._config.keep_max_readings,
+            outbox_fill=figures.fill,
+            outbox="disk" if figures.on_disk else "memory",
             clock=state.source,
             clock_error_ms=state.error_ms,
             undated=self._intake.waiting,
@@ -231,6 +259,7 @@ class Gateway:
                 change, said = self._remote.on_tick(self._now())
                 self._change(change, said)
             self._tell()
+            self._hand()
             if self._core.writable:
                 self._on_beat()
             await asyncio.sleep(BEAT_S)
@@ -279,6 +308,7 @@ class Gateway:
             stuck=intake.stuck,
             undated=intake.waiting,
             config=None if self._remote is None else self._remote.applied,
+            vin=next((vin for source in self._sources if (vin := getattr(source, "vin", ""))), ""),
         )
         self._do(self._core.on_about(about, self._now()))
 
@@ -302,7 +332,8 @@ class Gateway:
         self._sources = tuple(self._make_source(s) for s in source_configs(config, "dn/config"))
         self._intake = self._new_intake()
         self._anchors.clear()
-        self._room_rows = min(ROOM_BATCHES * config.batch_max, config.keep_max_readings // 2)
+        self._hold_back()
+        self._room_rows = ROOM_BATCHES * config.batch_max
         self._anew.set()
 
     def _new_intake(self) -> Intake:
@@ -340,7 +371,7 @@ class Gateway:
             password=self._password,
             base=self._base,
             will=Will(core.state_topic, core.state(online=False)),
-            subscribe=(core.ack_topic,) if self._remote is None else (core.ack_topic, self._config_topic),
+            subscribe=(core.ack_topic, core.nack_topic, *(() if self._remote is None else (self._config_topic,))),
             on_puback=self._on_puback,
         ) as link:
             self._say(Say("connected", f"{broker.host}:{broker.port} with MQTT {version}"))
@@ -357,6 +388,9 @@ class Gateway:
         """A message of the broker, on one of the topics subscribed."""
         if self._remote is not None and where == self._config_topic:
             self._change(*self._remote.on_message(payload, self._now(), self.figures().sent))
+            return
+        if where == self._core.nack_topic:
+            self._do(self._core.on_nack(payload, self._now()))
             return
         self._do(self._core.on_ack(payload, self._now()))
         if self._remote is not None and (said := self._remote.on_confirmed(self.figures().confirmed)):
@@ -389,11 +423,56 @@ class Gateway:
                 case Drop(reason):
                     if self._link is not None:
                         self._link.cut(reason)
+                case Sync(files):
+                    task = asyncio.get_running_loop().create_task(self._sync(files))
+                    self._syncs.add(task)
+                    task.add_done_callback(self._syncs.discard)
                 case Say():
                     self._say(action)
+        _set(self._settled, self._core.settled)
         _set(self._room, len(self._core) + self._intake.waiting < self._room_rows)
         _set(self._empty, len(self._core) == 0)
         self._rearm()
+
+    async def _sync(self, files: Sequence[int]) -> None:
+        if self._disk is None:
+            raise AssertionError("only an outbox on a disk is synced")
+        try:
+            await asyncio.to_thread(self._disk.sync, files)
+        except OSError as error:
+            self._do(self._core.on_sync_failed(str(error), self._now()))
+            return
+        self._do(self._core.on_synced(self._now()))
+        self._tell_durable()
+
+    def _hold_back(self) -> None:
+        """With an outbox on disk sources are told what is safe; until then nothing is."""
+        if self._disk is not None and not self._disk.volatile:
+            self._tell_sources(-inf)
+
+    def _tell_sources(self, at_s: float) -> None:
+        for source in self._sources:
+            on_durable: Callable[[float], object] | None = getattr(source, "on_durable", None)
+            if on_durable is not None:
+                on_durable(at_s)
+
+    def _tell_durable(self) -> None:
+        """Tell the sources up to when what they gave is on the disk."""
+        at_s = None
+        while self._handed and self._handed[0][0] <= self._core.durable_seq:
+            at_s = self._handed.popleft()[1]
+        if at_s is not None:
+            self._tell_sources(at_s)
+
+    def _hand(self) -> None:
+        """Note how many readings stand for everything that the sources gave so far, the clock's and the joiner's apart."""
+        held = [intake.held_since for intake in (*self._former, self._intake)]
+        numbered = self.figures().sent
+        at_s = min([self._now(), *(s for s in held if s is not None)])
+        if not self._handed or at_s > self._handed[-1][1]:
+            self._handed.append((numbered, at_s))
+        while len(self._handed) > HANDED_MAX:
+            self._handed.popleft()
 
     def _rearm(self) -> None:
         """Have ``_tick`` called when the core wants it; a timer that is too early only makes an idle tick."""

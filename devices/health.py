@@ -6,7 +6,7 @@ It is served from the loop of the gateway: a gateway that hangs does not look he
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -30,7 +30,7 @@ class SourceHealth(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """What a gateway knows of itself. ``clock_error_ms`` -1 = not known."""
+    """What a gateway knows of itself. ``clock_error_ms`` -1 = not known, ``outbox_fill`` 0 to 1."""
 
     device: str
     boot_id: int
@@ -42,7 +42,8 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     unconfirmed: int
     thinned: int
     outbox_rows: int
-    outbox_max: int
+    outbox_fill: float
+    outbox: Literal["disk", "memory"]
     clock: ClockSource
     clock_error_ms: int
     undated: int
@@ -56,12 +57,12 @@ def text(health: Health) -> str:
     """The page in plain words."""
     h = health
     bound = "error not known" if h.clock_error_ms < 0 else f"error at most {h.clock_error_ms} ms"
-    fill = 100.0 * h.outbox_rows / h.outbox_max
     lines = [
         f"gateway    {h.device}",
         f"link       {'connected to' if h.connected else 'NOT connected to'} {h.broker}, reconnects {h.reconnects}",
         f"readings   {h.sent}, confirmed {h.confirmed}, unconfirmed {h.unconfirmed}, thinned {h.thinned}",
-        f"outbox     {h.outbox_rows} of {h.outbox_max} rows, {fill:.1f} %",
+        f"outbox     {h.outbox_rows} rows, {100 * h.outbox_fill:.0f} % full, "
+        + ("on disk" if h.outbox == "disk" else "in MEMORY: a restart loses what is unconfirmed"),
         f"clock      {h.clock}, {bound}" + (f"; {h.undated} readings wait for it" if h.undated else ""),
     ]
     if h.config is not None:

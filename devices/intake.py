@@ -59,6 +59,14 @@ class Intake:
         self._counters = counters
         self._on_stuck = on_stuck
         self._waiting: list[_Waiting] = []
+        self._waiting_since: float | None = None
+        self._cell_since: float | None = None
+
+    @property
+    def held_since(self) -> float | None:
+        """When the oldest sample was taken that is in no reading yet, monotonic s; None if there is none."""
+        since = [s for s in (self._waiting_since, self._cell_since) if s is not None]
+        return min(since, default=None)
 
     @property
     def waiting(self) -> int:
@@ -82,13 +90,14 @@ class Intake:
         source.sample_at, source.error = now, ""
         clock = self._clock
         if clock is None:
-            return self._join([(index, sample)])
+            return self._joined_at(now, [(index, sample)])
         if not clock.known and (self._waiting or not is_dated(sample.time_ns)):
             self._waiting.append(_Waiting(index, sample))
+            self._waiting_since = now if self._waiting_since is None else self._waiting_since
             if len(self._waiting) > WAITING_MAX:
                 self._thin()
             return []
-        return [*self.on_clock(), *self._join([(index, clock.dated(sample))])]
+        return [*self.on_clock(), *self._joined_at(now, [(index, clock.dated(sample))])]
 
     def on_clock(self) -> list[Sample]:
         """Readings that waited for the clock, if it is known now."""
@@ -96,7 +105,8 @@ class Intake:
             return []
         dated = [(w.source, self._clock.dated(w.sample)) for w in self._waiting]
         self._waiting.clear()
-        return self._join(dated)
+        since, self._waiting_since = self._waiting_since, None
+        return self._joined_at(since or 0.0, dated)
 
     def on_fault(self, index: int, error: str, now: float) -> None:
         """The source at ``index`` failed."""
@@ -108,7 +118,14 @@ class Intake:
 
     def flush(self) -> list[Sample]:
         """The joined reading in work, when no more will come."""
+        self._cell_since = None
         return [] if self._joiner is None else self._watch(self._joiner.flush())
+
+    def _joined_at(self, now: float, samples: list[tuple[int, Sample]]) -> list[Sample]:
+        done = self._join(samples)
+        if self._joiner is not None and (done or self._cell_since is None):
+            self._cell_since = now
+        return done
 
     def _join(self, samples: Iterable[tuple[int, Sample]]) -> list[Sample]:
         if self._joiner is None:

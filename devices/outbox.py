@@ -1,11 +1,12 @@
-"""Readings kept until the server has confirmed them: numbered, bounded, thinned when full, never dropped.
+"""Readings that are numbered but not in a batch yet, and how readings are thinned where room runs out.
 
-The rows live in memory, each packed to about 0.3 kB, so that the default of 60,000 (17 h at 1 Hz) fits a Raspberry Pi.
+The rows live in memory, each packed to about 0.3 kB. They are few as long as the disk takes what is sealed; while it does
+not, they are bounded, and thinned when full, never dropped.
 """
 
 import struct
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Final, NamedTuple
@@ -18,6 +19,7 @@ NAME_SETS_MAX: Final = 1000  # sets of names kept once; a source has a few, more
 THIN_PART: Final = (
     16  # a full outbox thins this part of itself at a time: rarely enough to be cheap, little enough to be even
 )
+BATCH_ROWS: Final = 600  # rows in a batch of thinned readings at most
 CUMULATIVE: Final = frozenset(
     s.name
     for s in SIGNALS
@@ -56,14 +58,13 @@ class Batch:
 
 
 class Outbox:
-    """Rows in order of seq. At most ``keep_max``: then neighbours that were never sent are merged, oldest first.
+    """Rows in order of seq. At most ``keep_max``: then neighbours are merged, oldest first.
 
     Merging keeps the later row, adds what it stands for, and carries over a cumulative counter that the later row lacks, so
-    counters stay exact. A row that was sent is never merged, because the server may have stored it already; so that there is
-    always something to merge, only the older half of the room is handed out before the server confirms.
+    counters stay exact.
     """
 
-    __slots__ = ("_keep_max", "_names", "_rows", "confirmed", "numbered", "sent_end", "thinned")
+    __slots__ = ("_keep_max", "_names", "_rows", "numbered", "thinned")
 
     def __init__(self, keep_max: int) -> None:
         if keep_max < KEEP_LEAST:
@@ -72,13 +73,16 @@ class Outbox:
         self._rows: list[Row] = []
         self._names: dict[tuple[str, ...], tuple[str, ...]] = {}
         self.numbered = 0  # readings numbered = the next seq
-        self.confirmed = 0  # readings the server has confirmed = its next
-        self.sent_end = 0  # one above the highest seq ever handed out
         self.thinned = 0  # readings that lost their own row
 
     def __len__(self) -> int:
         """Rows kept."""
         return len(self._rows)
+
+    @property
+    def first(self) -> int:
+        """Seq of the oldest reading kept; ``numbered`` if there is none."""
+        return self._rows[0].first if self._rows else self.numbered
 
     @property
     def oldest_ns(self) -> int | None:
@@ -92,34 +96,24 @@ class Outbox:
         self.numbered += 1
         return lost
 
-    def confirm(self, next_seq: int) -> int:
-        """Drop the rows that lie wholly below ``next_seq``; gives how many readings became confirmed."""
-        gained = max(0, next_seq - self.confirmed)
-        self.confirmed += gained
-        del self._rows[: bisect_left(self._rows, next_seq, key=_last)]
-        return gained
+    def accepted_s(self, seq: int = 0) -> float:
+        """When the first row with a reading from ``seq`` on was taken, monotonic s; inf if there is none."""
+        at = bisect_left(self._rows, seq, key=_last)
+        return self._rows[at].accepted_s if at < len(self._rows) else inf
 
-    def pending(self, cursor: int) -> int:
-        """Rows from ``cursor`` on that may be handed out."""
-        return max(0, min(len(self._rows), self._keep_max // 2) - self._index(cursor))
+    def take(self, rows_max: int, *, seq: int = 0, before_s: float = inf) -> Batch:
+        """The rows with a reading from ``seq`` on: at most ``rows_max``, and only those taken before ``before_s``.
 
-    def accepted_s(self, cursor: int) -> float:
-        """When the row at ``cursor`` was taken, monotonic s; IndexError if there is none."""
-        return self._rows[self._index(cursor)].accepted_s
-
-    def take(self, cursor: int, rows_max: int, *, before_s: float = inf) -> Batch:
-        """Hand out the rows from ``cursor`` on: at most ``rows_max`` of those pending, and only those taken before ``before_s``.
-
-        The first of them is handed out in any case. IndexError if nothing is pending.
+        The first of them is given in any case, and all stay kept. IndexError if there is none.
         """
-        at = self._index(cursor)
-        rows = self._rows[at : at + min(rows_max, self.pending(cursor))]
+        at = bisect_left(self._rows, seq, key=_last)
+        rows = self._rows[at : at + rows_max]
         rows = rows[: max(1, bisect_left(rows, before_s, key=_accepted))]
-        self.sent_end = max(self.sent_end, rows[-1].last + 1)
         return Batch(rows[0].first, rows[-1].last + 1, rows[0].accepted_s, [row.sample() for row in rows])
 
-    def _index(self, cursor: int) -> int:
-        return bisect_left(self._rows, cursor, key=_last)
+    def drop(self, end: int) -> None:
+        """Forget the rows wholly below ``end``."""
+        del self._rows[: bisect_left(self._rows, end, key=_last)]
 
     def _row(self, first: int, last: int, time_ns: int, accepted_s: float, values: Mapping[str, float]) -> Row:
         names = tuple(values)
@@ -129,15 +123,14 @@ class Outbox:
 
     def _thin(self) -> int:
         """Free a part of the room: merge the neighbours that stand for the fewest readings, the oldest of them first."""
-        at = self._index(self.sent_end)
-        rows = self._rows[at:]
+        rows = self._rows
         wanted = len(rows) - max(1, self._keep_max // THIN_PART)
         before = len(rows)
         most = 2  # readings that a merged row may stand for
         while len(rows) > wanted:
             rows = self._thinner(rows, most, len(rows) - wanted)
             most *= 2
-        self._rows[at:] = rows
+        self._rows = rows
         self.thinned += before - len(rows)
         return before - len(rows)
 
@@ -155,8 +148,39 @@ class Outbox:
         return out + rows[i:]
 
     def _merge(self, early: Row, late: Row) -> Row:
-        carried = {name: value for name, value in early.values().items() if name in CUMULATIVE}
-        return self._row(early.first, late.last, late.time_ns, late.accepted_s, carried | late.values())
+        values = _carried(early.values()) | late.values()
+        return self._row(early.first, late.last, late.time_ns, late.accepted_s, values)
+
+
+def thinned(samples: Sequence[Sample], span_ns: int) -> list[Sample]:
+    """``samples`` with the rows of each ``span_ns`` [ns] merged into one, or of ten times that, until at most half are left.
+
+    A merged row is the last of its span, stands for all of them, and has each counter's newest value.
+    """
+    most = min(max(1, len(samples) // 2), BATCH_ROWS)
+    while True:
+        rows = list(_merged(samples, span_ns))
+        if len(rows) <= most:
+            return rows
+        span_ns *= 10
+
+
+def _merged(samples: Sequence[Sample], span_ns: int) -> Iterator[Sample]:
+    made: Sample | None = None
+    begin = 0
+    for late in samples:
+        if made is not None and abs(late.time_ns - begin) < span_ns:
+            made = Sample(late.time_ns, _carried(made.values) | late.values, made.merged + late.merged)
+            continue
+        if made is not None:
+            yield made
+        made, begin = Sample(late.time_ns, dict(late.values), late.merged), late.time_ns
+    if made is not None:
+        yield made
+
+
+def _carried(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if name in CUMULATIVE}
 
 
 def _last(row: Row) -> int:

@@ -57,7 +57,10 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         tuple[PulseInput, ...], Meta(max_length=fr.PULSE_INPUTS, description="the pulse inputs, first to third")
     ] = ()
     ack_after_s: Annotated[
-        float, Meta(ge=0, le=600, description="seconds after which a reading taken over is safe here, 0 to 600")
+        float,
+        Meta(
+            ge=0, le=600, description="with an outbox in memory: seconds after which a reading counts as safe, 0 to 600"
+        ),
     ] = 15
     silent_s: Annotated[float, Meta(ge=3, le=600, description="seconds without a frame that are a fault, 3 to 600")] = (
         10
@@ -109,6 +112,10 @@ class FirmwareSource:
     def figures(self) -> Figures:
         """What happened on the line so far."""
         return self._intake.figures
+
+    def on_durable(self, at_s: float) -> None:
+        """Everything given before ``at_s`` [monotonic s] is on the gateway's disk."""
+        self._intake.on_durable(at_s)
 
     async def samples(self) -> AsyncIterator[Sample]:
         """Readings in the order they were taken. PortError when the port or the node cannot be reached."""

@@ -37,9 +37,10 @@ class Source(Protocol):
     """Something that measures. ``samples`` is an async generator; it ends when there is nothing more to come.
 
     An exception it raises is said and counted, and ``samples`` is called again after a back-off: a source that cannot
-    begin anew keeps its place itself. A source that can wait (a replay) may have an attribute ``can_wait = True``: it is
-    asked for less while the outbox fills, where a live one has its oldest readings thinned. One that knows the time (a
-    receiver) may have an attribute ``anchor``: UTC [ns] and ``Context.monotonic`` [s] of the same moment, or None.
+    begin anew keeps its place itself. It may have: ``can_wait = True`` (a replay), then it is asked for less while the outbox
+    fills; ``anchor`` (a receiver), UTC [ns] and ``Context.monotonic`` [s] of the same moment, or None; ``vin`` of the vehicle
+    whose bus it reads; a method ``on_durable(at_s)``, where it keeps readings elsewhere until they are safe: what it gave
+    before that time [monotonic s] is on this gateway's disk.
     """
 
     @property

@@ -43,7 +43,7 @@ import zstandard
 
 from devices.signals import BY_NAME, SIGNALS
 
-Leaf = Literal["up/readings", "up/json", "up/state", "dn/ack", "dn/config"]
+Leaf = Literal["up/readings", "up/json", "up/state", "up/gone", "dn/ack", "dn/nack", "dn/config"]
 ClockSource = Literal["none", "rtc", "ntp", "gps", "holdover"]
 
 MAX_PACKET_BYTES: Final = 256 * 1024  # the broker's packet limit; 1,000 readings of every signal, incompressible, fit
@@ -104,11 +104,27 @@ Seq = Annotated[int, msgspec.Meta(ge=0, le=MAX_SEQ)]
 TimeNs = Annotated[int, msgspec.Meta(ge=-(2**63) + 1, le=2**63 - 1)]
 
 
-class Ack(msgspec.Struct, frozen=True):
-    """On ``dn/ack``: every reading of ``boot_id`` with seq < ``next`` is durable on the server."""
+class Position(msgspec.Struct, frozen=True):
+    """Every reading of ``boot_id`` with seq < ``next`` is durable on the server."""
 
     boot_id: BootId
     next: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+
+class Ack(msgspec.Struct, frozen=True, omit_defaults=True):
+    """On ``dn/ack``: how far the newest boot is durable on the server; ``old``: the same of earlier ones heard of late."""
+
+    boot_id: BootId
+    next: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+    old: tuple[Position, ...] = ()
+
+
+class Hole(msgspec.Struct, frozen=True):
+    """On ``dn/nack``: the server misses the readings ``begin`` to ``end`` - 1. On ``up/gone``: the gateway has them no more."""
+
+    boot_id: BootId
+    begin: Seq
+    end: Seq
 
 
 class AppliedConfig(msgspec.Struct, frozen=True):
@@ -125,6 +141,7 @@ class GatewayState(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``stuck`` names signals that stand still although others say they must move, ``missing`` sources that give nothing
     because of a fault, ``undated`` counts readings that wait for the clock. ``config`` is None without remote configuration.
+    ``vin``: of the vehicle whose bus is read, blank if it was not heard.
     """
 
     status: Literal["online", "offline"]
@@ -138,6 +155,7 @@ class GatewayState(msgspec.Struct, frozen=True, omit_defaults=True):
     missing: tuple[str, ...] = ()
     stuck: tuple[str, ...] = ()
     config: AppliedConfig | None = None
+    vin: str = ""
 
 
 class JsonReading(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

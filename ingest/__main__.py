@@ -13,19 +13,22 @@ from devices.config import ConfigError, password
 from devices.counters import Counters
 from devices.wire import Sample, encode_batch, topic
 from ingest.config import FleetConfig, load
+from ingest.core import ConsumerCore
 from ingest.decode import Message, decode
 from ingest.metrics import prometheus_text, serve
 from ingest.service import Service
+from ingest.signatures import Signatures
 from ingest.transport import Link
 from storage.errors import StorageError
 from storage.factor_files import class_table, factor_set
 from storage.lake import Lake
 from storage.registry import RegistryError, load_registry, write_dimensions
 from stream.factors import FactorError
-from stream.fleet import Fleet, build_fleet
+from stream.fleet import Fleet, Vehicle, Warehouse, build_fleet
 from stream.pipeline import State, start, step
 from stream.state import StateError
 
+LEAVES = ("up/readings", "up/json", "up/state", "up/gone")
 _EPILOG = """\
 fleet.toml:
   tenants = ["acme"]
@@ -34,11 +37,13 @@ fleet.toml:
   factor_set = "fleetco2-2025.1"
   earliest = 2024-01-01            # readings dated before are quarantined
   metrics_port = 9464              # http://127.0.0.1:9464/metrics, 0 = none
+  require_signatures = false       # gateways with public_key in the registry must sign in any case
   [broker]
   host = "localhost"
   port = 1883
   username = "server"
   password_env = "FLEETCO2_PASSWORD"   # name of the variable, never the password
+  # or, with certificates: tls = { ca = "ca.pem", cert = "server.pem", key = "server.key" }
 
 A message is acknowledged after its readings are on disk. What cannot be read is kept in the table quarantine.
 Ctrl-C commits what was taken and ends.
@@ -72,20 +77,27 @@ def _run(config: FleetConfig, secret: str | None) -> None:
     registry = load_registry(Path(config.registry))
     fleet = build_fleet(registry.vehicles, registry.warehouses, registry.routes, factors, class_table())
     counters = Counters()
+    fitted: list[Vehicle | Warehouse] = [*registry.vehicles, *registry.warehouses]
+    keys = {t.device: t.public_key for t in fitted if t.public_key}
     with Lake.open(Path(config.lake), create=True) as lake:
         _, stored = lake.recover()
         write_dimensions(lake, registry)
-        topics = [f"fleet/v1/{t}/+/{leaf}" for t in config.tenants for leaf in ("up/readings", "up/json", "up/state")]
+        topics = [f"fleet/v1/{t}/+/{leaf}" for t in config.tenants for leaf in LEAVES]
         link = Link(config.broker, config.client_id, secret, topics, config.commit.max_messages, time.time_ns)
         state = start(fleet, stored)
         _load_kernels(fleet, state)
-        service = Service(config, fleet, lake, state, link, counters, time.time_ns)
+        core = ConsumerCore(config, fleet, state, counters, Signatures(keys, required=config.require_signatures))
+        service = Service(config, core, lake, link, counters, time.time_ns)
         metrics = None
         if config.metrics_port:
-            windows = {"receive_to_commit": service.receive_to_commit, "reading_to_commit": service.reading_to_commit}
+            windows = {
+                "receive_to_commit": service.receive_to_commit,
+                "reading_to_commit": service.reading_to_commit,
+                "commit": service.commit_time,
+            }
             metrics = serve(
                 config.metrics_port,
-                lambda: prometheus_text(counters, windows, {"connected": float(link.connected)}),
+                lambda: prometheus_text(counters, windows, service.gauges()),
             )
         ended = False
 

@@ -46,6 +46,18 @@ class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     metrics_port: Annotated[
         int, Meta(ge=0, le=65535, description="loopback port of /metrics (Prometheus text); 0 = none")
     ] = 0
+    require_signatures: Annotated[
+        bool, Meta(description="refuse gateways without public_key in the registry; those with one must sign anyway")
+    ] = False
+    hole_s: Annotated[
+        float, Meta(ge=1, le=86_400, description="seconds until missing readings are asked for, 1 to 86400")
+    ] = 600
+    hole_lost_s: Annotated[
+        float,
+        Meta(
+            ge=1, le=2_592_000, description="seconds until they count as lost although the gateway speaks, 1 to 2592000"
+        ),
+    ] = 3600
     commit: CommitConfig = CommitConfig()
 
     @property

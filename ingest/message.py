@@ -31,6 +31,10 @@ RejectReason = Literal[
     "unknown_field",  # a JSON field (message) or signal (value) that version 1 does not have
     "time_future",  # a row more than FUTURE_NS ahead of the server
     "time_past",  # a row before the earliest time that can be true
+    "tenant_mismatch",  # the topic's tenant is not the one in the registry
+    "signature_missing",  # a batch of a device whose public_key is registered, not signed
+    "signature_bad",  # signed by another key, or altered
+    "key_unknown",  # signatures are required, and the registry has no public_key
 ]
 
 MAX_BAD_CELLS: Final = 64  # one stuck sensor in a 60-reading batch is reported value by value; more is a broken sender

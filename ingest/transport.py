@@ -126,6 +126,11 @@ class Link:
             if message.connection == self._connection and message.message_id:
                 self._client.ack(message.message_id, 1)
 
+    @property
+    def queued(self) -> int:
+        """Messages that came and were not taken yet."""
+        return self._queue.qsize()
+
     def publish(self, topic: str, payload: bytes) -> None:
         """Send with QoS 0: what is said here is cumulative and said again."""
         self._client.publish(topic, payload, qos=0)

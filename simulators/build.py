@@ -167,4 +167,6 @@ def _registry(fleet: Fleet, vehicle: Vehicle, p: list[float]) -> dict[str, objec
         "tank_l": p[at.P_TANK] if p[at.P_TANK] > 0.0 else "",
         "grid_zone": fleet.grid_zone,
         "vin": vehicle.vin,
+        "pallet_positions": int(p[at.P_PALLETS]),
+        "ref_torque_nm": round(p[at.P_T_MAX]) if p[at.P_ELECTRIC] <= 0.0 else "",
     }

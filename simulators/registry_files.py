@@ -1,20 +1,26 @@
-"""A world's registry as the CSV files that the consumer reads."""
+"""A registry as the CSV files that the consumer reads."""
 
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
+
+_REQUIRED: Final = {  # columns of a file without rows
+    "vehicles": "vehicle,device,vehicle_class,fuel",
+    "warehouses": "warehouse,device,name,lat_deg,lon_deg,grid_zone",
+    "routes": "route,name",
+}
 
 
 def write_registry(folder: Path, rows: Mapping[str, Sequence[Mapping[str, object]]]) -> None:
-    """``vehicles.csv``, ``warehouses.csv`` and ``routes.csv`` from rows by table name."""
+    """One file per table: the three that must be there, and what else ``rows`` holds. Columns are those that its rows have."""
     folder.mkdir(parents=True, exist_ok=True)
-    headers = {
-        "vehicles": "vehicle,device,vehicle_class,fuel,route,tare_kg,gvw_kg,cda_m2,crr,p_rated_kw,tank_l,grid_zone,vin",
-        "warehouses": "warehouse,device,name,lat_deg,lon_deg,area_m2,pallet_positions,grid_zone",
-        "routes": "route,name,origin,destination,stage",
-    }
-    for table, header in headers.items():
+    for table in {**_REQUIRED, **rows}:
+        found = rows.get(table, ())
+        if not found and table not in _REQUIRED:
+            continue
+        columns = list(dict.fromkeys(name for row in found for name in row)) or _REQUIRED[table].split(",")
         with (folder / f"{table}.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, header.split(","), lineterminator="\n")
+            writer = csv.DictWriter(file, columns, lineterminator="\n")
             writer.writeheader()
-            writer.writerows(rows.get(table, ()))
+            writer.writerows(found)

@@ -15,6 +15,7 @@ from simulators.registry_files import write_registry
 from simulators.replay import TripSource, read_trips, registry_for
 from simulators.server_process import consumer
 from storage.query import connect
+from storage.schema import DIMENSIONS
 
 PROGRESS_EVERY_S: Final = 0.2
 EARLIEST: Final = "2000-01-01"  # recordings keep their own time
@@ -71,7 +72,7 @@ def stored(lake: Path) -> tuple[list[Trip], Registry]:
     con = connect(lake)
     trips = trips_from_table(con.sql("SELECT * FROM readings").to_arrow_table())
     registry: dict[str, list[Mapping[str, object]]] = {}
-    for name in ("vehicles", "warehouses", "routes"):
+    for name in (table for table in DIMENSIONS if table != "factors"):
         found = con.execute(f"SELECT * FROM {name}")  # noqa: S608
         columns = [d[0] for d in found.description or ()]
         registry[name] = [

@@ -19,12 +19,15 @@ from rich.table import Table
 from storage.compact import KEEP_HOURS, compact, sweep
 from storage.disk import Disk
 from storage.errors import LakeMissingError, StorageError
+from storage.export import export
 from storage.ledger import Ledger, decode
 from storage.progress import bar
 from storage.query import QueryError, connect, select
+from storage.rebuild import rebuild
 from storage.roots import KEY_VARIABLE, load_key, make_key
 from storage.verify import verify
 from storage.views import STORED
+from stream.factors import FactorError
 
 _EPILOG: Final = """\
 examples:
@@ -71,6 +74,21 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
         "--key", metavar="HEX", help="the server's public key: every hourly root must be signed by it"
     )
     checking.add_argument("--root", metavar="HEX", help="a root published earlier: it must still be in the chain")
+    exporting = commands.add_parser("export", help="a period with all that proves it, and a checker, in a new folder")
+    exporting.add_argument(
+        "--from", dest="first", type=_day, required=True, metavar="DAY", help="first day, UTC, as 2026-11-01"
+    )
+    exporting.add_argument(
+        "--to", dest="end", type=_day, required=True, metavar="DAY", help="the day after the last one"
+    )
+    exporting.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder")
+    anew = commands.add_parser(
+        "rebuild", help="make the results of a factor set from the raw readings, beside the others"
+    )
+    anew.add_argument("--factors", required=True, metavar="SET", help="such as fleetco2-2026.1")
+    anew.add_argument(
+        "--compare", action="store_true", help="also make those that are there, and say whether they are the same"
+    )
     making = commands.add_parser("key", help="make the server's Ed25519 key and print its public half")
     making.add_argument("--out", type=Path, required=True, metavar="FILE", help="new file, readable by its owner only")
     return parser.parse_args(words)
@@ -154,6 +172,40 @@ def _compact(lake: Path, every_s: float | None, key_file: Path | None) -> None:
         time.sleep(max(0.0, every_s - (time.monotonic() - started)))
 
 
+def _day(text: str) -> datetime.date:
+    return datetime.date.fromisoformat(text)
+
+
+def _export(lake: Path, arguments: argparse.Namespace) -> None:
+    with bar() as step:
+        done = export(lake, arguments.out, arguments.first, arguments.end, step=step)
+    print(f"{done.files} files, {done.rows} rows, {done.bytes / 1e6:.3f} MB in {arguments.out}")
+    if done.open_lines:
+        print(f"{done.open_lines} ledger lines lie under no hourly root yet; compact makes them when an hour is over")
+    print(f"check it anywhere: python -I {arguments.out}/verify_export.py {arguments.out} --key PUBLIC_KEY")
+
+
+def _rebuild(lake: Path, name: str, compare: bool) -> int:
+    with bar() as step:
+        done = rebuild(lake, name, compare=compare, step=step)
+    rate = done.readings / done.seconds if done.seconds else 0.0
+    print(
+        f"{done.readings} readings taken in {done.seconds:.1f} s ({rate / 1e6:.2f} M/s), {len(done.files)} files made"
+    )
+    if compare:
+        print(
+            f"{done.same} parts compared are the same to the last bit, {len(done.other)} are not: {', '.join(done.other[:5])}"
+        )
+    if done.files:
+        taken = (
+            "the running consumer shows them with its next commit"
+            if done.n is None
+            else f"visible since commit {done.n}"
+        )
+        print(f"results under {name}: {taken}")
+    return 1 if done.other else 0
+
+
 def _verify(lake: Path, trusted: str | None, published: str | None) -> int:
     with bar() as step:
         report = verify(lake, trusted=trusted, published=published, step=step)
@@ -193,6 +245,10 @@ def main(words: Sequence[str] | None = None) -> int:
                 _stats(arguments.lake)
             case "compact":
                 _compact(arguments.lake, arguments.every, arguments.key)
+            case "export":
+                _export(arguments.lake, arguments)
+            case "rebuild":
+                return _rebuild(arguments.lake, arguments.factors, arguments.compare)
             case _:
                 return _verify(arguments.lake, arguments.key, arguments.root)
         sys.stdout.flush()
@@ -200,7 +256,7 @@ def main(words: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         pass
-    except (StorageError, QueryError, OSError) as error:
+    except (StorageError, QueryError, FactorError, OSError) as error:
         print(f"storage: {error}", file=sys.stderr)
         return 2
     return 0

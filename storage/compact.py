@@ -125,27 +125,31 @@ def _is_current(table: str, path: Path) -> bool:
 
 def _within(bounds: Epochs, files: list[_File], target_rows: int) -> Iterator[list[_File]]:
     """Groups to merge, each within one hour of commits. A file whose name does not tell its commits stays as it is."""
-    by_epoch: dict[int, list[_File]] = {}
+    by_epoch: dict[int, list[tuple[tuple[int, int], _File]]] = {}
     for file in files:
         known = commits_of(file.path)
         if known is not None and (epoch := bounds.of(*known)) is not None:
-            by_epoch.setdefault(epoch, []).append(file)
+            by_epoch.setdefault(epoch, []).append((known, file))
     for epoch in sorted(by_epoch):
-        yield from groups(by_epoch[epoch], target_rows)
+        in_order = [file for _, file in sorted(by_epoch[epoch], key=lambda f: f[0])]
+        yield from groups(in_order, target_rows, last=epoch < len(bounds.starts))
 
 
-def groups(files: list[_File], target_rows: int) -> list[list[_File]]:
-    """Which files to merge: small ones with their like, so that a row is written again only when its file doubles."""
-    chosen: list[list[_File]] = []
-    group: list[_File] = []
-    rows = 0
-    for file in sorted((f for f in files if f.rows < target_rows), key=lambda f: (f.rows, f.path)):
-        if group and (rows + file.rows > target_rows or file.rows > max(rows, target_rows // 100)):
-            chosen.append(group)
-            group, rows = [], 0
-        group.append(file)
-        rows += file.rows
-    return [g for g in [*chosen, group] if len(g) > 1]
+def groups(files: list[_File], target_rows: int, *, last: bool = False) -> list[list[_File]]:
+    """Which neighbours, in the order of their commits, to merge: those of like size, so that a row is written again only when its file
+    doubles; ``last``, when no more files will come, whatever fits into one.
+    """
+    small = target_rows // 100
+    runs: list[tuple[int, list[_File]]] = []
+    for file in files:
+        rows, run = file.rows, [file]
+        while runs and runs[-1][0] + rows <= target_rows:
+            before = runs[-1][0]
+            if not last and not (before <= max(rows, small) and rows <= 2 * max(before, small)):
+                break
+            rows, run = before + rows, [*runs.pop()[1], *run]
+        runs.append((rows, run))
+    return [run for _, run in runs if len(run) > 1]
 
 
 def _merge(
@@ -158,7 +162,7 @@ def _merge(
 ) -> Merged:
     table = log.path.name
     before = read_files(table, [log.path / f.path for f in group])
-    after = _summed(before) if table == "rollups" else _in_order(before)
+    after = summed(before) if table == "rollups" else _in_order(before)
     known = [commits_of(f.path) or (0, 0) for f in group]
     name = new_name(MERGED, min(first for first, _ in known), max(last for _, last in known))
     entry = write_table(disk, lake / TMP, log.path, name, partition, after, merged=True)
@@ -231,7 +235,7 @@ def _in_order(rows: pa.Table) -> pa.Table:
     return rows.take(pa.array(order))
 
 
-def _summed(rows: pa.Table) -> pa.Table:
+def summed(rows: pa.Table) -> pa.Table:
     """Partial sums of the same key as one row, by minute."""
     wanted = [*((name, "sum") for name in ROLLUP_SUMS), *((name, "max") for name in ROLLUP_NEWEST)]
     found = rows.group_by(list(ROLLUP_KEYS), use_threads=False).aggregate(wanted)

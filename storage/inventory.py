@@ -1,19 +1,24 @@
 """Which files a lake should hold, by its ledger, and which its tables name, by their logs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 from urllib.parse import unquote
 
 import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
+from storage.disk import Disk
 from storage.errors import StorageError
-from storage.ledger import Change, FileEntry, Record
+from storage.file_names import commits_of
+from storage.ledger import CHANGES, Change, FileEntry, Ledger, Record, decode, decode_as
 from storage.schema import LANDED
 
-DAY_SUMS = "rollup_hours"  # made by maintenance alone; no commit lands in it
-KEPT = (*LANDED, DAY_SUMS)
+LOOKS: Final = 50  # each takes some 20 ms, commits come a few a second
+DAY_SUMS: Final = "rollup_hours"  # made by maintenance alone; no commit lands in it
+KEPT: Final = (*LANDED, DAY_SUMS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,44 @@ def active(lake: Path, table: str) -> dict[str, Active]:
         )
         for row in rows
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One state of a lake: its newest commit and change, and the files of each table then."""
+
+    commit: int
+    change: int
+    files: dict[str, dict[str, Active]]
+
+
+def moment(lake: Path, tables: Sequence[str]) -> Moment:
+    """A state of ``tables`` in which no commit and no compaction is half done. Raises StorageError where no look was quiet."""
+    for _ in range(LOOKS):
+        before = newest_numbers(lake)
+        files = {table: active(lake, table) for table in tables}
+        if newest_numbers(lake) == before:
+            landed = {t: {p: a for p, a in found.items() if _landed(p, before[0])} for t, found in files.items()}
+            return Moment(*before, landed)
+    raise StorageError(lake, f"was written to at each of {LOOKS} looks; try again")
+
+
+def _landed(path: str, newest: int) -> bool:
+    """Whether a file is not that of a commit whose line is still to be written."""
+    known = commits_of(path)
+    return known is None or known[0] <= newest
+
+
+def newest_numbers(lake: Path) -> tuple[int, int]:
+    """Numbers of the newest commit and the newest change, 0 for none."""
+    folder = lake / "ledger"
+    commits, changes = Ledger(folder, Disk()), Ledger(folder / CHANGES, Disk())
+    commits.load()
+    changes.load()
+    return (
+        decode(commits.newest, folder).n if commits.newest else 0,
+        decode_as(Change, changes.newest, folder).n if changes.newest else 0,
+    )
 
 
 @dataclass

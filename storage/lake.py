@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from storage import snapshot
+from storage.adoption import offers, withdraw
 from storage.delta import DELTA_FAULTS, DeltaLog, add_action
 from storage.disk import Disk, check_folder, fault, lock
 from storage.errors import LakeInDoubtError, LakeMissingError, StorageError
@@ -33,6 +34,11 @@ WRITER_THREADS: Final = 3  # raw, results and state side by side; more would onl
 STATES_KEPT: Final = 2  # the newest, and the one before it to compare with
 
 
+def own(entry: FileEntry, record: Record) -> bool:
+    """Whether a commit has written this file itself, not taken it up."""
+    return Path(entry.path).name.startswith(f"{record.n:012d}-{record.attempt}")
+
+
 class Lake:
     """The one writer of a lake, made by ``open``. Commits come from one thread at a time. ``n`` is the newest commit, 0 = none."""
 
@@ -46,6 +52,7 @@ class Lake:
         self.now_ns = now_ns
         self.dimensions: dict[str, str] = {}  # dimension table -> its file, told by who writes them
         self._told: dict[str, str] = {}  # those that a record of this handle has named
+        self._adopted: frozenset[str] = frozenset()  # offers that commits have taken up
         self._lock = -1
         self._record: Record | None = None
         self._previous = ""
@@ -139,6 +146,7 @@ class Lake:
         for f in record.files:
             if f.table != RAW:
                 self._pending.setdefault(f.table, []).append(f)
+        self._adopted |= set(record.adopted)
         self._states.append(self.path / record.state)
 
     def recover(self) -> tuple[int, bytes | None]:
@@ -152,6 +160,8 @@ class Lake:
             return 0, None
         path = self.path / self._record.state
         state = snapshot.read(path)
+        for name in self._adopted:
+            withdraw(self.path, name, self.disk)
         for old in (self.path / "state").iterdir():
             if old != path:
                 self.disk.remove(old)
@@ -167,6 +177,7 @@ class Lake:
             check(name, table)
         self._ready()
         self._finish()
+        offered = offers(self.path, self._adopted)
         n, attempt = self.n + 1, uuid.uuid4().hex[:12]
         landed = land(self.disk, self._pool, self.path, f"{n:012d}-{attempt}", data)
         record = Record(
@@ -176,14 +187,17 @@ class Lake:
             factor_set=data.factor_set,
             state=landed.state,
             state_sha256=landed.state_sha256,
-            files=landed.files,
+            files=(*landed.files, *(f for o in offered.values() for f in o.files)),
             previous=self._previous,
             dimensions={} if self.dimensions == self._told else dict(self.dimensions),
+            adopted={name: o.upto for name, o in offered.items()},
         )
         line = encode(record)
         self._commit_raw(record, line)
         self._stand(record, line)
         self._told = record.dimensions or self._told
+        for name in offered:
+            self._later(partial(withdraw, self.path, name, self.disk))
         self._unwritten = line
         self._later(self._refresh_raw)
         try:
@@ -226,7 +240,7 @@ class Lake:
                 discard(
                     self.disk,
                     self.path,
-                    [self.path / record.state, *(self.path / f.table / f.path for f in record.files)],
+                    [self.path / record.state, *(self.path / f.table / f.path for f in record.files if own(f, record))],
                 )
                 raise fault(raw.path, e) from e
         try:

@@ -52,6 +52,9 @@ class Record(msgspec.Struct, frozen=True):
     previous: str
     format: int = 1
     dimensions: dict[str, str] = {}
+    adopted: dict[
+        str, int
+    ] = {}  # offers (``storage.adoption``) whose files are among ``files``, with the commit they reach to
 
 
 class Change(msgspec.Struct, frozen=True):

@@ -16,6 +16,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
+from storage.as_of import commit_time_ns, dimensions_at, files_at
 from storage.delta import log_entry, mixed
 from storage.disk import check_folder
 from storage.errors import LakeMissingError, StorageError
@@ -72,12 +73,19 @@ _READERS: WeakKeyDictionary[duckdb.DuckDBPyConnection, _Reader] = WeakKeyDiction
 
 
 def connect(
-    lake: Path, *, threads: int | None = None, memory_limit: str = MEMORY_LIMIT, tenant: Tenant | None = None
+    lake: Path,
+    *,
+    threads: int | None = None,
+    memory_limit: str = MEMORY_LIMIT,
+    tenant: Tenant | None = None,
+    as_of: int | None = None,
 ) -> duckdb.DuckDBPyConnection:
     """A connection to the lake at ``lake`` with a view for every table and every figure, as of now; ``refresh`` brings it up to date.
 
     With ``tenant`` every view shows that tenant's rows only; who can read files can still go round them: check the SQL of strangers.
-    Cursors of it see the same views and may be used from other threads. Raises LakeMissingError where there is no lake.
+    With ``as_of``, a commit, they show what was known at it, the registry of then included; the clock stands at its time and ``refresh``
+    changes nothing. Cursors see the same views and may be used from other threads. Raises LakeMissingError where there is no lake,
+    StorageError (NotKeptError) where the state at that commit cannot be read.
     """
     lake = lake.absolute()
     check_folder(lake)
@@ -105,8 +113,26 @@ def connect(
     for statement in figure_views():
         con.execute(statement)
     _READERS[con] = reader
-    refresh(con)
+    if as_of is None:
+        refresh(con)
+    else:
+        reader.tables.clear()
+        _show(con, lake, as_of, tenant)
     return con
+
+
+def _show(con: duckdb.DuckDBPyConnection, lake: Path, n: int, tenant: Tenant | None) -> None:
+    """Make the views show commit ``n``."""
+    for name, path in dimensions_at(lake, n).items():
+        con.execute(stored_view(name, [str(lake / name / path)], mixed=True, tenant=tenant))
+    for name, paths in files_at(lake, n).items():
+        files = [str(lake / name / path) for path in paths]
+        con.execute(stored_view(name, files, mixed=_is_mixed(lake / name), tenant=tenant))
+    con.execute(f"SET VARIABLE now_ns = {commit_time_ns(lake, n)}")
+
+
+def _is_mixed(path: Path) -> bool:
+    return (path / "_delta_log").is_dir() and mixed(DeltaTable(str(path)), stored_schema(path.name).names)
 
 
 def refresh(con: duckdb.DuckDBPyConnection) -> bool:

@@ -30,6 +30,7 @@ from stream.fleet import STAGES, Route, Vehicle, Warehouse
 
 T = TypeVar("T", Vehicle, Warehouse, Route, Baseline, Benchmark)
 _DEVICE: Final = re.compile(r"[a-z0-9-]{3,40}")
+_KEY: Final = re.compile(r"[0-9a-f]{64}")
 _AT: Final = re.compile(r"`\$\[(\d+)\](?:\.(\w+))?`")
 _MISSING: Final = re.compile(r"required field `(\w+)`")
 
@@ -158,6 +159,13 @@ def _check_tenants(file: _File, items: Sequence[Any]) -> None:
             raise file.error(i, "tenant", f"{item.tenant!r} is no tenant's name; use 3 to 40 of a-z, 0-9 and -")
 
 
+def _check_keys(file: _File, items: Sequence[Any]) -> None:
+    for i, item in enumerate(items):
+        if item.public_key is not None and not _KEY.fullmatch(item.public_key):
+            mend = f"{item.public_key!r} is no Ed25519 key; write the 64 hex digits of batch.pub"
+            raise file.error(i, "public_key", mend)
+
+
 def load_registry(folder: Path) -> Registry:
     """Read and check the registry in ``folder``. Raises RegistryError for the first thing that is wrong."""
     files = {name: _read(folder / f"{name}.csv", kind) for name, kind in _KINDS.items()}
@@ -172,6 +180,7 @@ def load_registry(folder: Path) -> Registry:
     devices: dict[str, str] = {}
     for name, items, key in (("vehicles", vehicles, "vehicle"), ("warehouses", warehouses, "warehouse")):
         _check_devices(files[name], items)
+        _check_keys(files[name], items)
         _unique(files[name], items, key, assets)
         _unique(files[name], items, "device", devices)
     _check_numbers(files["vehicles"], vehicles, _VEHICLE_RANGES)

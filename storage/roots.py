@@ -10,6 +10,7 @@ import base64
 import os
 import time
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
 from storage import merkle
+from storage.adoption import offers
 from storage.disk import Disk, fault
 from storage.errors import StorageError
 from storage.ledger import CHANGES, Change, Ledger, Record, chain, decode_as, digest, encode, lines
@@ -37,7 +39,9 @@ class Root(msgspec.Struct, frozen=True):
     """One hour. Commits ``first`` to ``last`` and changes ``first_change`` to ``last_change`` (last < first: none) lie under it.
 
     ``hour_ns`` is the hour's start, ``head`` the hash of the last commit's line. ``factor_set`` and ``dimensions`` held at its end;
-    ``switches`` are commits of the hour at which one of both changed. ``root``, keys, hashes and signature in hex.
+    ``switches`` are commits at which one of both changed, or that follow those which a rebuild reached to. ``days`` tells how many
+    files of each day (a partition) the lines under this root name, so that a period's files cannot be left out. ``root``, keys,
+    hashes and signature are in hex.
     """
 
     n: int
@@ -53,6 +57,7 @@ class Root(msgspec.Struct, frozen=True):
     factor_set: str
     dimensions: dict[str, str]
     switches: tuple[int, ...]
+    days: dict[str, int]
     previous: str
     public_key: str
     signature: str
@@ -166,13 +171,23 @@ def _tail(lake: Path) -> _Tail:
     )
 
 
+def days_of(commits: Sequence[Record], changes: Sequence[Change]) -> dict[str, int]:
+    """Files of each day that these lines name: landed, made and removed."""
+    found: Counter[str] = Counter()
+    for record in commits:
+        found.update(f.partition["day"] for f in record.files)
+    for change in changes:
+        found[change.partition["day"]] += len(change.removed) + (change.made is not None)
+    return dict(sorted(found.items()))
+
+
 def _cut(times: Sequence[int], end_ns: int) -> int:
     """How many lines lie under the root of the hour that ends at ``end_ns``: up to the last one written before."""
     return max((i + 1 for i, t in enumerate(times) if t < end_ns), default=0)
 
 
 def _switches(tail: _Tail, commits: Sequence[tuple[Record, bytes]]) -> tuple[tuple[int, ...], str, dict[str, str]]:
-    """Commits that begin with another factor set or other dimensions than the one before; both at the end."""
+    """Commits where merging must stop within an hour; factor set and dimensions at the end."""
     factor_set = tail.newest.factor_set if tail.newest else ""
     dimensions = tail.newest.dimensions if tail.newest else {}
     found = []
@@ -180,8 +195,9 @@ def _switches(tail: _Tail, commits: Sequence[tuple[Record, bytes]]) -> tuple[tup
         other = record.dimensions or dimensions
         if (record.factor_set, other) != (factor_set, dimensions):
             found.append(record.n)
+        found += [upto + 1 for upto in record.adopted.values()]
         factor_set, dimensions = record.factor_set, other
-    return tuple(found), factor_set, dimensions
+    return tuple(sorted({*found})), factor_set, dimensions
 
 
 def seal(
@@ -219,6 +235,7 @@ def seal(
             factor_set=factor_set,
             dimensions=dimensions,
             switches=switches,
+            days=days_of([r for r, _ in commits], [c for c, _ in changes]),
             previous=digest(tail.newest_line) if tail.newest else "",
             public_key=key.public_key().public_bytes_raw().hex() if key else "",
             signature="",
@@ -239,6 +256,7 @@ def epochs(lake: Path) -> Epochs:
         starts.update((root.first, *root.switches))
     tail = _tail(lake)
     starts.update(_switches(tail, tail.commits)[0])
+    starts.update(offered.upto + 1 for offered in offers(lake, frozenset()).values())
     times: list[Any] = [r.time_ns for r, _ in tail.commits]
     if times:
         starts.add(tail.commits[0][0].n)

@@ -58,9 +58,9 @@ def watch_vehicle(
         v_kmh = gps_kmh
     standing = v_kmh < STANDING_KMH
     if not standing:
-        state["stand_ns"] = UNKNOWN
-    elif state["stand_ns"] == UNKNOWN:
-        state["stand_ns"] = time_ns
+        state["parked_ns"] = UNKNOWN
+    elif state["parked_ns"] == UNKNOWN:
+        state["parked_ns"] = time_ns
     mass_kg = gross_kg if gross_kg > 0.5 * p["tare_kg"] else p["mass_kg"]
     n = watch_manoeuvres(state, p, v_kmh, by_wheel, mass_kg, time_ns, events, n, device)
     n = watch_speeding(state, p, v_kmh, time_ns, dt_s, events, n, device)

@@ -1,13 +1,19 @@
 """Who sends readings: vehicles, warehouses, routes, and the per-device parameters that the kernels read."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from stream.columns import ASSET_KINDS
 from stream.factors import ELECTRICITY, ClassTable, FactorError, FactorSet, FuelFactors, fuel_factors, grid_factors
+from stream.geography import build_geography
+from stream.mass import reference_torque_nm
+from stream.places import DEFAULT_RADIUS_M, Place
+from stream.regions import Region, region_at
 
 STAGES = ("trunk", "last_mile", "return", "reposition", "other")
 UNKNOWN_LOAD_SHARE = (
@@ -32,11 +38,15 @@ class Vehicle:
     tank_l: float | None = None
     grid_zone: str | None = None
     vin: str | None = None
+    public_key: str | None = None  # Ed25519, hex: batches of its gateway must be signed by it
     tenant: str | None = None  # whose it is; blank: the one that the reading process names as its own
     battery_kwh: float | None = None
     speed_limit_kmh: float | None = None
     harsh_acceleration_ms2: float | None = None
     harsh_braking_ms2: float | None = None
+    capacity_kg: float | None = None  # goods it may carry; blank: gvw_kg less tare_kg
+    pallet_positions: int | None = None
+    ref_torque_nm: float | None = None  # SPN 544; blank: by rated power and class
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +62,16 @@ class Warehouse:
     area_m2: float | None = None
     pallet_positions: int | None = None
     tenant: str | None = None
+    radius_m: float | None = None  # of the yard around it; blank: 250
+    public_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One row of ``routes.csv``; ``stage`` is one of ``STAGES``, origin and destination name warehouses or places."""
+    """One row of ``routes.csv``; ``stage`` is one of ``STAGES``, origin and destination name warehouses or places.
+
+    ``number`` is what a dispatcher sends as signal ``route_number``.
+    """
 
     route: str
     name: str
@@ -64,6 +79,7 @@ class Route:
     destination: str | None = None
     stage: str = "other"
     tenant: str | None = None
+    number: int | None = None
 
 
 PARAMS = np.dtype(
@@ -98,6 +114,11 @@ PARAMS = np.dtype(
         ("willans_a", "f8"),  # g/h per kW rated
         ("idle_g_per_h", "f8"),
         ("f_rot", "f8"),
+        ("capacity_kg", "f8"),
+        ("pallet_positions", "f8"),  # NaN = not known
+        ("ref_torque_nm", "f8"),
+        ("has_trailer", "i4"),  # a tractor: without its trailer it carries nothing
+        ("region", "i4"),  # of a warehouse, -1 = none
         ("eta_drive", "f8"),
         ("eta_regen", "f8"),
         ("level_size", "f8"),  # L or kWh of 100 % of the level, NaN = not known
@@ -134,11 +155,24 @@ class Fleet:
     assets: tuple[str, ...]
     params: npt.NDArray[np.void]
     device_index: dict[str, int] = field(repr=False)
+    places: tuple[Place, ...] = ()
+    regions: tuple[Region, ...] = ()
+    geography: Any = field(repr=False, default_factory=lambda: build_geography((), (), ()))
 
     @property
     def route_names(self) -> tuple[str, ...]:
         """Names that the route code of results points into."""
         return tuple(r.route for r in self.routes)
+
+    @property
+    def place_names(self) -> tuple[str, ...]:
+        """Names that a place code points into."""
+        return tuple(p.place for p in self.places)
+
+    @property
+    def region_names(self) -> tuple[str, ...]:
+        """Names that a region code points into."""
+        return tuple(r.region for r in self.regions)
 
 
 def _pick(own: float | None, default: float) -> float:
@@ -162,6 +196,10 @@ def _vehicle_params(
     p["crr"] = _pick(v.crr, defaults.crr)
     p["p_rated_kw"] = _pick(v.p_rated_kw, defaults.p_rated_kw)
     p["aux_kw"], p["f_rot"] = defaults.aux_kw, defaults.f_rot
+    p["capacity_kg"] = _pick(v.capacity_kg, p["gvw_kg"] - p["tare_kg"])
+    p["pallet_positions"] = _pick(v.pallet_positions, math.nan)
+    p["has_trailer"] = int("artic" in v.vehicle_class)
+    p["ref_torque_nm"] = _pick(v.ref_torque_nm, reference_torque_nm(p["p_rated_kw"], p["gvw_kg"]))
     p["willans_b"], p["willans_a"] = defaults.willans_b_g_per_kwh, defaults.willans_a_g_per_h_kw
     p["eta_drive"], p["eta_regen"] = defaults.eta_drive, defaults.eta_regen
     p["speed_limit_kmh"] = _pick(
@@ -207,14 +245,25 @@ def _warehouse_params(p: np.void, w: Warehouse, factors: FactorSet) -> None:
     _gas_oil(p, factors)
 
 
+def _yard(w: Warehouse) -> Place:
+    return Place(w.warehouse, w.name, "warehouse", w.lat_deg, w.lon_deg, _pick(w.radius_m, DEFAULT_RADIUS_M))
+
+
 def build_fleet(
     vehicles: Sequence[Vehicle],
     warehouses: Sequence[Warehouse],
     routes: Sequence[Route],
     factors: FactorSet,
     classes: ClassTable,
+    places: Sequence[Place] = (),
+    regions: Sequence[Region] = (),
 ) -> Fleet:
-    """Resolve classes and factors for every device. Raises ValueError naming the vehicle or warehouse and what is wrong with it."""
+    """Resolve classes and factors for every device. Raises ValueError naming the vehicle or warehouse and what is wrong with it.
+
+    Every warehouse is a place by itself, before those of ``places``.
+    """
+    places = (*(_yard(w) for w in warehouses), *places)
+    geography = build_geography(places, regions, routes)
     route_index = {r.route: i for i, r in enumerate(routes)}
     devices = [v.device for v in vehicles] + [w.device for w in warehouses]
     assets = [v.vehicle for v in vehicles] + [w.warehouse for w in warehouses]
@@ -223,7 +272,7 @@ def build_fleet(
         if PARAMS[name].kind == "f":
             params[name] = np.nan
     params["asset"] = np.arange(len(devices))
-    params["route"] = -1
+    params["route"] = params["region"] = -1
     fuels: dict[str, FuelFactors] = {}
     for i, v in enumerate(vehicles):
         p = params[i]
@@ -238,6 +287,7 @@ def build_fleet(
             raise ValueError(f"vehicle {v.vehicle}: {e}") from e
     for i, w in enumerate(warehouses, start=len(vehicles)):
         params[i]["kind"] = ASSET_KINDS.index("warehouse")
+        params[i]["region"] = region_at(geography.regions, w.lat_deg, w.lon_deg)
         try:
             _warehouse_params(params[i], w, factors)
         except FactorError as e:
@@ -247,5 +297,15 @@ def build_fleet(
         doubled = sorted({d for d in devices if devices.count(d) > 1})
         raise ValueError(f"device {doubled[0]!r} is fitted twice")
     return Fleet(
-        tuple(vehicles), tuple(warehouses), tuple(routes), factors.name, tuple(devices), tuple(assets), params, index
+        tuple(vehicles),
+        tuple(warehouses),
+        tuple(routes),
+        factors.name,
+        tuple(devices),
+        tuple(assets),
+        params,
+        index,
+        places,
+        tuple(regions),
+        geography,
     )

@@ -182,13 +182,13 @@ def _standing_level(
     state: Any, p: Any, level_pct: float, method: int, time_ns: int, events: Any, n: int, device: int
 ) -> int:
     if math.isnan(level_pct):
-        if state["level_ns"] < state["stand_ns"] or time_ns - state["level_ns"] > REPEAT_NS:
+        if state["level_ns"] < state["parked_ns"] or time_ns - state["level_ns"] > REPEAT_NS:
             return n
         level_pct = state["level_pct"]
     else:
         state["level_pct"] = level_pct
         state["level_ns"] = time_ns
-    if (time_ns - state["stand_ns"]) * 1e-9 < DWELL_S:
+    if (time_ns - state["parked_ns"]) * 1e-9 < DWELL_S:
         return n
     state["level_ring_pct"][state["level_n"] % LEVEL_RING] = level_pct
     state["level_n"] += 1
@@ -199,7 +199,7 @@ def _standing_level(
         _anchor(state, settled, time_ns)
         return n
     size = level_size(state, p)
-    if state["level_anchor_ns"] < state["stand_ns"]:
+    if state["level_anchor_ns"] < state["parked_ns"]:
         if not math.isnan(size):
             n = _between(state, p, settled, size, method, time_ns, events, n, device)
         elif p["has_battery"] and state["level_unknown_s"] <= UNKNOWN_MAX_S and settled < state["level_anchor_pct"]:
@@ -228,14 +228,14 @@ def watch_level(
 
     ``level_pct``: of the tank or the battery; ``amount``: fuel or energy booked for this interval (fixed point or UNKNOWN) by
     ``method``. A change since another standstill must exceed 4 % (8 L), one within a standstill 2 % (4 L); a drain also 8 % of the fuel
-    used meanwhile, and that must be known. ``stand_ns`` of the state comes first.
+    used meanwhile, and that must be known. ``parked_ns`` of the state comes first.
     """
     if amount == UNKNOWN:
         if dt_s > HOLD_S:
             state["level_unknown_s"] += dt_s
-    elif amount > 0 or state["stand_ns"] == UNKNOWN:  # what flows into a standing battery is a recharge, not less use
+    elif amount > 0 or state["parked_ns"] == UNKNOWN:  # what flows into a standing battery is a recharge, not less use
         state["level_used"] += amount * (p["level_per_amount"] / PER_UNIT)
-    if state["stand_ns"] != UNKNOWN:
+    if state["parked_ns"] != UNKNOWN:
         return _standing_level(state, p, level_pct, method, time_ns, events, n, device)
     if state["level_n"] > 0:
         if state["level_open_ns"] != UNKNOWN:

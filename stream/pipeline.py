@@ -18,7 +18,8 @@ from stream.event_rows import EVENT_ROW, MOST_PER_ROW
 from stream.fleet import Fleet
 from stream.sequence import ACCEPT, AHEAD, sequence
 from stream.state import StateRows, empty_state, state_from_bytes, state_to_bytes
-from stream.table import EMISSION_ROWS, ROLLUP_ROWS
+from stream.table import EMISSION_ROWS, ROLLUP_ROWS, TRIP_FLOATS, TRIP_INTS
+from stream.trip_rows import ROWS_PER_READING
 
 KERNEL_VERSION: Final = 1
 MAX_WAITING: Final = (
@@ -146,35 +147,63 @@ def step(state: State, batch: Columns) -> tuple[State, Results]:
     usable = accept & (batch["time_ns"] != UNKNOWN)
     if not usable.all():
         batch = _take(batch, np.flatnonzero(usable))
-    emissions, rollups, events = _advance(state.fleet, rows, batch)
-    trips = empty_columns(TRIP)
+    emissions, rollups, trips, events = _advance(state.fleet, rows, batch)
     results = Results(
         batch, emissions, rollups, trips, events, touched, accepted, duplicates, int(waiting["seq"].size), dropped
     )
     return replace(state, rows=rows, waiting=waiting), results
 
 
-def _advance(fleet: Fleet, rows: StateRows, batch: Columns) -> tuple[Columns, Columns, Columns]:
-    """Run the kernels over rows in order. Advances ``rows``."""
+def retake(state: State, batch: Columns) -> tuple[State, Results]:
+    """Results of rows that were taken before, in the order in which each device's rows were taken: for making results anew.
+
+    ``batch`` needs the columns that the kernels read (``stream.advance.READ``) and the readings' names. Copies are not looked for, and
+    the state that comes back does not know which rows were taken.
+    """
+    rows = state.rows.copy()
+    emissions, rollups, trips, events = _advance(state.fleet, rows, batch)
+    nobody = np.empty(0, np.int32)
+    n = batch["seq"].size
+    return replace(state, rows=rows), Results(batch, emissions, rollups, trips, events, nobody, n, 0, 0, 0)
+
+
+def _advance(fleet: Fleet, rows: StateRows, batch: Columns) -> tuple[Columns, Columns, Columns, Columns]:
+    """Run the kernels over rows in order: emissions, rollups, trips, events. Advances ``rows``."""
     n = batch["seq"].size
     out = np.empty((len(EMISSION_ROWS), n), np.int64)
-    u_rel = np.empty(n)
+    u_rel, load_p = np.empty(n), np.empty(n)
     roll = np.empty((len(ROLLUP_ROWS), n), np.int64)
     open_rollup = np.full(len(fleet.devices), -1, np.int64)
     happened = np.empty(MOST_PER_ROW * n, EVENT_ROW)  # memory is taken when it is written to, so room costs nothing
-    n_rolls, n_events = advance_rows(
-        _Read(*(batch[name] for name in READ)), fleet.params, rows, out, u_rel, roll, open_rollup, happened
+    # One row after another, so memory is touched only as far as versions are written.
+    trip_ints = np.empty((ROWS_PER_READING * n, len(TRIP_INTS)), np.int64)
+    trip_floats = np.empty((ROWS_PER_READING * n, len(TRIP_FLOATS)))
+    n_rolls, n_trips, n_events = advance_rows(
+        _Read(*(batch[name] for name in READ)),
+        fleet.params,
+        fleet.geography,
+        rows,
+        out,
+        u_rel,
+        load_p,
+        roll,
+        open_rollup,
+        trip_ints,
+        trip_floats,
+        happened,
     )
     device = batch["device"]
     made: Columns = dict(zip(EMISSION_ROWS, out, strict=True))
     made.update({name: batch[name] for name in ("device", "boot_id", "seq", "time_ns")})
     made["asset"] = fleet.params["asset"][device]
-    made["route"] = fleet.params["route"][device]
-    made["co2e_u_rel"] = u_rel
+    made["load_state_p"], made["co2e_u_rel"] = load_p, u_rel
     made["kernel_version"] = np.full(n, KERNEL_VERSION, np.int32)
     sums: Columns = dict(zip(ROLLUP_ROWS, roll[:, :n_rolls], strict=True))
     sums["kernel_version"] = np.full(n_rolls, KERNEL_VERSION, np.int32)
-    return _typed(made, EMISSION), _typed(sums, ROLLUP), _events(fleet, happened[:n_events])
+    versions: Columns = dict(zip(TRIP_INTS, trip_ints[:n_trips].T, strict=True))
+    versions.update(zip(TRIP_FLOATS, trip_floats[:n_trips].T, strict=True))
+    versions["kernel_version"] = np.full(n_trips, KERNEL_VERSION, np.int32)
+    return _typed(made, EMISSION), _typed(sums, ROLLUP), _typed(versions, TRIP), _events(fleet, happened[:n_events])
 
 
 def _events(fleet: Fleet, happened: npt.NDArray[np.void]) -> Columns:
@@ -187,4 +216,4 @@ def _events(fleet: Fleet, happened: npt.NDArray[np.void]) -> Columns:
 
 def _typed(columns: Columns, table: tuple[Column, ...]) -> Columns:
     """In the order and types of the table."""
-    return {c.name: columns[c.name].astype(_NUMPY[c.dtype], copy=False) for c in table}
+    return {c.name: np.ascontiguousarray(columns[c.name], _NUMPY[c.dtype]) for c in table}

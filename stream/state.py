@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stream.columns import UNKNOWN
+from stream.table import TRIP_SUMS
 
 COUNTERS: Final = (
     "odometer",
@@ -73,7 +74,7 @@ STATE: Final = np.dtype(
         ("weight_m", "f8"),
         ("weighed_kgm", "f8"),
         ("ordered_kgm", "f8"),
-        ("stand_ns", "i8"),  # since when it stands, UNKNOWN = it moves or that is not known
+        ("parked_ns", "i8"),  # since when it stands, UNKNOWN = it moves or that is not known
         ("level_ring_pct", "f8", (LEVEL_RING,)),  # tank or battery, while it stands (stream.fuel_events)
         ("level_n", "i8"),
         ("level_pct", "f8"),  # last one sent
@@ -108,32 +109,140 @@ STATE: Final = np.dtype(
         ("fast_j", "f8"),
         ("fast_lat_deg", "f8"),
         ("fast_lon_deg", "f8"),
+        # the running trip: stream.trips
+        ("trip_start_ns", "i8"),  # its name, UNKNOWN = nothing heard
+        ("trip_end_ns", "i8"),  # UNKNOWN while under way
+        ("trip_version", "i8"),
+        ("trip_phase", "i8"),
+        ("trip_sums", "i8", (len(TRIP_SUMS),)),
+        ("trip_pto_us", "i8"),  # moving with the power take-off on
+        ("trip_top_kmh", "f8"),
+        ("trip_route", "i8"),
+        ("route_source", "i8"),
+        ("trip_stage", "i8"),
+        ("trip_cause", "i8"),
+        ("dispatched", "f8"),  # the signal's last value
+        ("dispatched_route", "i8"),
+        ("stand_ns", "i8"),  # since when it stands, UNKNOWN = it moves
+        ("stand_mm", "i8"),  # crept since then
+        ("stop_us", "i8"),  # the stop before the trip, UNKNOWN = not seen whole
+        ("stop_whole", "i8"),  # 0: the running stop hides in a gap
+        ("stop_bits", "i8"),  # what is seen at the running stop
+        ("stop_seen_bits", "i8"),  # the same of the stop before the trip
+        ("stop_place", "i8"),
+        ("stop_lat_deg", "f8"),  # mean of its fixes
+        ("stop_lon_deg", "f8"),
+        ("stop_fixes", "i8"),
+        ("stop_misfits", "i8"),
+        ("start_place", "i8"),
+        ("start_lat_deg", "f8"),
+        ("start_lon_deg", "f8"),
+        ("end_place", "i8"),
+        ("end_lat_deg", "f8"),
+        ("end_lon_deg", "f8"),
+        ("region", "i8"),
+        ("region_lat_deg", "f8"),  # newest position believed
+        ("region_lon_deg", "f8"),
+        ("region_mm", "i8"),  # driven since then
+        ("region_misfits", "i8"),
+        # what it carries: stream.load_state
+        ("decide_ns", "i8"),  # when evidence is looked at next
+        ("p_before", "f8"),
+        ("p_loaded", "f8"),
+        ("load_state", "i8"),
+        ("load_state_p", "f8"),
+        ("evidence", "i8"),
+        ("payload_kg", "f8"),  # goods, NaN = not known
+        ("payload_u_kg", "f8"),
+        ("units_kg", "f8"),  # empty load units
+        ("mass_kg", "f8"),  # best gross mass of this trip, NaN = not known
+        ("mass_u_kg", "f8"),
+        ("cargo_kg", "f8"),  # order signals: the last values
+        ("cargo_ns", "i8"),
+        ("units_loaded", "f8"),
+        ("units_empty", "f8"),
+        ("units_ns", "i8"),
+        ("order_cargo_kg", "f8"),  # those of this trip
+        ("order_loaded", "f8"),
+        ("order_empty", "f8"),
+        ("order_from_ns", "i8"),  # orders older than this were of another load
+        ("coupled", "i8"),  # -1 = not known
+        ("door_works", "i8"),  # a door or lift was seen open at least once
+        # what it weighs: stream.mass
+        ("scales_n", "i8"),
+        ("scales_sum", "f8"),  # above the registry's tare
+        ("scales_sum2", "f8"),
+        ("scales_ns", "i8"),
+        ("can_n", "i8"),
+        ("can_phi2", "f8"),
+        ("can_y_phi", "f8"),
+        ("can_y2", "f8"),
+        ("can_ns", "i8"),
+        ("can_v_ms", "f8"),
+        ("can_w", "f8"),
+        ("can_ratio", "f8"),
+        ("can_shift_ns", "i8"),
+        ("tare_scales_kg", "f8"),
+        ("tare_scales_n", "i8"),
+        ("tare_can_kg", "f8"),
+        ("tare_can_n", "i8"),
     ],
     align=True,
 )
-StateRows = npt.NDArray[np.void]
-_MAGIC: Final = b"FS"
-_VERSION: Final = 3
-_NO_TIME: Final = (
+_UNKNOWN_AT_FIRST: Final = (
     "time_ns",
     "counter_last",
     "counter_suspect",
     "fuel_tick_nl",
+    "trip_start_ns",
+    "trip_end_ns",
+    "stand_ns",
+    "stop_us",
+    "cargo_ns",
+    "units_ns",
+    "order_from_ns",
     "fix_ns",
     "jump_ns",
     "case_ns",
-    "stand_ns",
+    "parked_ns",
     "level_anchor_ns",
     "level_open_ns",
     "window_ns",
     "idle_ns",
     "fast_ns",
 )
-_NO_VALUE: Final = (
+_NAN_AT_FIRST: Final = (
     "speed_kmh",
     "gps_speed_kmh",
     "fuel_rate_lph",
     "battery_power_kw",
+    "dispatched",
+    "stop_lat_deg",
+    "stop_lon_deg",
+    "start_lat_deg",
+    "start_lon_deg",
+    "end_lat_deg",
+    "end_lon_deg",
+    "region_lat_deg",
+    "region_lon_deg",
+    "p_before",
+    "p_loaded",
+    "load_state_p",
+    "payload_kg",
+    "payload_u_kg",
+    "mass_kg",
+    "mass_u_kg",
+    "cargo_kg",
+    "units_loaded",
+    "units_empty",
+    "order_cargo_kg",
+    "order_loaded",
+    "order_empty",
+    "can_v_ms",
+    "can_w",
+    "can_ratio",
+    "tare_scales_kg",
+    "tare_can_kg",
     "fix_lat_deg",
     "fix_lon_deg",
     "gps_seen_kmh",
@@ -148,6 +257,18 @@ _NO_VALUE: Final = (
     "topup_kg",
     "window_kmh",
 )
+_NONE_AT_FIRST: Final = (
+    "trip_route",
+    "dispatched_route",
+    "stop_place",
+    "start_place",
+    "end_place",
+    "region",
+    "coupled",
+)
+StateRows = npt.NDArray[np.void]
+_MAGIC: Final = b"FS"
+_VERSION: Final = 4
 _HEADER: Final = 2 + 1 + 4 + 4 + 4
 
 
@@ -158,10 +279,12 @@ class StateError(ValueError):
 def empty_state(n: int) -> StateRows:
     """State of ``n`` devices of which nothing was heard."""
     rows = np.zeros(n, STATE)
-    for name in _NO_TIME:
+    for name in _UNKNOWN_AT_FIRST:
         rows[name] = UNKNOWN
-    for name in _NO_VALUE:
+    for name in _NAN_AT_FIRST:
         rows[name] = np.nan
+    for name in _NONE_AT_FIRST:
+        rows[name] = -1
     return rows
 
 

@@ -2,10 +2,13 @@
 
 from typing import Final
 
-from stream.columns import EMISSION, ROLLUP
+from stream.columns import EMISSION, ROLLUP, TRIP
 
-_NOT_IN_KERNEL: Final = ("device", "boot_id", "seq", "time_ns", "asset", "route", "co2e_u_rel", "kernel_version")
+_NOT_IN_KERNEL: Final = ("device", "boot_id", "seq", "time_ns", "asset", "load_state_p", "co2e_u_rel", "kernel_version")
 EMISSION_ROWS: Final = tuple(c.name for c in EMISSION if c.name not in _NOT_IN_KERNEL)
+ROW_ROUTE: Final = EMISSION_ROWS.index("route")
+ROW_REGION: Final = EMISSION_ROWS.index("region")
+ROW_TRIP: Final = EMISSION_ROWS.index("trip_start_ns")
 LOAD_STATE: Final = EMISSION_ROWS.index("load_state")
 DT: Final = EMISSION_ROWS.index("dt_us")
 DISTANCE: Final = EMISSION_ROWS.index("distance_mm")
@@ -25,10 +28,14 @@ MINUTE: Final = ROLLUP_ROWS.index("minute_ns")
 KIND: Final = ROLLUP_ROWS.index("kind")
 ASSET: Final = ROLLUP_ROWS.index("asset")
 ROUTE: Final = ROLLUP_ROWS.index("route")
+REGION: Final = ROLLUP_ROWS.index("region")
+TRIP_START: Final = ROLLUP_ROWS.index("trip_start_ns")
 ROLLUP_LOAD_STATE: Final = ROLLUP_ROWS.index("load_state")
 READINGS: Final = ROLLUP_ROWS.index("readings")
 OBSERVED: Final = ROLLUP_ROWS.index("observed_us")
 UNKNOWN_TIME: Final = ROLLUP_ROWS.index("unknown_us")
+MOVING: Final = ROLLUP_ROWS.index("moving_us")
+IDLE: Final = ROLLUP_ROWS.index("idle_us")
 DISTANCE_UNKNOWN: Final = ROLLUP_ROWS.index("distance_unknown_us")
 MEASURED: Final = ROLLUP_ROWS.index("co2e_measured_ug")
 BAND: Final = ROLLUP_ROWS.index("co2e_u_ug")
@@ -48,3 +55,18 @@ SUMMED: Final = tuple(  # (row of the result, row of the sum it is added to)
         "co2_biogenic_ug",
     )
 )
+
+TRIP_FLOATS: Final = tuple(c.name for c in TRIP if c.dtype == "float64")
+TRIP_INTS: Final = tuple(c.name for c in TRIP if c.dtype != "float64" and c.name != "kernel_version")
+TRIP_SUMS: Final = (  # of its rollups
+    "distance_mm",
+    "moving_us",
+    "idle_us",
+    "observed_us",
+    "unknown_us",
+    "fuel_nl",
+    "energy_uwh",
+    "co2e_ttw_ug",
+    "co2e_wtt_ug",
+)
+TRIP_SUMMED: Final = tuple((ROLLUP_ROWS.index(name), k) for k, name in enumerate(TRIP_SUMS))

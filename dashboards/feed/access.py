@@ -93,6 +93,14 @@ class Access:
             return self._valid(None)
         return self._valid(key)
 
+    def stands(self, key_id: str) -> bool:
+        """Whether a key that was let in still holds."""
+        try:
+            self._valid(self._fresh().get(key_id))
+        except ProblemError:
+            return False
+        return True
+
     def _by_token(self, text: str) -> Key:
         issued = self._tokens.get(_token_digest(text))
         if issued is None:

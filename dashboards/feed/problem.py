@@ -12,7 +12,7 @@ PactCode = Literal[
     "BadRequest",
     "AccessDenied",
     "TokenExpired",
-    "NoSuchFootprint",
+    "NotFound",
     "NotImplemented",
     "InternalError",
     "TooManyRequests",
@@ -58,11 +58,10 @@ _PACT: Final[dict[int, PactCode]] = {
     400: "BadRequest",
     401: "AccessDenied",
     403: "AccessDenied",
-    404: "NoSuchFootprint",
+    404: "NotFound",
     405: "NotImplemented",
-    429: "TooManyRequests",
     500: "InternalError",
-    501: "NotImplemented",
+    503: "InternalError",
 }
 
 

@@ -34,14 +34,17 @@ Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 
 
 class Baseline(msgspec.Struct, frozen=True, kw_only=True):
-    """The base period's sums under ``factor_set``. ``source``: measured = from this lake's own rows, stated = from the registry."""
+    """The base period's sums under ``factor_set``. ``source``: measured = from this lake's own rows, stated = from the registry.
+
+    ``activity`` is in t km, of a warehouse in t that left it.
+    """
 
     period: Period
     factor_set: str
     source: str
     co2e_wtw_kg: float | None
     co2e_ttw_kg: float | None
-    transport_tkm: float | None
+    activity: float | None
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -53,12 +56,13 @@ class Target(msgspec.Struct, frozen=True):
 
 
 class Benchmark(msgspec.Struct, frozen=True):
-    """A published share of empty kilometres, with where and when it is from."""
+    """A published share of empty kilometres. ``definition``: eurostat = nothing aboard at all, strict = no goods aboard."""
 
     share: float
     series: str
-    region: str
+    region: str | None
     year: int
+    definition: str
     source: str
 
 
@@ -101,6 +105,7 @@ class Empty(msgspec.Struct, frozen=True, kw_only=True):
     high_with_load_units: Share | None
     km_unknown: float
     co2e_share: Share | None
+    load_factor: Share | None
     benchmark: Benchmark | None = None
     gap_low_pp: float | None = None
     gap_high_pp: float | None = None
@@ -112,6 +117,36 @@ class Band(msgspec.Struct, frozen=True):
     low_kg: float
     high_kg: float
     u_rel: float
+
+
+class Management(msgspec.Struct, frozen=True, kw_only=True):
+    """Figures for managers. Square metres and pallets are no activity units of ISO 14083."""
+
+    kg_co2e_wtw_per_m2_year: float | None
+    kwh_per_m2_year: float | None
+    kg_co2e_wtw_per_pallet_out: float | None
+    pallets_out: float | None
+
+
+class Hub(msgspec.Struct, frozen=True, kw_only=True):
+    """A warehouse as ISO 14083 has it: per tonne that left it. ``management`` holds what is no ISO figure."""
+
+    outbound_t: float | None
+    kg_co2e_per_t: Boundaries
+    energy_kwh: float
+    management: Management
+
+
+class BaselineView(msgspec.Struct, frozen=True, kw_only=True):
+    """What a figure is compared with. ``scaled_by_time``: the base period was of another length; seasons are not evened out."""
+
+    period: Annotated[list[str], msgspec.Meta(min_length=2, max_length=2)]
+    factor_set: str
+    source: str
+    co2e_wtw_kg: float | None
+    co2e_ttw_kg: float | None
+    activity: float | None
+    scaled_by_time: bool
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,7 +167,7 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     distance_km: float | None = None
     absolute: Path | None = None
     intensity: Path | None = None
-    baseline: dict[str, Any] | None = None
+    baseline: BaselineView | None = None
     target: Target | None = None
     methods: Methods | None = None
     primary_data_share_pct: float | None = None
@@ -140,6 +175,7 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     loss_rate: Share | None = None
     empty: Empty | None = None
     band: Band | None = None
+    hub: Hub | None = None
     newest_reading: str | None = None
     age_s: float | None = None
     figure_id: str | None = None
@@ -171,19 +207,22 @@ def against(
 
 def empty_running(s: Sums, benchmark: Benchmark | None) -> Empty:
     """Bounds of the empty share and their distance from a benchmark in percentage points, not per cent."""
-    total = s.distance_mm
+    total = s.running_mm
     low, high = share(s.empty_mm, total), share(s.empty_mm + s.unknown_load_mm, total)
     with_units = s.empty_mm + s.empty_units_mm
+    low_units, high_units = share(with_units, total), share(with_units + s.unknown_load_mm, total)
+    same = (low_units, high_units) if benchmark is not None and benchmark.definition == "strict" else (low, high)
     return Empty(
         low=low,
         high=high,
-        low_with_load_units=share(with_units, total),
-        high_with_load_units=share(with_units + s.unknown_load_mm, total),
+        low_with_load_units=low_units,
+        high_with_load_units=high_units,
         km_unknown=s.unknown_load_mm / MM_PER_KM,
         co2e_share=share(s.co2e_empty_ug, s.co2e_wtw_ug),
+        load_factor=share(s.transport_kgm, s.capacity_kgm),
         benchmark=benchmark,
-        gap_low_pp=None if benchmark is None or low is None else 100.0 * (low - benchmark.share),
-        gap_high_pp=None if benchmark is None or high is None else 100.0 * (high - benchmark.share),
+        gap_low_pp=None if benchmark is None or same[0] is None else 100.0 * (same[0] - benchmark.share),
+        gap_high_pp=None if benchmark is None or same[1] is None else 100.0 * (same[1] - benchmark.share),
     )
 
 
@@ -237,30 +276,67 @@ def amounts(s: Sums) -> Mapping[str, Any]:
     }
 
 
-def paths(s: Sums, period: Period, baseline: Baseline | None, target: Target | None) -> Mapping[str, Any]:
+YEAR_S: Final = 365.25 * 86_400.0
+UWH_PER_KWH: Final = 1e9
+
+
+def hub(s: Sums, period: Period, goods_out_kg: float | None, pallets_out: float | None, area_m2: float | None) -> Hub:
+    """One warehouse over ``period``."""
+    found = amounts(s)["co2e_kg"]
+    tonnes = None if goods_out_kg is None else goods_out_kg / 1000.0
+    per_year = YEAR_S / period.seconds
+    yearly = None if found.wtw is None else found.wtw * per_year
+    kwh = s.energy_uwh / UWH_PER_KWH
+    return Hub(
+        outbound_t=tonnes,
+        kg_co2e_per_t=Boundaries(quotient(found.wtw, tonnes), quotient(found.ttw, tonnes)),
+        energy_kwh=kwh,
+        management=Management(
+            kg_co2e_wtw_per_m2_year=quotient(yearly, area_m2),
+            kwh_per_m2_year=quotient(kwh * per_year, area_m2),
+            kg_co2e_wtw_per_pallet_out=quotient(found.wtw, pallets_out),
+            pallets_out=pallets_out,
+        ),
+    )
+
+
+def paths(
+    s: Sums, period: Period, baseline: Baseline | None, target: Target | None, site: Hub | None
+) -> Mapping[str, Any]:
     """Absolute and intensity against baseline and target path. Both are given, or neither."""
     if baseline is None:
         return {}
     found = amounts(s)
+    unit, intensity = "kg CO2e WTW per t km", found["intensity_kg_per_tkm"].wtw
+    if site is not None:
+        unit, intensity = "kg CO2e WTW per t out", site.kg_co2e_per_t.wtw
     part, is_scaled = scaled(baseline, period)
     at, base = year_fraction(period), year_fraction(baseline.period)
     goal = year_fraction(year(target.year)) if target else base
     base_kg = None if baseline.co2e_wtw_kg is None else baseline.co2e_wtw_kg * part
-    base_g = quotient(baseline.co2e_wtw_kg, baseline.transport_tkm)
+    base_g = quotient(baseline.co2e_wtw_kg, baseline.activity)
     return {
         "absolute": against(
             "kg CO2e WTW", found["co2e_kg"].wtw, base_kg, target.absolute if target else None, at, base, goal
         ),
         "intensity": against(
-            "kg CO2e WTW per t km",
-            found["intensity_kg_per_tkm"].wtw,
+            unit,
+            intensity,
             base_g,
             target.intensity if target else None,
             at,
             base,
             goal,
         ),
-        "baseline": {**msgspec.to_builtins(baseline), "scaled_by_time": is_scaled},
+        "baseline": BaselineView(
+            period=[iso(baseline.period.from_ns), iso(baseline.period.to_ns)],
+            factor_set=baseline.factor_set,
+            source=baseline.source,
+            co2e_wtw_kg=baseline.co2e_wtw_kg,
+            co2e_ttw_kg=baseline.co2e_ttw_kg,
+            activity=baseline.activity,
+            scaled_by_time=is_scaled,
+        ),
         "target": target,
     }
 
@@ -277,6 +353,7 @@ def figure(
     target: Target | None = None,
     benchmark: Benchmark | None = None,
     figure_id: str | None = None,
+    site: Hub | None = None,
 ) -> Figure:
     """Everything that is told of one cell that may be shown."""
     how = methods(s)
@@ -290,7 +367,8 @@ def figure(
         through=iso(s.through_ns),
         vehicles=s.vehicles,
         **amounts(s),
-        **paths(s, period.cut(s.through_ns) if s.through_ns < period.to_ns else period, baseline, target),
+        **paths(s, period.cut(s.through_ns) if s.through_ns < period.to_ns else period, baseline, target, site),
+        hub=site,
         methods=how,
         primary_data_share_pct=None if how.measured is None else 100.0 * how.measured,
         coverage=coverage(s, loss),

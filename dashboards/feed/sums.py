@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 import duckdb
 import msgspec
 
-from dashboards.feed.periods import DAY_NS, Period
+from dashboards.feed.periods import DAY_NS, MINUTE_NS, Period
 from dashboards.feed.reader import query
 from stream.columns import ROLLUP
 
@@ -20,19 +20,13 @@ NONE: Final = "(none)"  # name of the cell of what has no region, route or stage
 LIVE_WINDOW_NS: Final = 2 * DAY_NS  # how far back the last minute of enough vehicles is looked for
 
 _REGION: Final = "r.region" if any(c.name == "region" for c in ROLLUP) else "NULL"
-_CELL: Final[Mapping[str, str]] = {
+CELL: Final[Mapping[str, str]] = {
     "operator": "coalesce(owner.tenant, $own)",
     "region": f"coalesce({_REGION}, '{NONE}')",
     "route_group": f"coalesce(routes.stage, '{NONE}')",
     "route": f"coalesce(r.route, '{NONE}')",
     "vehicle": "r.asset",
     "warehouse": "r.asset",
-}
-_DISTANCES: Final = {  # load states -> name of the sum
-    "empty_mm": "('empty')",
-    "empty_units_mm": "('empty_with_load_units')",
-    "loaded_mm": "('partial', 'full')",
-    "unknown_load_mm": "('unknown')",
 }
 
 
@@ -42,17 +36,19 @@ class Sums(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str
     name: str
     vehicles: int = 0
+    days: int = 0
     readings: int = 0
     observed_us: int = 0
     unknown_us: int = 0
     distance_mm: int = 0
     distance_unknown_us: int = 0
+    excluded_mm: int = 0
     empty_mm: int = 0
     empty_units_mm: int = 0
     loaded_mm: int = 0
-    unknown_load_mm: int = 0
     transport_kgm: int = 0
     capacity_kgm: int = 0
+    co2e_empty_ug: int = 0
     fuel_nl: int = 0
     fuel_gas_ug: int = 0
     energy_uwh: int = 0
@@ -61,7 +57,6 @@ class Sums(msgspec.Struct, frozen=True, kw_only=True):
     co2_biogenic_ug: int = 0
     co2e_measured_ug: int = 0
     co2e_u_ug: int = 0
-    co2e_empty_ug: int = 0
     newest_time_ns: int | None = None
     newest_received_ns: int | None = None
     kernel_versions: tuple[int, ...] = ()
@@ -72,6 +67,16 @@ class Sums(msgspec.Struct, frozen=True, kw_only=True):
     def co2e_wtw_ug(self) -> int:
         """Well-to-wheel."""
         return self.co2e_ttw_ug + self.co2e_wtt_ug
+
+    @property
+    def running_mm(self) -> int:
+        """Distance that counts in shares of running: all but yard and power take-off movements."""
+        return max(0, self.distance_mm - self.excluded_mm)
+
+    @property
+    def unknown_load_mm(self) -> int:
+        """Distance whose load state no trip tells."""
+        return max(0, self.running_mm - self.empty_mm - self.empty_units_mm - self.loaded_mm)
 
 
 _ADDITIVE: Final = (
@@ -95,23 +100,11 @@ def _here(by: By) -> str:
     """Rows of the period with their tenant and cell."""
     kind, owner = ("warehouse", "warehouses") if by == "warehouse" else ("vehicle", "vehicles")
     return f"""
-  SELECT coalesce(owner.tenant, $own) AS tenant, {_CELL[by]} AS name, r.*
+  SELECT coalesce(owner.tenant, $own) AS tenant, {CELL[by]} AS name, r.*
   FROM rollups AS r JOIN {owner} AS owner ON owner.{kind} = r.asset
     LEFT JOIN routes ON routes.route = r.route
   WHERE r.kind = '{kind}' AND r.factor_set = $factor_set
     AND r.day BETWEEN $first_day AND $last_day AND r.minute_ns >= $from_ns AND r.minute_ns < $to_ns"""
-
-
-def _aggregates() -> str:
-    parts = [f"CAST(sum({c}) AS HUGEINT) AS {c}" for c in _ADDITIVE]
-    parts += [
-        f"CAST(coalesce(sum(distance_mm) FILTER (load_state IN {states}), 0) AS HUGEINT) AS {name}"
-        for name, states in _DISTANCES.items()
-    ]
-    parts.append(
-        "CAST(coalesce(sum(co2e_ttw_ug + co2e_wtt_ug) FILTER (load_state = 'empty'), 0) AS HUGEINT) AS co2e_empty_ug"
-    )
-    return ",\n  ".join(parts)
 
 
 def parameters(period: Period, factor_set: str, own: str) -> dict[str, Any]:
@@ -155,52 +148,63 @@ def cells(
         f"""
 WITH here AS ({_here(by)}
 ){cut}
-SELECT tenant, name, count(DISTINCT asset) AS vehicles,
-  {_aggregates()},
+SELECT tenant, name, count(DISTINCT asset) AS vehicles, count(DISTINCT day) AS days,
+  {", ".join(f"CAST(sum({c}) AS HUGEINT) AS {c}" for c in _ADDITIVE)},
   max(newest_time_ns) AS newest_time_ns, max(newest_received_ns) AS newest_received_ns,
   list_sort(list(DISTINCT kernel_version)) AS kernel_versions, list_sort(list(DISTINCT asset)) AS assets, {last} AS last
 FROM {source} GROUP BY tenant, name ORDER BY tenant, name""",
         bound,
     )
-    work = _work(cursor, by, period, own) if by != "warehouse" else {}
-    return [_sums(row, period, work) for row in rows]
+    trips = _trips(cursor, by, period, factor_set, own) if by not in ("warehouse", "region") else {}
+    return [_sums(row, period, trips) for row in rows]
 
 
-def _sums(row: dict[str, Any], period: Period, work: Mapping[tuple[str, str], tuple[int, int]]) -> Sums:
+def _sums(row: dict[str, Any], period: Period, trips: Mapping[tuple[str, str], dict[str, int]]) -> Sums:
     last = row.pop("last")
-    transport, capacity = work.get((row["tenant"], row["name"]), (0, 0))
-    through = period.to_ns if last is None else min(period.to_ns, (last // 60_000_000_000 + 1) * 60_000_000_000)
     cell = {
         **{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()},
-        "transport_kgm": transport,
-        "capacity_kgm": capacity,
-        "through_ns": through,
+        **trips.get((row["tenant"], row["name"]), {}),
+        "through_ns": period.to_ns if last is None else min(period.to_ns, (last // MINUTE_NS + 1) * MINUTE_NS),
     }
     return msgspec.convert(cell, Sums)
 
 
-def _work(
-    cursor: duckdb.DuckDBPyConnection, by: By, period: Period, own: str
-) -> dict[tuple[str, str], tuple[int, int]]:
-    """Goods mass times distance, and capacity times loaded distance, of the trips that began in ``period``, by cell. [kg m]"""
-    if by == "region":
-        return {}
-    first, last = period.days
+_BY_TRIP: Final = {  # sum over trips -> the trips that it is taken over
+    "excluded_mm": ("distance_mm", "excluded"),
+    "empty_mm": ("distance_mm", "NOT excluded AND load_state = 'empty'"),
+    "empty_units_mm": ("distance_mm", "NOT excluded AND load_state = 'empty_with_load_units'"),
+    "loaded_mm": ("distance_mm", "NOT excluded AND load_state IN ('partial', 'full')"),
+    "transport_kgm": ("transport_kgm", "NOT excluded"),
+    "capacity_kgm": ("capacity_kg * distance_mm / 1000", "NOT excluded AND load_state IN ('partial', 'full')"),
+    "co2e_empty_ug": ("co2e_ttw_ug + co2e_wtt_ug", "NOT excluded AND load_state = 'empty'"),
+}
+
+
+def _trips(
+    cursor: duckdb.DuckDBPyConnection, by: By, period: Period, factor_set: str, own: str
+) -> dict[tuple[str, str], dict[str, int]]:
+    """What only trips know, of those that began in ``period``, by cell: load states, goods carried, capacity.
+
+    The newest version of a trip is what holds, whatever was known when its minutes were summed.
+    """
+    sums = ", ".join(
+        f"CAST(coalesce(sum({what}) FILTER ({which}), 0) AS HUGEINT) AS {name}"
+        for name, (what, which) in _BY_TRIP.items()
+    )
     rows = query(
         cursor,
         f"""
 WITH newest AS (
   SELECT *, row_number() OVER (PARTITION BY asset, trip_start_ns ORDER BY version DESC) AS place FROM trips
   WHERE day BETWEEN $first_day AND $last_day AND trip_start_ns >= $from_ns AND trip_start_ns < $to_ns
+    AND factor_set = $factor_set
 )
-SELECT coalesce(owner.tenant, $own) AS tenant, {_CELL[by]} AS name,
-  CAST(coalesce(sum(transport_kgm), 0) AS HUGEINT) AS transport,
-  CAST(coalesce(sum(capacity_kg * distance_mm / 1000) FILTER (load_state IN ('partial', 'full')), 0) AS HUGEINT) AS capacity
+SELECT coalesce(owner.tenant, $own) AS tenant, {CELL[by]} AS name, {sums}
 FROM newest AS r JOIN vehicles AS owner ON owner.vehicle = r.asset LEFT JOIN routes ON routes.route = r.route
-WHERE place = 1 AND NOT excluded GROUP BY 1, 2""",
-        {"own": own, "first_day": first, "last_day": last, "from_ns": period.from_ns, "to_ns": period.to_ns},
+WHERE place = 1 GROUP BY 1, 2""",
+        parameters(period, factor_set, own),
     )
-    return {(r["tenant"], r["name"]): (r["transport"], r["capacity"]) for r in rows}
+    return {(r.pop("tenant"), r.pop("name")): r for r in rows}
 
 
 class Received(msgspec.Struct, frozen=True):
@@ -249,7 +253,7 @@ SELECT tenant, name, fuel, CAST(sum(distance_mm) AS HUGEINT) AS distance_mm,
   CAST(sum(CASE WHEN fuel = 'electricity' THEN energy_uwh WHEN fuel_gas_ug > 0 THEN fuel_gas_ug ELSE fuel_nl END)
     AS HUGEINT) AS energy,
   CAST(sum(co2e_ttw_ug) AS HUGEINT) AS co2e_ttw_ug, CAST(sum(co2e_wtt_ug) AS HUGEINT) AS co2e_wtt_ug
-FROM here JOIN vehicles ON vehicle = asset GROUP BY 1, 2, 3""",
+FROM here JOIN (SELECT vehicle, fuel FROM vehicles) ON vehicle = asset GROUP BY 1, 2, 3""",
         parameters(period, factor_set, own),
     )
     out: dict[tuple[str, str], dict[str, CarrierSums]] = {}
@@ -292,3 +296,18 @@ def factor_sets(cursor: duckdb.DuckDBPyConnection) -> list[str]:
         cursor, "SELECT factor_set, max(day) AS newest FROM rollups GROUP BY factor_set ORDER BY newest, factor_set"
     )
     return [r["factor_set"] for r in rows]
+
+
+def counts(
+    cursor: duckdb.DuckDBPyConnection, by: By, period: Period, factor_set: str, own: str
+) -> dict[str, dict[str, int]]:
+    """tenant -> cell -> number of distinct vehicles."""
+    rows = query(
+        cursor,
+        f"WITH here AS ({_here(by)}) SELECT tenant, name, count(DISTINCT asset) AS n FROM here GROUP BY ALL",
+        parameters(period, factor_set, own),
+    )
+    out: dict[str, dict[str, int]] = {}
+    for r in rows:
+        out.setdefault(r["tenant"], {})[r["name"]] = r["n"]
+    return out

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from devices.config import Broker, ConfigError, GatewayConfig, Tls, keys, load, password
+from devices.config import Broker, ConfigError, GatewayConfig, OutboxConfig, Tls, keys, load, password
 
 GOOD = """
 device = "truck-07"
@@ -114,10 +114,14 @@ def test_the_password_comes_from_the_environment_only() -> None:
     assert caught.value.key == "broker.password_env"
 
 
-@pytest.mark.parametrize("struct", [GatewayConfig, Broker, Tls])
+@pytest.mark.parametrize("struct", [GatewayConfig, OutboxConfig, Broker, Tls])
 def test_every_key_is_explained_in_the_help(struct: type) -> None:
     explained = {key for key, _, _ in keys(struct)}
-    assert set(struct.__annotations__) - explained <= {"broker", "tls"}  # the tables, explained by their own keys
+    assert set(struct.__annotations__) - explained <= {
+        "broker",
+        "outbox",
+        "tls",
+    }  # the tables, explained by their own keys
 
 
 def test_a_limit_for_what_is_no_signal_is_named(tmp_path: Path) -> None:

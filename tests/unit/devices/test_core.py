@@ -15,6 +15,8 @@ from devices.actions import Action, Connect, Drop, Publish, Say
 from devices.config import Broker, GatewayConfig
 from devices.core import GatewayCore
 from devices.counters import Counters
+from devices.disk import MemoryDisk
+from devices.ring import Ring
 from devices.signals import SIGNALS
 from devices.wire import MAX_PACKET_BYTES, Ack, GatewayState, Sample
 from ingest.decode import Message, decode
@@ -137,9 +139,9 @@ def test_only_the_server_drops_and_only_below_next() -> None:
     core = connected_core(counters, batch_max=4)
     for i in range(9):
         core.on_sample(sample(i), 0.0)
-    core.on_ack(ack(3), 0.2)
+    core.on_ack(ack(3), 0.2)  # in the middle of the batch 1 to 4, which stays whole
     assert core.figures().confirmed == 3
-    assert len(core) == 6
+    assert len(core) == 8
     core.on_ack(ack(3), 0.3)
     core.on_ack(ack(1), 0.4)
     assert core.figures().confirmed == 3
@@ -247,7 +249,7 @@ def test_a_late_confirmation_of_everything_ends_the_repeating() -> None:
     core = connected_core(batch_max=2, batch_s=100)
     for i in range(3):
         core.on_sample(sample(i), 0.0)
-    assert [seqs(b) for b in batches(core.on_tick(5.0))] == [[0, 1]]
+    assert [seqs(b) for b in batches(core.on_tick(5.0))] == [[0]]  # batches repeat as they were sealed
     core.on_ack(ack(3), 5.1)
     assert batches(core.on_sample(sample(3), 6.0)) == []  # a new reading waits for its batch
 
@@ -407,20 +409,26 @@ def test_at_the_end_what_is_left_goes_at_once() -> None:
     assert seqs(*batches(core.on_stop(0.1))) == [1]
 
 
+def small_ring(segment_bytes: int = 1024) -> Ring:
+    return Ring(MemoryDisk(6, segment_bytes), device="truck-01", tenant="acme")
+
+
 def test_a_full_outbox_is_thinned_counted_and_exact_in_its_counters() -> None:
     counters = Counters()
-    core = core_with(counters, keep_max_readings=100, batch_max=1000)
+    ring = small_ring(4096)
+    core = GatewayCore(config(batch_max=20), boot_id=BOOT, rng=random.Random(1), counters=counters, ring=ring)
     said = [
         a for i in range(5000) for a in core.on_sample(sample(i, odometer_m=7.0 * i), float(i)) if isinstance(a, Say)
     ]
     assert [s.event for s in said] == ["outbox_full"]
-    assert len(core) <= 100
+    assert len(core) < 2500
     got = everything(core)
     assert int(got["merged"].sum()) == 5000
     assert counters["readings_thinned"] == core.figures().thinned == 5000 - len(got["seq"])
     assert np.array_equal(got["odometer_m"], 7.0 * got["seq"])  # the row of seq n holds what was measured at n
     assert got["seq"][-1] == 4999
     assert np.all(np.diff(got["seq"]) == got["merged"][1:])
+    assert got["merged"][-100:].tolist() == [1] * 100  # the oldest are thinned first
 
 
 def everything(core: GatewayCore) -> dict[str, np.ndarray]:
@@ -446,7 +454,7 @@ class World:
     seconds: int
     rate_hz: float
     faulty_until: float
-    keep: int = 100_000
+    ring: Ring | None = None
     rng: random.Random = field(init=False)
     now: float = 0.0
     counters: Counters = field(default_factory=Counters)
@@ -459,11 +467,14 @@ class World:
         self.rng = random.Random(self.seed)
         self.core = GatewayCore(
             config(
-                batch_s=self.rng.choice([1, 5, 10]), window=self.rng.choice([1, 3, 20]), keep_max_readings=self.keep
+                batch_s=self.rng.choice([1, 5, 10]),
+                window=self.rng.choice([1, 3, 20]),
+                batch_max=600 if self.ring is None else 20,
             ),
             boot_id=BOOT,
             rng=self.rng,
             counters=self.counters,
+            ring=self.ring,
         )
         self.order = count()
         self.events: list[tuple[float, int, Callable[[], None]]] = []
@@ -571,7 +582,7 @@ def test_in_a_world_of_faults_every_reading_arrives_once(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_in_a_world_of_faults_a_small_outbox_accounts_for_every_reading(seed: int) -> None:
-    world = World(1000 + seed, seconds=400, rate_hz=5, faulty_until=390, keep=64).run()
+    world = World(1000 + seed, seconds=400, rate_hz=5, faulty_until=390, ring=small_ring()).run()
     assert world.next == 2000
     assert sum(merged for _, merged in world.stored.values()) == 2000
     assert all(value == seq for seq, (value, _) in world.stored.items())

@@ -25,7 +25,8 @@ NOW = Health(
     unconfirmed=40,
     thinned=0,
     outbox_rows=40,
-    outbox_max=60_000,
+    outbox_fill=0.25,
+    outbox="disk",
     clock="holdover",
     clock_error_ms=512,
     undated=2,
@@ -62,7 +63,7 @@ def test_plain_words() -> None:
     assert page == text(NOW)
     for words in (
         "NOT connected to broker.example:8883, reconnects 3",
-        "40 of 60000 rows, 0.1 %",
+        "40 rows, 25 % full, on disk",
         "holdover, error at most 512 ms; 2 readings wait for it",
         "version 3 on trial; newest not taken: older_version",
         "can: 99 readings, last 0 s ago",

@@ -1,4 +1,4 @@
-"""The outbox: nothing is dropped below what is confirmed, and a full one loses rows but no reading."""
+"""Open readings: numbered, bounded, thinned when full, never dropped; and how rows are thinned."""
 
 import random
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devices.outbox import CUMULATIVE, KEEP_LEAST, Outbox
+from devices.outbox import CUMULATIVE, KEEP_LEAST, Outbox, thinned
 from devices.wire import Sample
 
 START_NS = 1_700_000_000_000_000_000
@@ -20,16 +20,16 @@ def filled(n: int, keep_max: int = 1000) -> Outbox:
 
 
 def everything(box: Outbox) -> list[tuple[int, Sample]]:
-    """(seq, sample) of every row still kept, as a server that confirms each batch at once gets them."""
+    """(seq, sample) of every row still kept."""
     rows: list[tuple[int, Sample]] = []
     while len(box):
-        batch = box.take(box.confirmed, 7)
+        batch = box.take(7)
         seq = batch.seq0
         for sample in batch.samples:
             rows.append((seq + sample.merged - 1, sample))
             seq += sample.merged
         assert seq == batch.end
-        box.confirm(batch.end)
+        box.drop(batch.end)
     return rows
 
 
@@ -39,44 +39,38 @@ def test_what_was_put_in_comes_out() -> None:
     for i, s in enumerate(samples):
         box.append(s.time_ns, s.values, float(i))
     assert everything(box) == list(enumerate(samples))
+    assert box.first == box.numbered == 50
 
 
-def test_confirming_drops_only_what_is_wholly_below() -> None:
+def test_rows_are_taken_from_a_number_on_and_stay_until_they_are_dropped() -> None:
     box = filled(10)
-    assert box.confirm(4) == 4
-    assert len(box) == 6
-    assert box.confirm(4) == box.confirm(2) == 0
-    assert box.take(0, 100).seq0 == 4
+    assert (box.take(3).seq0, box.take(3).end) == (0, 3)
+    assert (box.take(100, seq=4).seq0, box.take(100, seq=4).end) == (4, 10)
+    assert box.accepted_s(4) == 4.0
+    assert box.accepted_s(10) == float("inf")
+    box.drop(4)
+    assert (len(box), box.first) == (6, 4)
 
 
-def test_a_merged_row_stays_until_all_it_stands_for_is_confirmed() -> None:
+def test_a_merged_row_stays_until_all_it_stands_for_is_dropped() -> None:
     box = filled(17, keep_max=16)  # 16 full, so 0 and 1 became one row
-    batch = box.take(0, 1)
+    batch = box.take(1)
     assert (batch.seq0, batch.end, batch.samples[0].merged) == (0, 2, 2)
-    box.confirm(1)
-    assert box.take(box.confirmed, 1).seq0 == 0
-    box.confirm(2)
-    assert box.take(box.confirmed, 1).seq0 == 2
-
-
-def test_the_newer_half_of_the_room_is_not_handed_out() -> None:
-    box = filled(30, keep_max=32)
-    assert box.pending(0) == 16
-    assert len(box.take(0, 100).samples) == 16
-    assert box.pending(16) == 0
-    box.confirm(10)
-    assert box.pending(16) == 10
+    box.drop(1)
+    assert box.first == 0
+    box.drop(2)
+    assert box.first == 2
 
 
 def test_take_leaves_out_what_is_too_young_but_always_gives_one() -> None:
     box = filled(10)
-    assert len(box.take(0, 100, before_s=4.0).samples) == 4
-    assert len(box.take(4, 100, before_s=4.0).samples) == 1
+    assert len(box.take(100, before_s=4.0).samples) == 4
+    assert len(box.take(100, seq=4, before_s=4.0).samples) == 1
 
 
 def test_nothing_to_take_is_an_error() -> None:
     with pytest.raises(IndexError):
-        Outbox(16).take(0, 1)
+        Outbox(16).take(1)
 
 
 def test_the_smallest_room_is_checked() -> None:
@@ -90,7 +84,7 @@ def test_merging_keeps_the_later_row_and_carries_only_counters() -> None:
     box.append(START_NS + 1, {"fuel_total_hr_l": 2.0, "lat_deg": 45.0}, 1.0)
     for i in range(2, 17):
         box.append(START_NS + i, {}, float(i))
-    merged = box.take(0, 1).samples[0]
+    merged = box.take(1).samples[0]
     assert merged == Sample(START_NS + 1, {"odometer_m": 5.0, "fuel_total_hr_l": 2.0, "lat_deg": 45.0}, 2)
 
 
@@ -107,43 +101,30 @@ def test_thinning_is_even() -> None:
     assert merged[-1] == 1
 
 
-def test_a_sent_row_is_never_changed() -> None:
-    box = filled(16, keep_max=16)
-    before = box.take(0, 8)
-    for i in range(16, 500):
-        box.append(START_NS + i, {"odometer_m": float(i)}, float(i))
-    assert box.take(0, 8) == before
-
-
 @given(
     keep_max=st.integers(16, 60),
-    steps=st.lists(st.tuples(st.sampled_from(["append", "take", "confirm"]), st.integers(1, 40)), max_size=60),
+    steps=st.lists(st.tuples(st.sampled_from(["append", "drop"]), st.integers(1, 40)), max_size=60),
 )
 def test_any_history_accounts_for_every_reading(keep_max: int, steps: list[tuple[str, int]]) -> None:
     box = Outbox(keep_max)
-    server: dict[int, Sample] = {}  # what the server has, by seq
-    cursor = 0
+    sealed: dict[int, Sample] = {}  # by seq
     for step, n in steps:
         if step == "append":
             for _ in range(n):
                 i = box.numbered
                 box.append(START_NS + i, {"odometer_m": float(i)}, float(i))
-        elif step == "take" and box.pending(cursor):
-            batch = box.take(cursor, n)
+        elif len(box):
+            batch = box.take(n)
             seq = batch.seq0
             for sample in batch.samples:
-                last = seq + sample.merged - 1
-                assert server.setdefault(last, sample) == sample  # the same reading never changes once sent
                 seq += sample.merged
-            cursor = batch.end
-        elif step == "confirm":
-            cursor = max(cursor, min(cursor, box.confirmed + n))
-            box.confirm(min(cursor, box.confirmed + n))
+                assert sealed.setdefault(seq - 1, sample) is sample  # no reading is given out twice
+            box.drop(batch.end)
         assert len(box) <= keep_max
-    server |= dict(everything(box))
-    assert sum(s.merged for s in server.values()) == box.numbered
-    assert box.thinned == box.numbered - len(server)
-    assert all(s.values == {"odometer_m": float(seq)} for seq, s in server.items())
+    sealed |= dict(everything(box))
+    assert sum(s.merged for s in sealed.values()) == box.numbered
+    assert box.thinned == box.numbered - len(sealed)
+    assert all(s.values == {"odometer_m": float(seq)} for seq, s in sealed.items())
 
 
 def test_times_do_not_matter_to_order() -> None:
@@ -153,3 +134,36 @@ def test_times_do_not_matter_to_order() -> None:
     for i, t in enumerate(times):
         box.append(t, {}, float(i))
     assert [s.time_ns for _, s in everything(box)] == times
+
+
+def test_a_minute_becomes_one_row_that_has_its_last_values() -> None:
+    rows = thinned(
+        [Sample(START_NS + i * 10**9, {"odometer_m": float(i), "hdop": 1.0}) for i in range(600)], 60 * 10**9
+    )
+    assert [(r.merged, r.values["odometer_m"]) for r in rows] == [(60, 59.0 + 60 * k) for k in range(10)]
+    assert [r.time_ns for r in rows] == [START_NS + (59 + 60 * k) * 10**9 for k in range(10)]
+
+
+@given(
+    gaps=st.lists(st.integers(-(10**12), 10**12), min_size=1, max_size=80),
+    known=st.lists(st.booleans(), min_size=80, max_size=80),
+)
+def test_thinned_rows_stand_for_all_and_keep_each_counters_newest_value(gaps: list[int], known: list[bool]) -> None:
+    time_ns, rows = START_NS, []
+    for i, gap in enumerate(gaps):
+        time_ns += gap
+        rows.append(Sample(time_ns, {"odometer_m": float(i)} if known[i] else {"speed_kmh": 1.0}, 1 + i % 3))
+    out = thinned(rows, 60 * 10**9)
+    assert sum(r.merged for r in out) == sum(r.merged for r in rows)
+    assert len(out) <= max(1, len(rows) // 2)
+    seen = 0
+    for row in out:
+        covered = 0
+        newest = None
+        while covered < row.merged:
+            covered += rows[seen].merged
+            newest = rows[seen].values.get("odometer_m", newest)
+            seen += 1
+        assert covered == row.merged  # a row is never cut
+        assert row.values.get("odometer_m") == newest
+        assert row.time_ns == rows[seen - 1].time_ns

@@ -10,6 +10,7 @@ from devices.config import Broker
 from devices.counters import Counters
 from devices.wire import Sample, encode_batch, topic
 from ingest.config import FleetConfig
+from ingest.core import ConsumerCore
 from ingest.service import Service
 from ingest.transport import Arrived
 from storage.disk import Disk
@@ -72,7 +73,8 @@ def _service(folder: Path, link: _Link, disk: Disk | None = None) -> tuple[Servi
     counters = Counters()
     config = FleetConfig(tenants=(TENANT,), registry="r", lake=str(folder), broker=Broker(host="none"))
     state = start(fleet())
-    return Service(config, state.fleet, lake, state, link, counters, lambda: NOW_NS), lake, counters  # type: ignore[arg-type]
+    core = ConsumerCore(config, state.fleet, state, counters)
+    return Service(config, core, lake, link, counters, lambda: NOW_NS), lake, counters  # type: ignore[arg-type]
 
 
 def _rows(folder: Path) -> int:

@@ -89,11 +89,16 @@ def test_rows_of_a_device_lie_together(tmp_path: Path) -> None:
         assert key == sorted(key, key=lambda k: ([d for d, _, _ in key].index(k[0]), k[1], k[2]))
 
 
-def test_small_files_are_merged_with_their_like() -> None:
-    files = [compaction._File(str(i), rows, 1) for i, rows in enumerate([1000, 10, 400_000, 10, 10, 600_000, 300_000])]
-    assert [[f.rows for f in g] for g in groups(files, 500_000)] == [[10, 10, 10, 1000]]
-    files = [compaction._File(str(i), 100_000, 1) for i in range(11)]
-    assert [len(g) for g in groups(files, 500_000)] == [5, 5]
+def sizes(rows: list[int], *, last: bool = False) -> list[list[int]]:
+    files = [compaction._File(f"{i:05d}", n, 1) for i, n in enumerate(rows)]
+    return [[f.rows for f in g] for g in groups(files, 500_000, last=last)]
+
+
+def test_neighbours_of_like_size_are_merged() -> None:
+    assert sizes([1000, 10, 400_000, 10, 10, 600_000, 300_000]) == [[1000, 10], [10, 10]]
+    assert sizes([100_000] * 11) == [[100_000] * 4, [100_000] * 4, [100_000] * 2]
+    assert sizes([400_000, 10, 90_000, 600_000, 5], last=True) == [[400_000, 10, 90_000]]
+    assert sizes([100_000] * 11, last=True) == [[100_000] * 5, [100_000] * 5]
 
 
 def test_a_row_is_written_again_only_a_few_times() -> None:
@@ -105,7 +110,8 @@ def test_a_row_is_written_again_only_a_few_times() -> None:
             for g in groups(files, 500_000):
                 rows = sum(f.rows for f in g)
                 written += rows
-                files = [*(f for f in files if f not in g), compaction._File(f"m{i:05d}", rows, 1)]
+                at = files.index(g[0])
+                files[at : at + len(g)] = [compaction._File(f"m{i:05d}", rows, 1)]
     assert written / (3000 * 200) < 6
     assert len(files) < 20
 

@@ -1,0 +1,29 @@
+"""The read side's one process: the SQL server and, where configured, the HTTP app, until a signal ends it."""
+
+import asyncio
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from dashboards.config import DashboardsConfig
+from dashboards.sql import server
+
+
+async def serve(config: DashboardsConfig, say: Callable[[str], None]) -> None:
+    """Serve what ``config`` names until SIGINT or SIGTERM. ``say`` gets one line per server. Raises what stops a server from starting."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    running = []
+    try:
+        if config.sql is not None:
+            sql = await server.start(config.sql, Path(config.lake), config.tenant)
+            running.append(sql)
+            say(
+                f"sql: postgresql://{config.sql.listen}:{sql.port}/{config.sql.database}{' with TLS' if config.sql.tls_cert else ''}"
+            )
+        await stop.wait()
+    finally:
+        for part in reversed(running):
+            await part.close()

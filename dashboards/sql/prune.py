@@ -1,0 +1,122 @@
+"""A filter on ``time`` said once more on the nanoseconds behind it, by which files and row groups are cut.
+
+``time`` is a view's ``make_timestamp(ns // 1000)``, and no statistics exist for that. The added condition holds for exactly the same
+rows: for a moment t in whole µs, time >= t is ns >= t, and time <= t is ns < t + 1000 ns.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+Node = dict[str, Any]
+_MIRRORED: Final = {
+    "COMPARE_GREATERTHAN": "COMPARE_LESSTHAN",
+    "COMPARE_LESSTHAN": "COMPARE_GREATERTHAN",
+    "COMPARE_GREATERTHANOREQUALTO": "COMPARE_LESSTHANOREQUALTO",
+    "COMPARE_LESSTHANOREQUALTO": "COMPARE_GREATERTHANOREQUALTO",
+    "COMPARE_EQUAL": "COMPARE_EQUAL",
+}
+_STILL: Final = frozenset(
+    ("now", "to_timestamp", "+", "-", "to_seconds", "to_minutes", "to_hours", "to_days", "date_trunc", "trunc")
+)
+
+
+def with_nanoseconds(select: Node, tables: Sequence[tuple[str, Any]]) -> None:
+    """Add conditions to the WHERE of a checked SELECT. ``tables``: (alias, Relation) of its FROM."""
+    by_alias = {alias.lower(): relation for alias, relation in tables if relation.nanoseconds}
+    if not by_alias or select.get("where_clause") is None:
+        return
+    with_time = [alias for alias, relation in tables if "time" in relation.columns]
+    only = with_time[0].lower() if len(with_time) == 1 else ""
+    added: list[Node] = []
+    for condition in _conjuncts(select["where_clause"]):
+        for column, kind, moment in _bounds(condition):
+            alias = column[0].lower() if len(column) == 2 else only
+            if alias in by_alias and column[-1].lower() == "time" and _still(moment):
+                added += _same_in_ns([*column[:-1], by_alias[alias].nanoseconds], kind, moment)
+    if added:
+        select["where_clause"] = {
+            "class": "CONJUNCTION",
+            "type": "CONJUNCTION_AND",
+            "alias": "",
+            "query_location": 0,
+            "query_location_length": 0,
+            "children": [select["where_clause"], *added],
+        }
+
+
+def _conjuncts(node: Node) -> list[Node]:
+    if node.get("type") == "CONJUNCTION_AND":
+        return [c for child in node["children"] for c in _conjuncts(child)]
+    return [node]
+
+
+def _bounds(node: Node) -> list[tuple[list[str], str, Node]]:
+    """(column, comparison, moment) that a condition says of a column."""
+    if node.get("class") == "BETWEEN" and node["input"].get("class") == "COLUMN_REF":
+        column = node["input"]["column_names"]
+        return [
+            (column, "COMPARE_GREATERTHANOREQUALTO", node["lower"]),
+            (column, "COMPARE_LESSTHANOREQUALTO", node["upper"]),
+        ]
+    if node.get("class") == "COMPARISON" and node["type"] in _MIRRORED:
+        if node["left"].get("class") == "COLUMN_REF":
+            return [(node["left"]["column_names"], node["type"], node["right"])]
+        if node["right"].get("class") == "COLUMN_REF":
+            return [(node["right"]["column_names"], _MIRRORED[node["type"]], node["left"])]
+    return []
+
+
+def _still(node: Node) -> bool:
+    """Whether a value is the same for every row: literals, parameters, and the clock with some arithmetic."""
+    match node.get("class"):
+        case "CONSTANT" | "PARAMETER":
+            return True
+        case "CAST":
+            return _still(node["child"])
+        case "FUNCTION":
+            return node["function_name"] in _STILL and all(_still(a["expression"]) for a in node["arguments"])
+    return False
+
+
+def _same_in_ns(column: list[str], kind: str, moment: Node) -> list[Node]:
+    place = {"alias": "", "query_location": 0, "query_location_length": 0}
+
+    def ns(macro: str) -> Node:
+        return {
+            "class": "FUNCTION", "type": "FUNCTION", **place, "function_name": macro, "schema": "", "filter": None,
+            "order_bys": {"type": "ORDER_MODIFIER", "orders": []}, "distinct": False, "is_operator": False,
+            "export_state": False, "catalog": "", "arguments": [{"name": "", "expression": moment}],
+            "qualified_name": {"path": [macro]},
+        }  # fmt: skip
+
+    def compare(how: str, right: Node) -> Node:
+        left = {"class": "COLUMN_REF", "type": "COLUMN_REF", **place, "column_names": column}
+        return {"class": "COMPARISON", "type": how, **place, "left": left, "right": right}
+
+    from_here = compare("COMPARE_GREATERTHANOREQUALTO", ns(FIRST_NS))
+    to_here = compare("COMPARE_LESSTHANOREQUALTO", ns(LAST_NS))
+    match kind:
+        case "COMPARE_GREATERTHANOREQUALTO":
+            return [from_here]
+        case "COMPARE_GREATERTHAN":
+            return [compare("COMPARE_GREATERTHAN", ns(LAST_NS))]
+        case "COMPARE_LESSTHANOREQUALTO":
+            return [to_here]
+        case "COMPARE_LESSTHAN":
+            return [compare("COMPARE_LESSTHAN", ns(FIRST_NS))]
+    return [from_here, to_here]
+
+
+FIRST_NS: Final = "fleet_first_ns"
+LAST_NS: Final = "fleet_last_ns"
+_EARLY, _LATE = "TIMESTAMP '1677-12-31'", "TIMESTAMP '2262-01-01'"  # an int64 holds the ns of what lies between
+
+
+def _macro(name: str, beyond: int) -> str:
+    return (
+        f"CREATE OR REPLACE MACRO {name}(x) AS CASE WHEN CAST(x AS TIMESTAMP) >= {_LATE} THEN {2**63 - 1}"
+        f" WHEN CAST(x AS TIMESTAMP) < {_EARLY} THEN {-(2**63)} ELSE epoch_ns(CAST(x AS TIMESTAMP)) + {beyond} END"
+    )
+
+
+MACROS: Final = (_macro(FIRST_NS, 0), _macro(LAST_NS, 999))

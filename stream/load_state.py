@@ -1,0 +1,234 @@
+"""What a vehicle carries: log-odds of "goods aboard" over whatever evidence a trip has, each with its own error rate.
+
+L = logit(P before) + sum of log likelihood ratios; every ratio is bounded by the error rate of its source, so no sensor is ever
+believed beyond its record. Empty at P <= 0.2, loaded at P >= 0.8, unknown between. The load changes only at a stop or by coupling:
+within a trip evidence only adds up.
+"""
+
+import math
+from typing import Any, Final
+
+from stream.columns import LOAD_STATES, UNKNOWN
+from stream.kernel import kernel
+from stream.mass import (
+    TARE_FLOOR_CAN,
+    TARE_FLOOR_SCALES,
+    TARE_U_CAN,
+    TARE_U_SCALES,
+    can_mass,
+    scales_mass,
+    tare_of,
+)
+from stream.places import PLACE_KINDS
+
+STATE_UNKNOWN: Final = LOAD_STATES.index("unknown")
+EMPTY: Final = LOAD_STATES.index("empty")
+WITH_UNITS: Final = LOAD_STATES.index("empty_with_load_units")
+PARTIAL: Final = LOAD_STATES.index("partial")
+FULL: Final = LOAD_STATES.index("full")
+P_LOADED: Final = 0.75  # before any evidence: published empty shares are 17 to 30 % of the kilometres (section 5)
+DECIDED: Final = 0.8  # and 1 - it: between them the state is unknown
+FULL_SHARE: Final = 0.9  # of capacity or pallet positions
+FULL_MARGIN: Final = 0.03  # a full load stays full down to so much less: no flapping
+# Error rates: how often a source says the wrong thing however sure it is.
+ERROR_SCALES: Final = 0.01
+ERROR_CAN: Final = 0.03
+ERROR_ORDER: Final = 0.02
+ERROR_UNITS: Final = 0.03
+ERROR_TRAILER: Final = 0.01
+# Likelihood ratios loaded : empty of where a trip begins or ends, engineering values [C]; to be replaced by an operator's own.
+LR_FROM_ORIGIN: Final = 4.0
+LR_TO_UPKEEP: Final = 0.5  # depot, charger, fuel, service
+LR_TO_ORIGIN: Final = 0.6
+LR_TO_CUSTOMER: Final = 2.0
+LR_TOUR_ON: Final = 8.0  # a tour of drops goes on: from customer to customer
+LR_TOUR_LIGHT: Final = 8.0  # empty : loaded, at most, by mass on a tour: the last parcels weigh next to nothing
+LR_TOUR_BACK: Final = 0.125  # and comes home
+UNITS_SHARE: Final = 0.06  # of capacity: what empty load units weigh at most (33 roll cages of 32 kg on 25 t: 4 %)
+LIGHTEST_SHARE: Final = 0.02  # of capacity: goods lighter than this are not told from units by mass
+BIT_SCALES, BIT_CAN, BIT_ORDER, BIT_PLACE, BIT_DOORS, BIT_TRAILER, BIT_UNITS = 1, 2, 4, 8, 16, 32, 64  # of ``evidence``
+DOOR_OPENED: Final = 1  # bits of ``stop_bits``: what was seen at the stop
+LIFT_USED: Final = 2
+COUPLED_CHANGED: Final = 4
+SWITCHES_SEEN: Final = 8
+WAREHOUSE: Final = PLACE_KINDS.index("warehouse")
+CUSTOMER: Final = PLACE_KINDS.index("customer")
+DEPOT: Final = PLACE_KINDS.index("depot")
+CHARGER: Final = PLACE_KINDS.index("charger")
+FUEL_STATION: Final = PLACE_KINDS.index("fuel")
+SERVICE: Final = PLACE_KINDS.index("service")
+
+
+@kernel
+def logit(p: float) -> float:
+    """Log-odds of a probability."""
+    return math.log(p / (1.0 - p))
+
+
+@kernel
+def bounded(log_ratio: float, error: float) -> float:
+    """A log likelihood ratio of a source that errs with probability ``error``."""
+    limit = math.log((1.0 - error) / error)
+    return min(max(log_ratio, -limit), limit)
+
+
+@kernel
+def _between(x: float, low: float, high: float, sd: float) -> float:
+    """Density at ``x`` of a value that is even between ``low`` and ``high``, seen with a normal error of ``sd``."""
+    scale = sd * math.sqrt(2.0)
+    return 0.5 * (math.erf((x - low) / scale) - math.erf((x - high) / scale)) / (high - low)
+
+
+@kernel
+def mass_log_ratio(aboard_kg: float, sd_kg: float, capacity_kg: float) -> float:
+    """Log of P(mass aboard | goods) / P(mass aboard | none). None: 0, or empty load units; goods: half even up to capacity, half rising."""
+    x = max(aboard_kg, 0.0)
+    none = 0.6 * math.exp(-0.5 * (x / sd_kg) ** 2) / (sd_kg * math.sqrt(2.0 * math.pi))
+    none += 0.4 * _between(x, 0.0, UNITS_SHARE * capacity_kg, sd_kg)
+    low, high = LIGHTEST_SHARE * capacity_kg, 1.05 * capacity_kg
+    x = min(x, capacity_kg)
+    rising = 2.0 * max(x - low, 0.0) / (high - low)  # of even: heavy loads are more common than light ones
+    goods = _between(x, low, high, sd_kg) * (0.5 + 0.5 * rising)
+    return math.log((goods + 1e-12) / (none + 1e-12))
+
+
+@kernel
+def after_stop(p_loaded: float, bits: int, door_works: bool, place_kind: int, long: bool, last_mile: bool) -> float:
+    """P(loaded) after a stop, before evidence of the new trip: what was aboard may have gone, and goods may have come.
+
+    A door that is known to work and stayed shut keeps the load in. Where nothing is known of doors the kind of place decides,
+    then whether there was time to load (``long``). On a tour of drops masses err alike from stop to stop: each is judged anew.
+    """
+    gone, come = (0.25, 0.75) if long else (0.08, 0.24)  # tends to P_LOADED
+    if bits & (DOOR_OPENED | LIFT_USED | COUPLED_CHANGED):
+        gone, come = 0.25, 0.35
+    elif bits & SWITCHES_SEEN and door_works:
+        gone, come = 0.01, 0.01
+    elif last_mile:
+        gone, come = 0.25, 0.75
+    elif place_kind == WAREHOUSE:
+        gone, come = 0.25, 0.5
+    elif place_kind in (DEPOT, CHARGER, FUEL_STATION, SERVICE):
+        gone, come = 0.05, 0.05
+    return p_loaded * (1.0 - gone) + (1.0 - p_loaded) * come
+
+
+@kernel
+def place_log_ratio(start: int, end: int, kind: Any, origin: int, last_mile: bool, shut: bool, ended: bool) -> float:
+    """What the ends of a trip tell: places (-1 unknown), the origin of its assigned route and whether that is a tour of drops.
+
+    ``shut``: the door stayed shut at the start; ``ended``: the end is known, if only to be no known place.
+    """
+    total = 0.0
+    if start >= 0 and start == origin and not shut:
+        total += math.log(LR_FROM_ORIGIN)
+    if not ended:
+        return total
+    if end >= 0 and kind[end] in (DEPOT, CHARGER, FUEL_STATION, SERVICE):
+        total += math.log(LR_TO_UPKEEP)
+    elif last_mile and origin >= 0 and start != origin:
+        total += math.log(LR_TOUR_BACK) if end == origin else math.log(LR_TOUR_ON)
+    elif end >= 0 and end == origin and start != origin:
+        total += math.log(LR_TO_ORIGIN)
+    elif end >= 0 and kind[end] == CUSTOMER and start != end:
+        total += math.log(LR_TO_CUSTOMER)
+    return total
+
+
+@kernel
+def decide(state: Any, p: Any, g: Any, origin: int, last_mile: bool) -> None:
+    """Put together what this trip has shown: ``load_state``, ``load_state_p``, ``payload_kg`` and ``mass_kg`` with their bands.
+
+    ``payload_kg`` are goods, ``mass_kg`` the gross mass; both NaN while unknown, ``*_u_kg`` their 95 % half-widths.
+    """
+    capacity = p["capacity_kg"]
+    odds = logit(state["p_before"])
+    by_mass = 0.0
+    evidence = 0
+    aboard, sd_aboard, mass, sd_mass = math.nan, math.nan, math.nan, math.nan
+    can, sd = can_mass(state)
+    if not math.isnan(can):
+        tare, sd_tare = tare_of(state["tare_can_kg"], state["tare_can_n"], p["tare_kg"], TARE_U_CAN, TARE_FLOOR_CAN)
+        aboard, sd_aboard = can - tare, math.hypot(sd, sd_tare)
+        mass, sd_mass = p["tare_kg"] + max(aboard, -0.6 * p["tare_kg"]), sd_aboard
+        by_mass += bounded(mass_log_ratio(aboard, sd_aboard, capacity), ERROR_CAN)
+        evidence |= BIT_CAN
+    scales, sd = scales_mass(state, p["tare_kg"])
+    if not math.isnan(scales):
+        tare, sd_tare = tare_of(
+            state["tare_scales_kg"], state["tare_scales_n"], p["tare_kg"], TARE_U_SCALES, TARE_FLOOR_SCALES
+        )
+        by_scales, sd_scales = scales - tare, math.hypot(sd, sd_tare)
+        by_mass += bounded(mass_log_ratio(by_scales, sd_scales, capacity), ERROR_SCALES)
+        evidence |= BIT_SCALES
+        if math.isnan(sd_aboard) or sd_scales < sd_aboard:
+            aboard, sd_aboard, mass, sd_mass = by_scales, sd_scales, scales, sd
+    odds += max(by_mass, -math.log(LR_TOUR_LIGHT)) if last_mile else by_mass
+    units_kg = 0.0
+    cargo, loaded_units, empty_units = state["order_cargo_kg"], state["order_loaded"], state["order_empty"]
+    if not math.isnan(cargo):
+        odds += bounded(20.0 if cargo >= 1.0 else -20.0, ERROR_ORDER)
+        evidence |= BIT_ORDER
+    if not math.isnan(loaded_units):
+        odds += bounded(20.0 if loaded_units >= 1.0 else -20.0, ERROR_UNITS)
+        evidence |= BIT_UNITS
+    coupled = state["coupled"]
+    if p["has_trailer"] and coupled == 0:
+        odds -= bounded(20.0, ERROR_TRAILER)
+        evidence |= BIT_TRAILER
+    if state["door_works"] and state["stop_seen_bits"] & SWITCHES_SEEN:
+        evidence |= BIT_DOORS
+    shut = evidence & BIT_DOORS != 0 and state["stop_seen_bits"] & (DOOR_OPENED | LIFT_USED | COUPLED_CHANGED) == 0
+    ended = state["trip_end_ns"] != UNKNOWN and not math.isnan(state["end_lat_deg"])
+    by_place = place_log_ratio(state["start_place"], state["end_place"], g.places.kind, origin, last_mile, shut, ended)
+    if by_place != 0.0:
+        odds += by_place
+        evidence |= BIT_PLACE
+    p_loaded = 1.0 / (1.0 + math.exp(-odds))
+    found, share = STATE_UNKNOWN, math.nan
+    payload, u_payload = math.nan, math.nan
+    if not math.isnan(cargo):
+        payload, u_payload = cargo, math.hypot(0.02 * cargo, 0.01 * capacity)
+    elif not math.isnan(aboard):
+        payload, u_payload = max(aboard, 0.0), 1.96 * sd_aboard
+    if p_loaded >= DECIDED:
+        found = PARTIAL
+        full = FULL_SHARE - (FULL_MARGIN if state["load_state"] == FULL else 0.0)
+        if not math.isnan(payload) and payload >= full * capacity:
+            found = FULL
+        if not math.isnan(loaded_units) and loaded_units >= full * p["pallet_positions"]:
+            found = FULL
+        share = p_loaded
+    elif p_loaded <= 1.0 - DECIDED:
+        found = EMPTY
+        if not math.isnan(empty_units):
+            if empty_units >= 1.0:
+                found = WITH_UNITS
+        elif not math.isnan(aboard) and aboard > 1.64 * sd_aboard and aboard > 0.4 * LIGHTEST_SHARE * capacity:
+            found = WITH_UNITS
+        if found == WITH_UNITS and not math.isnan(aboard):
+            units_kg = max(aboard, 0.0)
+        payload, u_payload = 0.0, 1.96 * sd_aboard if not math.isnan(sd_aboard) else UNITS_SHARE * capacity
+        share = 1.0 - p_loaded
+    if math.isnan(mass) and not math.isnan(cargo):
+        mass, sd_mass = p["tare_kg"] + cargo, 0.02 * p["tare_kg"] + 0.01 * cargo
+    state["p_loaded"] = p_loaded
+    state["load_state"], state["load_state_p"] = found, share
+    state["evidence"] = evidence
+    state["payload_kg"], state["payload_u_kg"] = payload, u_payload
+    state["units_kg"] = units_kg
+    state["mass_kg"], state["mass_u_kg"] = mass, 1.96 * sd_mass
+
+
+@kernel
+def forget_load(state: Any) -> None:
+    """Nothing is known of what is aboard."""
+    state["load_state"], state["load_state_p"], state["evidence"] = STATE_UNKNOWN, math.nan, 0
+    state["payload_kg"] = state["payload_u_kg"] = state["mass_kg"] = state["mass_u_kg"] = math.nan
+    state["units_kg"] = 0.0
+
+
+@kernel
+def sure_empty(state: Any) -> bool:
+    """Whether an order said that nothing is aboard, and no load units were told of."""
+    return state["order_cargo_kg"] < 1.0 and not state["order_empty"] > 0.0 and state["load_state"] == EMPTY

@@ -1,0 +1,213 @@
+"""What a vehicle weighs: by its scales, and by what its engine must push. Tare is learnt in the units of each source.
+
+A trip keeps sums only; ``scales_mass`` and ``can_mass`` turn them into (kg, standard deviation). The least squares of
+``can_row`` are those of a recursive estimator with forgetting factor 1: the mass of a trip does not change (Vahidi 2005).
+"""
+
+import math
+from typing import Any, Final
+
+from stream.kernel import kernel
+from stream.road_load import ENGINE_OFF_RPM, ETA_DRIVELINE, GRAVITY
+
+SAMPLE_NS: Final = 950_000_000  # at most one sample a second, whatever the rate of the readings
+SAMPLE_MAX_S: Final = 2.5  # further apart, a gear was changed unseen
+SHIFT_NS: Final = 2_000_000_000  # a gear shift spoils what is near it
+SHIFT_REL: Final = 0.03  # change of rpm / v that is a shift
+V_LOW_MS: Final = 10.0 / 3.6
+V_HIGH_MS: Final = 70.0 / 3.6  # above it drag, which is a guess, is most of the force
+ACCELERATION_MS2: Final = 0.15
+TORQUE_MIN_PCT: Final = 20.0
+AIR_KG_M3: Final = 1.2
+FRICTION_AT_0: Final = 0.04  # of the reference torque, where SPN 514 is not sent: motoring torque of a warm diesel [C]
+FRICTION_PER_RPM: Final = 0.05 / 1500.0
+MOTOR_EFFICIENCY: Final = 0.90  # battery to wheel while accelerating, class default 0.88 is a cycle's mean
+CAN_MIN: Final = 12  # samples: one pull away from standstill
+CAN_CORRELATED: Final = 6.0  # samples of one pull away share grade and gear: so many count as one
+CAN_FLOOR_REL: Final = 0.04  # slope, wind, efficiency that a trip shares; standard deviation
+SCALES_MIN_S: Final = 30  # of moving: shorter is not low-passed
+SCALES_NOISE_REL: Final = 0.035  # axle load in motion, 2-5 % [science reference, section 5]
+SCALES_TAU_S: Final = 240.0  # over which its error wanders
+SCALES_FLOOR_REL: Final = 0.005
+TARE_U_SCALES: Final = 0.02  # registry tare against what the scales show of it; standard deviation, relative
+TARE_U_CAN: Final = (
+    0.05  # the same for the estimate by torque: efficiency, reference torque and tyres are class defaults
+)
+TARE_FLOOR_SCALES: Final = 0.006
+TARE_FLOOR_CAN: Final = 0.02
+TARE_MEMORY: Final = 12  # empty trips that make the mean
+TARE_STEADY: Final = 5  # empty trips before a drift is believed
+DRIFT_REL: Final = 0.04  # of tare: a body, a tank or a sensor changed
+BOBTAIL_SHARE: Final = 0.7  # of tare; lighter, the trailer is missing
+
+
+def reference_torque_nm(p_rated_kw: float, gvw_kg: float) -> float:
+    """Reference torque [N·m] where neither bus nor registry tells it: rated power at the speed where full torque ends.
+
+    About 1,400 rpm for heavy engines, 1,750 for medium, 3,000 for vans; +-10 % over series engines.
+    """
+    rpm = 1400.0 if gvw_kg > 20_000.0 else 1750.0 if gvw_kg > 5_000.0 else 3000.0
+    return float(p_rated_kw) * 1000.0 * 30.0 / (math.pi * rpm)
+
+
+@kernel
+def forget_mass(state: Any) -> None:
+    """Begin anew: the load may be another one."""
+    state["can_phi2"] = state["can_y_phi"] = state["can_y2"] = 0.0
+    state["can_n"] = state["scales_n"] = 0
+    state["scales_sum"] = state["scales_sum2"] = 0.0
+
+
+@kernel
+def scales_row(state: Any, tare_kg: float, gvw_kg: float, gross_kg: float, v_ms: float, time_ns: int) -> None:
+    """Take a gross weight while the vehicle rolls: standing it may be half unloaded, or on three axles."""
+    if v_ms > 1.4 and 0.3 * tare_kg < gross_kg < 1.6 * gvw_kg and time_ns - state["scales_ns"] >= SAMPLE_NS:
+        x = gross_kg - tare_kg
+        state["scales_n"] += 1
+        state["scales_sum"] += x
+        state["scales_sum2"] += x * x
+        state["scales_ns"] = time_ns
+
+
+@kernel
+def scales_mass(state: Any, tare_kg: float) -> tuple[float, float]:
+    """(gross mass, its standard deviation) [kg] by the weights of this trip; NaN before ``SCALES_MIN_S``."""
+    n = state["scales_n"]
+    if n < SCALES_MIN_S:
+        return math.nan, math.nan
+    mean = state["scales_sum"] / n
+    spread = math.sqrt(max(0.0, state["scales_sum2"] / n - mean * mean))
+    mass = mean + tare_kg
+    noise = max(spread, SCALES_NOISE_REL * mass)
+    independent = max(1.0, n / (2.0 * SCALES_TAU_S))
+    return mass, math.sqrt(noise * noise / independent + (SCALES_FLOOR_REL * mass) ** 2)
+
+
+@kernel
+def wheel_force_power_w(p: Any, rpm: float, torque_pct: float, friction_pct: float, ref_nm: float, kw: float) -> float:
+    """Power that reaches the wheels [W]: T = (indicated - friction) x reference torque, or the battery's, less auxiliaries."""
+    if p["has_battery"]:
+        return float((kw - p["aux_kw"]) * 1000.0 * MOTOR_EFFICIENCY)
+    reference = p["ref_torque_nm"] if math.isnan(ref_nm) else ref_nm
+    friction = FRICTION_AT_0 + FRICTION_PER_RPM * rpm if math.isnan(friction_pct) else friction_pct / 100.0
+    torque = (torque_pct / 100.0 - friction) * reference
+    return float((torque * rpm * (math.pi / 30.0) - p["aux_kw"] * 1000.0) * ETA_DRIVELINE)
+
+
+@kernel
+def can_row(
+    state: Any,
+    p: Any,
+    v_ms: float,
+    rpm: float,
+    torque_pct: float,
+    friction_pct: float,
+    ref_nm: float,
+    battery_kw: float,
+    grade: float,
+    braking: bool,
+    time_ns: int,
+) -> None:
+    """One sample a second of y = m phi, where the vehicle accelerates with its clutch closed.
+
+    y = F_trac - rho CdA v^2 / 2, phi = f_rot a + g (Crr + grade); unknown grade counts as 0 and averages out, because samples
+    are chosen by acceleration, not by torque (choosing by torque would prefer the slopes uphill).
+    """
+    since_ns = time_ns - state["can_ns"]
+    if since_ns < SAMPLE_NS:
+        return
+    v0, watts0, ratio0 = state["can_v_ms"], state["can_w"], state["can_ratio"]
+    dt = since_ns * 1e-9
+    state["can_ns"] = time_ns
+    state["can_v_ms"] = v_ms
+    a = (v_ms - v0) / dt
+    if not (v_ms > 0.7 * V_LOW_MS and v0 < V_HIGH_MS and a > 0.5 * ACCELERATION_MS2 and dt < SAMPLE_MAX_S):
+        state["can_w"] = math.nan
+        return
+    engine = not p["has_battery"]
+    ratio = rpm / v_ms
+    if engine and not (math.fabs(ratio - ratio0) <= SHIFT_REL * ratio):
+        state["can_shift_ns"] = time_ns
+    watts = wheel_force_power_w(p, rpm, torque_pct, friction_pct, ref_nm, battery_kw)
+    if braking or (engine and not (torque_pct > TORQUE_MIN_PCT and rpm > ENGINE_OFF_RPM)):
+        watts = math.nan
+    state["can_w"] = watts
+    state["can_ratio"] = ratio
+    v = 0.5 * (v0 + v_ms)
+    if v < V_LOW_MS or v > V_HIGH_MS or a < ACCELERATION_MS2 or math.isnan(watts0 + watts) or watts <= 0.0:
+        return
+    if engine and time_ns - state["can_shift_ns"] < SHIFT_NS:
+        return
+    y = 0.5 * (watts0 + watts) / v - 0.5 * AIR_KG_M3 * p["cda_m2"] * v * v
+    phi = p["f_rot"] * a + GRAVITY * (p["crr"] + (0.0 if math.isnan(grade) else grade))
+    state["can_n"] += 1
+    state["can_phi2"] += phi * phi
+    state["can_y_phi"] += y * phi
+    state["can_y2"] += y * y
+
+
+@kernel
+def can_mass(state: Any) -> tuple[float, float]:
+    """(gross mass, its standard deviation) [kg] by least squares over this trip; NaN before ``CAN_MIN`` samples."""
+    n = state["can_n"]
+    if n < CAN_MIN or state["can_phi2"] <= 0.0:
+        return math.nan, math.nan
+    mass = state["can_y_phi"] / state["can_phi2"]
+    if not mass > 0.0:
+        return math.nan, math.nan
+    left = max(0.0, state["can_y2"] - mass * state["can_y_phi"]) / (n - 1)
+    scatter = left / state["can_phi2"] * CAN_CORRELATED
+    return mass, math.sqrt(scatter + (CAN_FLOOR_REL * mass) ** 2)
+
+
+@kernel
+def tare_of(own_kg: float, n: int, registry_kg: float, prior_rel: float, floor_rel: float) -> tuple[float, float]:
+    """(tare as a source sees it, its standard deviation) [kg]: the registry's until ``n`` empty trips have taught it."""
+    if n == 0:
+        return registry_kg, prior_rel * registry_kg
+    return own_kg, max(floor_rel, prior_rel / math.sqrt(1.0 + 2.0 * n)) * own_kg
+
+
+@kernel
+def _toward(tare: float, n: int, mass: float) -> float:
+    return tare + (mass - tare) / min(n + 1, TARE_MEMORY)
+
+
+@kernel
+def _one_tare(
+    tare: float, n: int, sd_tare: float, mass: float, sd: float, empty: bool, sure: bool
+) -> tuple[float, int]:
+    """Tare after a trip at ``mass``: an empty trip moves it, and so does any mass that lies below it."""
+    if math.isnan(mass) or sd > 0.06 * mass:
+        return tare, n
+    below = tare - mass
+    if below > 2.5 * math.hypot(sd, sd_tare):
+        return tare - min(0.5 * below, sd_tare), max(n, 1)
+    if sure or (empty and mass - tare < 0.03 * tare + sd):
+        return _toward(tare, n, mass), min(n + 1, TARE_MEMORY)
+    return tare, n
+
+
+@kernel
+def learn_tare(state: Any, p: Any, empty: bool, sure: bool) -> None:
+    """After a trip. ``empty``: it was decided so; ``sure``: an order said so and no load units rode along."""
+    registry = p["tare_kg"]
+    scales, sd = scales_mass(state, registry)
+    tare, sd_tare = tare_of(state["tare_scales_kg"], state["tare_scales_n"], registry, TARE_U_SCALES, TARE_FLOOR_SCALES)
+    if not scales < BOBTAIL_SHARE * registry:
+        tare, n = _one_tare(tare, state["tare_scales_n"], sd_tare, scales, sd, empty, sure)
+        state["tare_scales_kg"], state["tare_scales_n"] = tare, n
+    mass, sd = can_mass(state)
+    tare, sd_tare = tare_of(state["tare_can_kg"], state["tare_can_n"], registry, TARE_U_CAN, TARE_FLOOR_CAN)
+    if not mass < BOBTAIL_SHARE * registry:
+        tare, n = _one_tare(tare, state["tare_can_n"], sd_tare, mass, sd, empty, sure)
+        state["tare_can_kg"], state["tare_can_n"] = tare, n
+
+
+@kernel
+def tare_drift(state: Any, p: Any) -> float:
+    """How far the scales' learnt tare lies from the registry's [kg]; NaN while within ``DRIFT_REL`` or not yet steady."""
+    if state["tare_scales_n"] < TARE_STEADY:
+        return math.nan
+    drift = state["tare_scales_kg"] - p["tare_kg"]
+    return drift if math.fabs(drift) > DRIFT_REL * p["tare_kg"] else math.nan

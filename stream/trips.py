@@ -1,0 +1,349 @@
+"""Trips: what a vehicle does between two stops. Which trip a reading belongs to is decided when it is taken, for good.
+
+A stop is 120 s below 1 km/h, or 60 s where something shows that it is one: door, lift, coupling, ignition or engine off, power
+take-off, a known place. It ends at 5 km/h or after 20 m. A gap in the readings is a stop where the vehicle hardly moved in it.
+"""
+
+import math
+from typing import Any, Final
+
+from stream.columns import TRIP_STAGES, UNKNOWN
+from stream.geography import route_by_number
+from stream.kernel import kernel
+from stream.load_state import (
+    COUPLED_CHANGED,
+    DOOR_OPENED,
+    LIFT_USED,
+    P_LOADED,
+    SWITCHES_SEEN,
+    after_stop,
+    decide,
+    forget_load,
+    sure_empty,
+)
+from stream.mass import forget_mass, learn_tare
+from stream.places import place_at
+from stream.polygon import METRES_PER_DEG
+from stream.regions import region_at
+from stream.road_load import ENGINE_OFF_RPM
+from stream.trip_route import judge_route
+
+LAST_MILE: Final = TRIP_STAGES.index("last_mile")
+MOVING: Final = 0  # ``trip_phase``
+STANDING: Final = 1  # not yet called a stop
+STOPPED: Final = 2
+NOTHING: Final = 0  # what a reading did to the trip
+CLOSED: Final = 1
+STARTED: Final = 2
+STILL_KMH: Final = 1.0
+STILL_GPS_KMH: Final = 2.5  # a receiver at rest wanders
+GOING_KMH: Final = 5.0
+GOING_MM: Final = 20_000
+STOP_NS: Final = 60_000_000_000
+LONG_STOP_NS: Final = 120_000_000_000
+GAP_S: Final = 120.0
+GAP_BLIND_S: Final = 600.0  # a gap of unknown distance is a stop from here on
+GAP_TRIP_S: Final = 3600.0  # nobody drives through a longer gap without a stop that matters
+GAP_STILL_MS: Final = 3.0 / 3.6
+NOT_LOOKED: Final = -2
+MISFIT_M: Final = 150.0  # of a fix from the mean of its stop
+MISFITS: Final = 5  # in a row: the mean was wrong
+FIXES: Final = 60  # that make the mean
+HDOP_MAX: Final = 8.0
+START_FIX_NS: Final = 90_000_000_000  # a first fix so soon after departure still tells where the trip began
+REGION_MM: Final = 500_000  # driven between two looks at the map
+REGION_SLACK_M: Final = 300.0
+REGION_MISFITS: Final = 3
+LOADING_NS: Final = 900_000_000_000  # a quarter of an hour: time enough to load or unload
+TEACHES: Final = 0.4  # P(loaded) below which a mass near the tare counts as one: the lowest stable ones
+DECIDE_NS: Final = 60_000_000_000
+DECIDED_NS: Final = 300_000_000_000  # between looks once the load is known
+DOOR_BIT: Final = 1  # of the signal ``switches``
+LIFT_BIT: Final = 2
+PTO_BIT: Final = 4
+COUPLED_BIT: Final = 8
+IGNITION_BIT: Final = 16
+
+
+@kernel
+def is_fix(lat: float, lon: float, hdop: float) -> bool:
+    """Whether a position may be believed at all: within the globe, not 0 N 0 E, not too diluted."""
+    return math.fabs(lat) <= 90.0 and math.fabs(lon) <= 180.0 and not hdop > HDOP_MAX and (lat != 0.0 or lon != 0.0)
+
+
+@kernel
+def metres(lat0: float, lon0: float, lat1: float, lon1: float) -> float:
+    """Distance of two near points [m], flat; 1 % off over 100 km."""
+    north = (lat1 - lat0) * METRES_PER_DEG
+    east = (lon1 - lon0) * METRES_PER_DEG * math.cos(0.5 * (lat0 + lat1) * math.pi / 180.0)
+    return math.sqrt(north * north + east * east)
+
+
+@kernel
+def _stop_fix(state: Any, lat: float, lon: float) -> None:
+    """Take a fix into the mean of the running stop; a jump does not shift it unless it stays."""
+    n = state["stop_fixes"]
+    if n > 0 and metres(state["stop_lat_deg"], state["stop_lon_deg"], lat, lon) > MISFIT_M:
+        state["stop_misfits"] += 1
+        if state["stop_misfits"] < MISFITS:
+            return
+        n = 0
+        state["stop_place"] = NOT_LOOKED
+    state["stop_misfits"] = 0
+    n = min(n + 1, FIXES)
+    if n == 1:
+        state["stop_lat_deg"], state["stop_lon_deg"] = lat, lon
+    else:
+        state["stop_lat_deg"] += (lat - state["stop_lat_deg"]) / n
+        state["stop_lon_deg"] += (lon - state["stop_lon_deg"]) / n
+    state["stop_fixes"] = n
+
+
+@kernel
+def _begin_stand(state: Any, time_ns: int) -> None:
+    state["trip_phase"] = STANDING
+    state["stand_ns"] = time_ns
+    state["stand_mm"] = 0
+    state["stop_bits"] = 0
+    state["stop_place"] = NOT_LOOKED
+    state["stop_lat_deg"] = state["stop_lon_deg"] = math.nan
+    state["stop_fixes"] = state["stop_misfits"] = 0
+    state["stop_whole"] = 1
+    heed_orders(state)
+
+
+@kernel
+def heed_orders(state: Any) -> None:
+    """Orders heard under way, or since the stop before, are those of this trip; what is heard at a stop is of the next load."""
+    nothing = math.nan
+    told = state["cargo_ns"] >= state["order_from_ns"]
+    state["order_cargo_kg"] = state["cargo_kg"] if told else nothing
+    told = state["units_ns"] >= state["order_from_ns"]
+    state["order_loaded"] = state["units_loaded"] if told else nothing
+    state["order_empty"] = state["units_empty"] if told else nothing
+
+
+@kernel
+def _look(state: Any, g: Any) -> int:
+    """Place of the running stop."""
+    if state["stop_place"] == NOT_LOOKED and state["stop_fixes"] > 0:
+        state["stop_place"] = place_at(g.places, state["stop_lat_deg"], state["stop_lon_deg"])
+    return int(state["stop_place"])
+
+
+@kernel
+def _across_gap(state: Any, time_ns: int, dt_s: float, distance_mm: int, lat: float, lon: float) -> int:
+    """A gap in the readings: a stop, or a part of the way."""
+    metre = math.nan
+    if distance_mm != UNKNOWN:
+        metre = distance_mm / 1000.0
+    elif not math.isnan(lat) and not math.isnan(state["region_lat_deg"]):
+        metre = 1.3 * max(0.0, metres(state["region_lat_deg"], state["region_lon_deg"], lat, lon) - 500.0)
+    hidden = dt_s > GAP_TRIP_S
+    if not (metre < GAP_STILL_MS * dt_s or hidden or (math.isnan(metre) and dt_s >= GAP_BLIND_S)):
+        return NOTHING
+    if state["trip_phase"] == MOVING:
+        _begin_stand(state, state["time_ns"])
+    state["stop_whole"] = int(metre < GAP_STILL_MS * dt_s)
+    if state["trip_phase"] == STOPPED:
+        return NOTHING
+    state["trip_phase"] = STOPPED
+    return CLOSED
+
+
+@kernel
+def follow(
+    state: Any,
+    g: Any,
+    time_ns: int,
+    dt_s: float,
+    speed_kmh: float,
+    gps_kmh: float,
+    distance_mm: int,
+    lat: float,
+    lon: float,
+    hdop: float,
+    rpm: float,
+    switches: float,
+) -> int:
+    """Move the trip on by one reading: bits CLOSED (its stop is now known as one), STARTED (the reading begins another).
+
+    Speeds NaN where not measured; ``distance_mm`` since the reading before or UNKNOWN.
+    """
+    if state["trip_start_ns"] == UNKNOWN:
+        _begin_stand(state, time_ns)
+        state["trip_phase"] = MOVING if speed_kmh >= GOING_KMH or gps_kmh >= GOING_KMH else STOPPED
+        state["stop_whole"] = 0
+        return STARTED
+    did = NOTHING
+    if dt_s > GAP_S:
+        did = _across_gap(state, time_ns, dt_s, distance_mm, lat, lon)
+    still = STILL_KMH
+    v = speed_kmh
+    if math.isnan(v):
+        v, still = gps_kmh, STILL_GPS_KMH
+    if v >= still and state["trip_phase"] == MOVING:
+        return did
+    bits = int(switches) if not math.isnan(switches) else -1
+    if math.isnan(v) and bits >= 0 and bits & IGNITION_BIT == 0:
+        v = 0.0
+    if v < still:
+        if state["trip_phase"] == MOVING:
+            _begin_stand(state, time_ns)
+        if is_fix(lat, lon, hdop):
+            _stop_fix(state, lat, lon)
+        confirmed = rpm < ENGINE_OFF_RPM
+        if bits >= 0:
+            state["stop_bits"] |= SWITCHES_SEEN | (bits & (DOOR_BIT | LIFT_BIT))
+            if bits & (DOOR_BIT | LIFT_BIT):
+                state["door_works"] = 1
+            coupled = int(bits & COUPLED_BIT != 0)
+            if state["coupled"] >= 0 and state["coupled"] != coupled:
+                state["stop_bits"] |= COUPLED_CHANGED
+            state["coupled"] = coupled
+            confirmed = confirmed or bits & IGNITION_BIT == 0 or bits & PTO_BIT != 0
+        if state["trip_phase"] == STANDING:
+            since_ns = time_ns - state["stand_ns"]
+            if since_ns >= STOP_NS or state["stop_bits"] & COUPLED_CHANGED:
+                confirmed = confirmed or state["stop_bits"] & (DOOR_OPENED | LIFT_USED | COUPLED_CHANGED) != 0
+                if confirmed or since_ns >= LONG_STOP_NS or _look(state, g) >= 0:
+                    state["trip_phase"] = STOPPED
+                    did |= CLOSED
+    elif state["trip_phase"] != MOVING:
+        if distance_mm != UNKNOWN:
+            state["stand_mm"] += distance_mm
+        if v >= GOING_KMH or state["stand_mm"] >= GOING_MM:
+            if state["trip_phase"] == STOPPED:
+                did |= STARTED
+            state["trip_phase"] = MOVING
+    return did
+
+
+@kernel
+def hold_signals(
+    state: Any, g: Any, cargo_kg: float, units_loaded: float, units_empty: float, number: float, time_ns: int
+) -> None:
+    """Orders and dispatch are sent when they change: keep the last values."""
+    if not math.isnan(cargo_kg):
+        state["cargo_kg"], state["cargo_ns"] = cargo_kg, time_ns
+    if not math.isnan(units_loaded) or not math.isnan(units_empty):
+        state["units_loaded"], state["units_empty"], state["units_ns"] = units_loaded, units_empty, time_ns
+    if not math.isnan(number) and number != state["dispatched"]:
+        state["dispatched"] = number
+        state["dispatched_route"] = route_by_number(g, number)
+
+
+@kernel
+def follow_region(state: Any, g: Any, lat: float, lon: float, hdop: float, distance_mm: int) -> None:
+    """Region of the vehicle, looked up after every ``REGION_MM``. A fix too far from the one before is not believed at once."""
+    if distance_mm != UNKNOWN:
+        state["region_mm"] += distance_mm
+    known = not math.isnan(state["region_lat_deg"])
+    if (known and state["region_mm"] < REGION_MM) or not is_fix(lat, lon, hdop):
+        return
+    if known:
+        reach = 1.3 * state["region_mm"] / 1000.0 + REGION_SLACK_M
+        if metres(state["region_lat_deg"], state["region_lon_deg"], lat, lon) > reach:
+            state["region_misfits"] += 1
+            if state["region_misfits"] < REGION_MISFITS:
+                return
+    state["region_misfits"] = 0
+    state["region_mm"] = 0
+    state["region_lat_deg"], state["region_lon_deg"] = lat, lon
+    state["region"] = region_at(g.regions, lat, lon)
+
+
+@kernel
+def _assigned(state: Any, p: Any) -> int:
+    """Route told by a dispatcher, else by the registry, -1 none."""
+    return int(state["dispatched_route"]) if state["dispatched_route"] >= 0 else int(p["route"])
+
+
+@kernel
+def _on_tour(route: int, g: Any) -> bool:
+    return bool(route >= 0 and g.route[route, 2] == LAST_MILE)
+
+
+@kernel
+def _judge(state: Any, p: Any, g: Any, dwell_us: int) -> None:
+    """Load state, then route, stage and cause. The route that tells of the load is the assigned one: an inferred one is but its ends."""
+    route = _assigned(state, p)
+    origin = int(g.route[route, 0]) if route >= 0 else -1
+    decide(state, p, g, origin, _on_tour(route, g))
+    judge_route(state, p, g, dwell_us)
+
+
+@kernel
+def close_trip(state: Any, p: Any, g: Any) -> None:
+    """The stop is one: where the trip ended, what it carried by all that is known, and what its masses teach."""
+    state["trip_end_ns"] = state["stand_ns"]
+    state["end_place"] = max(_look(state, g), -1)
+    state["end_lat_deg"], state["end_lon_deg"] = state["stop_lat_deg"], state["stop_lon_deg"]
+    _judge(state, p, g, UNKNOWN)
+    learn_tare(state, p, state["p_loaded"] < TEACHES, sure_empty(state))
+    state["order_from_ns"] = state["stand_ns"]  # what is heard from here on is of the next load
+
+
+@kernel
+def finish_trip(state: Any, p: Any, g: Any, time_ns: int) -> None:
+    """The last word on a trip, when the next one begins: its end may have been found late, and the stop after it is known."""
+    dwell_us = (time_ns - state["stand_ns"]) // 1000
+    if state["trip_end_ns"] != UNKNOWN and state["end_place"] < 0 <= max(_look(state, g), -1):
+        state["end_place"] = state["stop_place"]
+        state["end_lat_deg"], state["end_lon_deg"] = state["stop_lat_deg"], state["stop_lon_deg"]
+    _judge(state, p, g, dwell_us)
+
+
+@kernel
+def start_trip(state: Any, p: Any, g: Any, time_ns: int) -> None:
+    """Begin the trip that the reading at ``time_ns`` is the first of."""
+    first = state["trip_version"] == 0
+    place = max(_look(state, g), -1)
+    if first:
+        state["p_before"] = P_LOADED
+        state["stop_us"] = UNKNOWN
+    else:
+        kind = int(g.places.kind[place]) if place >= 0 else -1
+        long = time_ns - state["stand_ns"] >= LOADING_NS
+        state["p_before"] = after_stop(
+            state["p_loaded"],
+            state["stop_bits"],
+            state["door_works"] != 0,
+            kind,
+            long,
+            _on_tour(_assigned(state, p), g),
+        )
+        state["stop_us"] = (time_ns - state["stand_ns"]) // 1000 if state["stop_whole"] else UNKNOWN
+    state["trip_start_ns"], state["trip_end_ns"] = time_ns, UNKNOWN
+    state["trip_version"] = 0
+    for k in range(state["trip_sums"].size):
+        state["trip_sums"][k] = 0
+    state["trip_pto_us"] = 0
+    state["trip_top_kmh"] = 0.0
+    state["stop_seen_bits"] = state["stop_bits"]
+    state["start_place"], state["end_place"] = place, -1
+    state["start_lat_deg"], state["start_lon_deg"] = state["stop_lat_deg"], state["stop_lon_deg"]
+    state["end_lat_deg"] = state["end_lon_deg"] = math.nan
+    if state["trip_phase"] == MOVING:
+        state["stand_ns"] = UNKNOWN
+    forget_mass(state)
+    forget_load(state)
+    heed_orders(state)
+    _judge(state, p, g, UNKNOWN)
+    state["decide_ns"] = time_ns + DECIDE_NS
+
+
+@kernel
+def look_again(state: Any, p: Any, g: Any, time_ns: int, lat: float, lon: float, hdop: float) -> bool:
+    """Judge the evidence gathered since; whether a reader of the trip must be told."""
+    early = time_ns - state["trip_start_ns"] <= START_FIX_NS
+    if early and math.isnan(state["start_lat_deg"]) and is_fix(lat, lon, hdop):
+        state["start_lat_deg"], state["start_lon_deg"] = lat, lon
+        state["start_place"] = place_at(g.places, lat, lon)
+    if state["trip_phase"] == MOVING:
+        heed_orders(state)
+    load, route, stage = state["load_state"], state["trip_route"], state["trip_stage"]
+    _judge(state, p, g, UNKNOWN)
+    known = state["load_state"] != 0
+    state["decide_ns"] = time_ns + (DECIDED_NS if known else DECIDE_NS)
+    return bool(load != state["load_state"] or route != state["trip_route"] or stage != state["trip_stage"])

@@ -1,0 +1,198 @@
+"""Results made anew from raw: the same bytes as live, other factors beside them, while somebody writes, whole or not at all."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from storage import rebuild as rebuilding
+from storage.__main__ import main
+from storage.compact import compact, read_files
+from storage.disk import lock
+from storage.errors import LakeBusyError, StorageError
+from storage.inventory import active
+from storage.lake import Lake
+from storage.rebuild import RESULTS, canonical_sha256, rebuild
+from storage.taken_order import taken_order
+from storage.verify import verify
+from stream.factors import FactorError
+from stream.fleet import Route
+from tests.lake_data import Crash, FaultyDisk, nothing
+from tests.real_lake import NEW, OLD, REGISTRY, build, drive, split
+from tests.support import T0_NS, rows
+
+
+def results(lake: Path, factors: str) -> dict[str, str]:
+    """Hash of all rows of each result table under a factor set."""
+    found = {}
+    for table in RESULTS:
+        paths = [lake / table / p for p, a in active(lake, table).items() if a.partition["factor_set"] == factors]
+        found[table] = canonical_sha256(table, read_files(table, paths)) if paths else "none"
+    return found
+
+
+def hours_of_data() -> list[dict[str, np.ndarray]]:
+    """Three trucks for 100 minutes in 20 batches; a reboot, and rows of the old boot that come after the new one's."""
+    first = drive(4000)
+    late = rows(first, first["time_ns"] >= T0_NS + 3990 * 10**9)
+    on_time = rows(first, first["time_ns"] < T0_NS + 3990 * 10**9)
+    second = drive(2000, start_s=4100, boot_id=5, seed=2)
+    return [*split(on_time, 12), *split(second, 4), late, *split(drive(600, start_s=6200, boot_id=900, seed=3), 3)]
+
+
+def test_the_same_factors_give_the_same_bytes(tmp_path: Path) -> None:
+    made = build(tmp_path, hours_of_data())
+    live = results(tmp_path, OLD)
+    assert "none" not in {live[t] for t in ("emissions", "rollups")}
+    for _ in range(2):
+        done = rebuild(tmp_path, OLD, compare=True, now_ns=made.clock)
+        assert (done.same, done.other, done.files) == (done.units, [], [])
+        assert done.readings == sum(b["seq"].size for b in hours_of_data())
+        assert done.units > 1
+        list(compact(tmp_path, now_ns=made.clock))
+        assert results(tmp_path, OLD) == live
+
+
+def test_other_factors_give_what_they_would_have_given_live(tmp_path: Path) -> None:
+    made = build(tmp_path / "old", hours_of_data())
+    build(tmp_path / "new", hours_of_data(), factors=NEW)
+    before = results(tmp_path / "old", OLD)
+    list(compact(tmp_path / "old", now_ns=made.clock))
+    done = rebuild(tmp_path / "old", NEW, now_ns=made.clock)
+    assert done.n is not None
+    assert results(tmp_path / "old", NEW) == results(tmp_path / "new", NEW)
+    assert results(tmp_path / "old", OLD) == before
+    assert results(tmp_path / "old", NEW) != before
+    assert verify(tmp_path / "old").findings == []
+    again = rebuild(tmp_path / "old", NEW, now_ns=made.clock)
+    assert (again.made, again.n) == (0, None)
+
+
+def test_results_go_on_where_the_last_rebuild_ended(tmp_path: Path) -> None:
+    data = hours_of_data()
+    made = build(tmp_path / "a", data[:7])
+    rebuild(tmp_path / "a", NEW, now_ns=made.clock)
+    build(tmp_path / "a", data[7:], clock=made.clock)
+    list(compact(tmp_path / "a", now_ns=made.clock))
+    done = rebuild(tmp_path / "a", NEW, now_ns=made.clock)
+    assert 0 < done.made < done.units
+    build(tmp_path / "b", data, factors=NEW)
+    assert results(tmp_path / "a", NEW) == results(tmp_path / "b", NEW)
+
+
+def test_the_registry_of_the_time_is_taken(tmp_path: Path) -> None:
+    data = hours_of_data()
+    moved = replace(
+        REGISTRY,
+        vehicles=(replace(REGISTRY.vehicles[0], route="south"), *REGISTRY.vehicles[1:]),
+        routes=(Route("south", "South"), *REGISTRY.routes),
+    )
+    made = build(tmp_path, data[:5])
+    build(tmp_path, data[5:], registry=moved, clock=made.clock)
+    assert rebuild(tmp_path, OLD, compare=True, now_ns=made.clock).other == []
+
+
+def test_beside_a_writer_its_next_commit_takes_the_files_up(tmp_path: Path) -> None:
+    made = build(tmp_path, hours_of_data()[:6])
+    with Lake.open(tmp_path, create=False, now_ns=made.clock) as writer:
+        _, state = writer.recover()
+        assert state is not None
+        assert rebuild(tmp_path, NEW, now_ns=made.clock).n is None
+        assert results(tmp_path, NEW)["emissions"] == "none"
+        writer.commit(nothing(state))
+        assert results(tmp_path, NEW)["emissions"] != "none"
+        writer.commit(nothing(state))
+    assert not list((tmp_path / "adopt").iterdir())
+    assert verify(tmp_path).findings == []
+    build(tmp_path.with_name("new"), hours_of_data()[:6], factors=NEW)
+    assert results(tmp_path, NEW) == results(tmp_path.with_name("new"), NEW)
+
+
+def test_it_may_die_anywhere_and_be_run_again(tmp_path: Path) -> None:
+    made = build(tmp_path, hours_of_data()[:8], apart_s=900)
+    build(tmp_path.with_name("want"), hours_of_data()[:8], factors=NEW, apart_s=900)
+    disk = FaultyDisk()
+    at = 0
+    while True:
+        disk.arm(at, Crash(), once=False)
+        try:
+            rebuild(tmp_path, NEW, disk=disk, now_ns=made.clock)
+        except Crash:
+            assert set(results(tmp_path, NEW).values()) <= {"none"} or at > 10
+            at += 7
+        else:
+            break
+    disk.arm(None, Crash())
+    rebuild(tmp_path, NEW, now_ns=made.clock)
+    with Lake.open(tmp_path, create=False, now_ns=made.clock) as writer:
+        _, state = writer.recover()
+        writer.commit(nothing(state or b""))
+    assert at > 20
+    assert results(tmp_path, NEW) == results(tmp_path.with_name("want"), NEW)
+    assert verify(tmp_path).findings == []
+
+
+def test_many_devices_are_taken_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = build(tmp_path, hours_of_data())
+    list(compact(tmp_path, now_ns=made.clock))
+    monkeypatch.setattr(rebuilding, "SHARD_ROWS", 3_000)
+    assert rebuild(tmp_path, OLD, compare=True, now_ns=made.clock).other == []
+    rebuild(tmp_path, NEW, now_ns=made.clock)
+    build(tmp_path.with_name("new"), hours_of_data(), factors=NEW)
+    assert results(tmp_path, NEW) == results(tmp_path.with_name("new"), NEW)
+
+
+def test_what_was_altered_comes_out(tmp_path: Path) -> None:
+    made = build(tmp_path, hours_of_data()[:4])
+    [path, *_] = active(tmp_path, "emissions")
+    table = read_files("emissions", [tmp_path / "emissions" / path])
+    rows_ = table.set_column(
+        table.column_names.index("co2e_ttw_ug"),
+        table.schema.field("co2e_ttw_ug"),
+        pa.array([(v or 0) + 1 for v in table["co2e_ttw_ug"].to_pylist()]),
+    )
+    pq.write_table(rows_, tmp_path / "emissions" / path)
+    assert rebuild(tmp_path, OLD, compare=True, now_ns=made.clock).other
+
+
+def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    build(tmp_path, hours_of_data()[:2])
+    with pytest.raises(FactorError, match="there is no factor set"):
+        rebuild(tmp_path, "nothing-1")
+    assert main(["--lake", str(tmp_path), "rebuild", "--factors", "nothing-1"]) == 2
+    assert "there is no factor set" in capsys.readouterr().err
+    assert main(["--lake", str(tmp_path), "rebuild", "--factors", NEW]) == 0
+    assert "readings" in capsys.readouterr().out
+    held = lock(tmp_path / "rebuild.lock", "rebuilds")
+    assert held > 0
+    with pytest.raises(LakeBusyError, match="already rebuilds"):
+        rebuild(tmp_path, NEW)
+    with pytest.raises(StorageError):
+        rebuild(tmp_path, NEW)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_the_order_of_taking_is_found_from_any_order(data: st.DataObject) -> None:
+    """Rows as they were taken, shuffled within what storing keeps, come back in the order of taking."""
+    boots = {d: [data.draw(st.integers(1, 10**6)) * 10 + k for k in range(3)] for d in range(3)}
+    taken: list[tuple[int, int, int, int]] = []
+    numbers: dict[tuple[int, int], int] = {}
+    for now in range(data.draw(st.integers(1, 40))):
+        device = data.draw(st.integers(0, 2))
+        boot = boots[device][data.draw(st.integers(0, 2))]
+        for _ in range(data.draw(st.integers(1, 3))):
+            seq = numbers.get((device, boot), 0)
+            numbers[device, boot] = seq + 1
+            taken.append((device, boot, seq, now))
+    shuffled = data.draw(st.permutations(taken))
+    columns = np.array(shuffled, np.int64).T
+    order = taken_order(columns[0].astype(np.int32), columns[1], columns[2], columns[3], 3)
+    found = shuffled if order is None else [shuffled[i] for i in order]
+    for d in range(3):
+        assert [row for row in found if row[0] == d] == [row for row in taken if row[0] == d]
