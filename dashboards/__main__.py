@@ -1,4 +1,4 @@
-"""``python -m dashboards ...``: the read side of a lake: SQL for Grafana and any PostgreSQL client."""
+"""``python -m dashboards ...``: the read side of a lake: SQL for any PostgreSQL client, the regulator's feed over HTTP."""
 
 import argparse
 import asyncio
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from dashboards.config import load
+from dashboards.feed import command as feed_command
 from dashboards.serve import serve
 from dashboards.sql import roles
 from dashboards.sql.roles import RolesError
@@ -25,6 +26,10 @@ dashboards.toml:
   roles = "roles.json"     # python -m dashboards role add grafana --tenant acme
   listen = "127.0.0.1"     # beyond loopback: tls_cert and tls_key
   port = 5433
+  [http]
+  port = 8080
+  [feed]
+  keys = "keys.json"       # python -m dashboards keys add "Ministry" --tenant acme
 
 The password of a role comes from {PASSWORD} or is asked for. Then: psql -h 127.0.0.1 -p 5433 -U grafana fleetco2
 """
@@ -33,7 +38,7 @@ The password of a role comes from {PASSWORD} or is asked for. Then: psql -h 127.
 def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m dashboards",
-        description="The read side: SQL over the lake for Grafana, psql and other PostgreSQL clients.",
+        description="The read side: SQL over the lake for PostgreSQL clients, and the regulator's feed over HTTP.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -54,6 +59,7 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
         if action == "add":
             one.add_argument("--tenant", required=True, help="whose rows it sees; * = all")
         one.add_argument("--roles", type=Path, default=Path("roles.json"), help="roles file; default: roles.json")
+    feed_command.add_arguments(commands)
     return parser.parse_args(words)
 
 
@@ -81,7 +87,7 @@ def _role(arguments: argparse.Namespace) -> int:
     return 0
 
 
-_COMMANDS: Final = {"serve": _serve, "role": _role}
+_COMMANDS: Final = {"serve": _serve, "role": _role, "keys": feed_command.keys, "publish": feed_command.publish}
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -89,7 +95,7 @@ def main(words: Sequence[str] | None = None) -> int:
     arguments = _arguments(words)
     try:
         return _COMMANDS[arguments.command](arguments)
-    except (ConfigError, RolesError, StorageError, OSError) as error:
+    except (ConfigError, RolesError, StorageError, *feed_command.ERRORS, OSError) as error:
         print(f"dashboards: {error}", file=sys.stderr)
         return 2
 

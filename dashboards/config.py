@@ -3,13 +3,15 @@
 import ipaddress
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
 
+from dashboards.feed.config import FeedConfig
 from devices.config import ConfigError, convert
 
+_PATHS: Final = ("roles", "tls_cert", "tls_key", "keys", "audit", "figures", "orders")
 Port = Annotated[int, Meta(ge=0, le=65535, description="0 = any that is free")]
 
 
@@ -28,10 +30,10 @@ class SqlConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     memory_mb: Annotated[int, Meta(ge=64, le=1_048_576, description="MB that all queries of a tenant share")] = 1_024
     threads: Annotated[int, Meta(ge=0, le=256, description="threads for all queries of a tenant; 0 = all cores")] = 0
     at_once: Annotated[int, Meta(ge=0, le=256, description="short queries at once; 0 = cores + 2")] = 0
-    long_at_once: Annotated[int, Meta(ge=1, le=64, description="queries over 1 s at once; more are ended")] = 2
+    long_at_once: Annotated[int, Meta(ge=1, le=64, description="queries over 1 s that give their place to others")] = 2
     queue: Annotated[int, Meta(ge=1, le=10_000, description="queries that may wait for a place")] = 500
     connections: Annotated[int, Meta(ge=1, le=10_000, description="connections at once")] = 300
-    cache_s: Annotated[float, Meta(ge=0, le=60, description="how long the same answer is given again, seconds")] = 1.0
+    cache_s: Annotated[float, Meta(ge=0, le=60, description="how long the same answer is given again, seconds")] = 0.5
 
 
 class HttpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -52,6 +54,7 @@ class DashboardsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     ] = ""
     sql: SqlConfig | None = None
     http: HttpConfig | None = None
+    feed: FeedConfig | None = None
 
 
 def load(path: Path) -> DashboardsConfig:
@@ -64,19 +67,25 @@ def load(path: Path) -> DashboardsConfig:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(where, "", f"is not TOML: {error}") from None
     config = convert(tree, DashboardsConfig, where)
+    if config.feed is not None and config.http is None:
+        raise ConfigError(where, "http", "the feed is served over HTTP; write a part [http], it may be empty")
     base = path.resolve().parent
     for name, part in (("sql", config.sql), ("http", config.http)):
         if part is not None:
             _check_tls(where, name, part)
     return msgspec.structs.replace(
-        config, lake=str(base / config.lake), sql=_absolute(config.sql, base), http=_absolute(config.http, base)
+        config,
+        lake=str(base / config.lake),
+        sql=_absolute(config.sql, base),
+        http=_absolute(config.http, base),
+        feed=_absolute(config.feed, base),
     )
 
 
 def _absolute(part: Any, base: Path) -> Any:
     if part is None:
         return None
-    paths = {k: str(base / v) for k in ("roles", "tls_cert", "tls_key") if (v := getattr(part, k, ""))}
+    paths = {k: str(base / v) for k in _PATHS if (v := getattr(part, k, ""))}
     return msgspec.structs.replace(part, **paths)
 
 

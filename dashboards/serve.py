@@ -4,9 +4,15 @@ import asyncio
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from dashboards.config import DashboardsConfig
+from dashboards.feed import open_feed as feed_server
 from dashboards.sql import server
+
+
+class _Part(Protocol):
+    async def close(self) -> None: ...
 
 
 async def serve(config: DashboardsConfig, say: Callable[[str], None]) -> None:
@@ -15,7 +21,7 @@ async def serve(config: DashboardsConfig, say: Callable[[str], None]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    running = []
+    running: list[_Part] = []
     try:
         if config.sql is not None:
             sql = await server.start(config.sql, Path(config.lake), config.tenant)
@@ -23,6 +29,11 @@ async def serve(config: DashboardsConfig, say: Callable[[str], None]) -> None:
             say(
                 f"sql: postgresql://{config.sql.listen}:{sql.port}/{config.sql.database}{' with TLS' if config.sql.tls_cert else ''}"
             )
+        if config.http is not None and config.feed is not None:
+            http = await feed_server.open_feed(Path(config.lake), config.tenant, config.http, config.feed)
+            running.append(http)
+            scheme = "https" if config.http.tls_cert else "http"
+            say(f"feed: {scheme}://{config.http.listen}:{http.port}/openapi.json")
         await stop.wait()
     finally:
         for part in reversed(running):

@@ -14,6 +14,7 @@ from typing import Any, Final
 from devices.signing import part, write_key
 from devices.wire import is_name
 
+CONSUMER: Final = "fleetco2-server"  # the name that the broker's rules let read everybody
 CA_DAYS: Final = 3650
 DAYS: Final = 90  # a stolen certificate ends soon; renew at half of it
 CRL_DAYS: Final = 30  # the broker refuses everybody after that, so that a forgotten list is seen
@@ -43,11 +44,19 @@ def make_ca(folder: Path, name: str, *, now: datetime.datetime) -> Path:
 
 
 def sign_request(
-    folder: Path, request: bytes, *, tenant: str, now: datetime.datetime, days: int = DAYS, hosts: tuple[str, ...] = ()
+    folder: Path,
+    request: bytes,
+    *,
+    tenant: str,
+    now: datetime.datetime,
+    days: int = DAYS,
+    hosts: tuple[str, ...] = (),
+    consumer: bool = False,
 ) -> bytes:
-    """A certificate (PEM) for a request of ``enrol``; with ``hosts`` one of a server. ValueError if its names do not fit.
+    """A certificate (PEM) for a request of ``enrol``. ValueError if its names do not fit.
 
     A gateway's common name is its id, because the broker takes it as the user name; its organisation must be ``tenant``.
+    With ``hosts`` it is one of a broker, for these names and addresses; CONSUMER is given to the ``consumer`` only.
     """
     x509 = part("x509")
     asked = x509.load_pem_x509_csr(request)
@@ -56,6 +65,8 @@ def sign_request(
         raise ValueError("the request is not signed by its own key")
     if not is_name(name):
         raise ValueError(f"the request's common name {name!r} is not 3 to 40 of a-z, 0-9 and -")
+    if (name == CONSUMER) != consumer:
+        raise ValueError(f"{CONSUMER} is the consumer's name, and nobody else's; say --consumer for it")
     if _text(asked.subject, x509.NameOID.ORGANIZATION_NAME) != tenant:
         raise ValueError(f"the request's organisation is not {tenant!r}; was it made for another tenant?")
     key, issuer = _key(folder), x509.load_pem_x509_certificate((folder / "ca.pem").read_bytes())

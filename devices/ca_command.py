@@ -26,6 +26,7 @@ def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
             way.add_argument("--tenant", required=True, metavar="T", help="whose fleet it is")
             way.add_argument("--days", type=int, default=DAYS, help=f"how long it is good ({DAYS})")
             way.add_argument("--host", action="append", default=[], help="of a server: name or address, repeatable")
+            way.add_argument("--consumer", action="store_true", help="of the consumer, which reads all gateways")
             way.add_argument("--out", type=Path, required=True, metavar="FILE", help="the certificate")
             way.add_argument("request", type=Path, metavar="CSR", help="device.csr")
         if name == "revoke":
@@ -51,6 +52,7 @@ def _sign(given: argparse.Namespace) -> int:
             now=_now(),
             days=given.days,
             hosts=tuple(given.host),
+            consumer=given.consumer,
         )
         given.out.write_bytes(pem)
     except (ValueError, OSError) as error:

@@ -161,8 +161,7 @@ def load(path: Path) -> Loaded:
     gateway = convert(tree, GatewayConfig, where)
     base = path.parent
     if gateway.broker.tls is not None:
-        tls = _with_credentials(gateway.broker.tls, os.environ.get("CREDENTIALS_DIRECTORY", ""))
-        _check_tls(tls, base, where)
+        tls = checked_tls(gateway.broker.tls, base, where)
         broker = msgspec.structs.replace(gateway.broker, tls=tls)
         gateway = msgspec.structs.replace(gateway, broker=broker)
     return Loaded(gateway, source_configs(gateway, where), where, base)
@@ -231,6 +230,13 @@ def keys(of: type) -> list[tuple[str, str, str]]:
         if text := _description(field.type):
             rows.append((field.name, default, text))
     return rows
+
+
+def checked_tls(tls: Tls, base: Path, where: str) -> Tls:
+    """``tls`` with the files that systemd hands over. ConfigError for a file that is not there, or a pair cut in half."""
+    tls = _with_credentials(tls, os.environ.get("CREDENTIALS_DIRECTORY", ""))
+    _check_tls(tls, base, where)
+    return tls
 
 
 def _with_credentials(tls: Tls, folder: str) -> Tls:

@@ -99,9 +99,8 @@ class GatewayCore:
         self._gone_at: dict[int, float] = {}
         if recovered is not None:
             counters.add("outbox_inherited", recovered.readings)
-            counters.add("outbox_damaged", recovered.damaged)
-            counters.add("outbox_torn", recovered.torn)
-            counters.add("outbox_dropped", recovered.dropped)
+            for name, n in recovered.faults:
+                counters.add(name, n)
             self._earlier = recovered.readings
         self._token = 0
         self._window: set[int] = set()  # batches without a PUBACK

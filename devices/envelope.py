@@ -98,6 +98,15 @@ def batch_hash(frame: bytes) -> bytes:
     return hashlib.sha256(_plain(frame)).digest()
 
 
+def replaced(frame: bytes) -> tuple[bytes, ...]:
+    """Hash of the last batch that a thinned one stands for: its successor names that one as its previous."""
+    try:
+        last = envelope(frame).replaces
+    except (ValueError, IndexError):
+        return ()
+    return () if last is None else (last,)
+
+
 def as_historical(frame: bytes) -> bytes:
     """The same batch, marked as late data. Hash and signature stay good."""
     return frame[:_FLAGS_AT] + bytes((frame[_FLAGS_AT] | _HISTORICAL,)) + frame[_FLAGS_AT + 1 :]

@@ -11,7 +11,7 @@ keeps for an earlier one. A record that neither can date is counted and passed o
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from math import inf
+from math import inf, nextafter
 from typing import Final, TypeVar
 
 from devices import firmware_record as fr
@@ -31,6 +31,7 @@ CLOCK_LEAST_NS: Final = (
     1_704_067_200 * 10**9
 )  # 2024: a clock that shows less is not set, and the node must not learn it
 AHEAD_MS: Final = 3_600_000  # a record of this start is at most so much newer than its newest beat
+TAKEN_KEPT: Final = 600  # replies that wait for the disk, ten minutes; one that refuses for longer is waited for
 _NS_PER_MS: Final = 1_000_000
 _HALF: Final = fr.U32 // 2  # 24.8 days
 
@@ -129,6 +130,8 @@ class Intake:
         self._replied_at = now_s
         if not self._taken or self._taken[-1][1] != self._next:
             self._taken.append((now_s, self._next))
+            if len(self._taken) > TAKEN_KEPT:
+                self._taken.popleft()  # what it says is said, later, by the next one
         safe_s = now_s - self._ack_after_s if self._durable_s is None else self._durable_s
         while self._taken and self._taken[0][0] <= safe_s:
             self._safe = self._taken.popleft()[1]
@@ -146,7 +149,7 @@ class Intake:
 
     def on_durable(self, at_s: float) -> None:
         """Every reading given before ``at_s`` is on this gateway's disk: its record may be acknowledged."""
-        self._durable_s = at_s
+        self._durable_s = nextafter(at_s, -inf)
 
     def _on_beat(self, beat: Beat, now_s: float) -> None:
         self.figures = replace(self.figures, node=beat)

@@ -260,6 +260,7 @@ class Gateway:
                 self._change(change, said)
             self._tell()
             self._hand()
+            self._tell_durable()
             if self._core.writable:
                 self._on_beat()
             await asyncio.sleep(BEAT_S)

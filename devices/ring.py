@@ -20,6 +20,7 @@ from itertools import groupby
 from math import inf
 from typing import Final
 
+from devices.counters import CounterName
 from devices.disk import JOURNAL, JOURNAL_BYTES, Disk
 from devices.envelope import ENVELOPE_BYTES, Sign, batch_hash, envelope, seal
 from devices.outbox import thinned
@@ -89,6 +90,16 @@ class Recovered:
     damaged: int = 0
     torn: int = 0
     dropped: int = 0  # readings of the oldest starts, given up because there was no room at all
+
+    @property
+    def faults(self) -> list[tuple[CounterName, int]]:
+        """What went wrong, by counter."""
+        found: list[tuple[CounterName, int]] = [
+            ("outbox_damaged", self.damaged),
+            ("outbox_torn", self.torn),
+            ("outbox_dropped", self.dropped),
+        ]
+        return [(name, n) for name, n in found if n]
 
 
 @dataclass(slots=True)

@@ -34,7 +34,7 @@ fleet.toml:
   tenants = ["acme"]
   registry = "registry"            # folder with vehicles.csv, warehouses.csv, routes.csv
   lake = "lake"                    # folder for the Parquet, made when absent
-  factor_set = "fleetco2-2025.1"
+  factor_set = "fleetco2-2025.2"
   earliest = 2024-01-01            # readings dated before are quarantined
   metrics_port = 9464              # http://127.0.0.1:9464/metrics, 0 = none
   require_signatures = false       # gateways with public_key in the registry must sign in any case
@@ -75,7 +75,16 @@ def _load_kernels(fleet: Fleet, state: State) -> None:
 def _run(config: FleetConfig, secret: str | None) -> None:
     factors = factor_set(config.factor_set)
     registry = load_registry(Path(config.registry))
-    fleet = build_fleet(registry.vehicles, registry.warehouses, registry.routes, factors, class_table())
+    fleet = build_fleet(
+        registry.vehicles,
+        registry.warehouses,
+        registry.routes,
+        factors,
+        class_table(),
+        registry.places,
+        registry.regions,
+        market=registry.market,
+    )
     counters = Counters()
     fitted: list[Vehicle | Warehouse] = [*registry.vehicles, *registry.warehouses]
     keys = {t.device: t.public_key for t in fitted if t.public_key}

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
-from devices.config import Broker, ConfigError, convert
+from devices.config import Broker, ConfigError, checked_tls, convert
 
 _NAME: Final = "^[a-z0-9-]{3,40}$"
 
@@ -35,7 +35,7 @@ class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     lake: Annotated[str, Meta(min_length=1, description="folder that the Parquet goes into; made when absent")]
     broker: Broker
     factor_set: Annotated[str, Meta(min_length=1, description="name of a file in stream/factor_sets, without .csv")] = (
-        "fleetco2-2025.1"
+        "fleetco2-2025.2"
     )
     client_id: Annotated[
         str, Meta(pattern=_NAME, description="MQTT client id, fixed for ever: it owns the session")
@@ -78,4 +78,9 @@ def load(path: Path) -> FleetConfig:
         raise ConfigError(where, "", f"is not TOML: {error}") from None
     config = convert(tree, FleetConfig, where)
     base = path.resolve().parent
+    if config.broker.tls is not None:
+        tls = checked_tls(config.broker.tls, base, where)
+        files = {key: str(base / name) for key in ("ca", "cert", "key") if (name := getattr(tls, key))}
+        broker = msgspec.structs.replace(config.broker, tls=msgspec.structs.replace(tls, **files))
+        config = msgspec.structs.replace(config, broker=broker)
     return msgspec.structs.replace(config, registry=str(base / config.registry), lake=str(base / config.lake))

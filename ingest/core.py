@@ -68,6 +68,8 @@ class ConsumerCore:
             device=fleet.devices,
             asset=fleet.assets,
             route=fleet.route_names,
+            place=fleet.place_names,
+            region=fleet.region_names,
         )
         fitted: list[Vehicle | Warehouse] = [*fleet.vehicles, *fleet.warehouses]
         self._owners = {t.device: t.tenant for t in fitted if t.tenant}
@@ -232,22 +234,24 @@ class ConsumerCore:
     ) -> Decoded:
         """The readings of messages that are signed as they must be."""
         sealed = {id(f.message): f.sealed for f in frames}
-        signed = [
-            (m, where.tenant, where.device, sealed.get(id(m)))
-            for m in readings
-            if (where := addresses[m.topic]) is not None and self._signatures.wanted(where.device)
-        ]
-        begun = self._signatures.begin(signed)
-        decoded = self._decode(readings)
-        verdicts = self._signatures.finish(begun)
-        why = {id(m): verdict for (m, *_), verdict in zip(signed, verdicts, strict=True) if verdict is not None}
-        known = {id(r.payload) for r in decoded.rejected}  # refused for a plainer reason
-        why = {id(m): why[id(m)] for m in readings if id(m) in why and id(m.payload) not in known}
-        if not why:
-            return decoded
-        decoded = self._decode([m for m in readings if id(m) not in why])
-        decoded.rejected.extend(_refuse(m, why[id(m)]) for m in readings if id(m) in why)
+        good: list[Message] = []
+        bad: list[Rejected] = []
+        for m in readings:
+            where = addresses[m.topic]
+            why = None
+            if where is not None and self._signatures.wanted(where.device):
+                why = self._signatures.check(m, where.tenant, where.device, sealed.get(id(m)))
+            if why is None or not self._is_known(where):
+                good.append(m)
+            else:
+                bad.append(_refuse(m, why))
+        decoded = self._decode(good)
+        decoded.rejected.extend(bad)
         return decoded
+
+    def _is_known(self, where: Topic | None) -> bool:
+        """Whether tenant and device are ours; otherwise that is the plainer reason."""
+        return where is not None and where.tenant in self._config.tenants and where.device in self._fleet.device_index
 
     def _decode(self, readings: Sequence[Message]) -> Decoded:
         config = self._config

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
 
-from devices.envelope import Envelope, batch_hash, envelope
+from devices.envelope import UNSIGNED, Envelope, batch_hash, envelope
 from devices.wire import HEADER, MAGIC
 from ingest.message import Message
 from storage.schema import BATCHES
@@ -42,7 +42,7 @@ def framed(message: Message, tenant: str, device: str, code: int) -> Framed | No
     try:
         sealed = envelope(payload)
     except (ValueError, IndexError):
-        return None
+        sealed = UNSIGNED  # extensions of somebody else: kept with the frame, and proof of nothing
     return Framed(message, tenant, device, code, boot_id, seq0, seq0 + covered, t0_ms * 1_000_000, sealed)
 
 

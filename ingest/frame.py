@@ -15,6 +15,7 @@ from stream.kernel import kernel
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
+Words = npt.NDArray[np.uint64]
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
@@ -210,12 +211,24 @@ class Filled(NamedTuple):
 
 @kernel
 def _fill1(
-    body: Bytes, at: int, n: int, columns: int, t0_ms: int, row0: int, where: Ints, noted: int, most: int, to: Filled
+    body: Bytes,
+    at: int,
+    n: int,
+    columns: int,
+    t0_ms: int,
+    row0: int,
+    where: Ints,
+    noted: int,
+    most: int,
+    to: Filled,
+    z: Words,
+    values: Ints,
+    missing: Bools,
 ) -> int:
-    """Fill rows row0 to row0 + n; the number of cells outside their range, of which ``most`` are noted."""
-    z = np.empty(n, dtype=np.uint64)
-    values = np.empty(n, dtype=np.int64)
-    missing = np.ones(to.signals.shape[0], dtype=np.bool_)
+    """Fill rows row0 to row0 + n; the number of cells outside their range, of which ``most`` are noted. ``z`` and ``values`` (n,),
+    ``missing`` (signals seen,): room to work in.
+    """
+    missing[:] = True
     bad = 0
     to.merged[row0 : row0 + n] = 1
     for _ in range(columns):
@@ -228,7 +241,8 @@ def _fill1(
                 to.time_ns[row0 + i] = min(max(values[i] + t0_ms, -TIME_LIMIT_MS), TIME_LIMIT_MS) * 1_000_000
         elif number == MERGED:
             _integers(body, at, bases, planes, present, z, values)
-            to.merged[row0 : row0 + n] = values
+            for i in range(n):
+                to.merged[row0 + i] = values[i]
         elif slot >= 0:
             _integers(body, at, bases, planes, present, z, values)
             missing[where[slot]] = False
@@ -257,12 +271,37 @@ def _fill1(
 
 
 @kernel
-def _fill(bodies: Bodies, row0: Ints, where: Ints, most: int, faults: Ints, bad: Ints, to: Filled) -> int:
+def _fill(
+    bodies: Bodies,
+    row0: Ints,
+    where: Ints,
+    most: int,
+    faults: Ints,
+    bad: Ints,
+    to: Filled,
+    z: Words,
+    values: Ints,
+    missing: Bools,
+) -> int:
     start = 0
     noted = 0
     for f in range(bodies.ends.size):
         n = bodies.n[f]
-        bad[f] = _fill1(bodies.body, start, n, bodies.columns[f], bodies.t0_ms[f], row0[f], where, noted, most, to)
+        bad[f] = _fill1(
+            bodies.body,
+            start,
+            n,
+            bodies.columns[f],
+            bodies.t0_ms[f],
+            row0[f],
+            where,
+            noted,
+            most,
+            to,
+            z[:n],
+            values[:n],
+            missing,
+        )
         noted += min(bad[f], most)
         total = 0
         for i in range(row0[f], row0[f] + n):
@@ -284,6 +323,11 @@ def check(bodies: Bodies) -> tuple[Ints, Bools]:
     return faults, seen
 
 
+def _room(bodies: Bodies, to: Filled) -> tuple[Words, Ints, Bools]:
+    n = int(bodies.n.max(initial=0))
+    return np.empty(n, np.uint64), np.empty(n, np.int64), np.empty(to.signals.shape[0], np.bool_)
+
+
 def fill(bodies: Bodies, row0: Ints, rows: int, seen: Bools, most_bad: int) -> tuple[Filled, Ints, Ints]:
     """Columns of ``rows`` rows from bodies in which ``check`` found no fault; body f begins at row ``row0[f]``.
 
@@ -302,6 +346,6 @@ def fill(bodies: Bodies, row0: Ints, rows: int, seen: Bools, most_bad: int) -> t
     faults = np.zeros(bodies.ends.size, dtype=np.int64)
     bad = np.zeros(bodies.ends.size, dtype=np.int64)
     with np.errstate(over="ignore"):
-        noted = _fill(bodies, row0, np.cumsum(seen) - 1, most_bad, faults, bad, filled)
+        noted = _fill(bodies, row0, np.cumsum(seen) - 1, most_bad, faults, bad, filled, *_room(bodies, filled))
     cells = (filled.bad_row[:noted], filled.bad_slot[:noted], filled.bad_raw[:noted])
     return Filled(filled.time_ns, filled.merged, filled.signals, *cells), faults, bad

@@ -37,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--duration", type=_positive, default=0.0, help="seconds to run; default: until Ctrl-C")
     demo.add_argument("--seed", type=int, default=7, help="of traffic, drivers, sensors (default 7)")
     demo.add_argument("--scenario", default="demo", help="a shipped scenario or a TOML file (default demo)")
-    demo.add_argument("--factors", default="fleetco2-2025.1", help="factor set (default fleetco2-2025.1)")
+    demo.add_argument("--factors", default="fleetco2-2025.2", help="factor set (default fleetco2-2025.2)")
     demo.add_argument("--port", type=int, default=0, help="port of the broker on loopback; default: a free one")
     demo.add_argument("--embedded-broker", action="store_true", help="use amqtt even where mosquitto is installed")
     demo.add_argument("--folder", type=Path, help="where everything is put (default build/demo/<time>)")
@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument(
         "--fuel", default="diesel_avg", help="fuel where the recording does not say (default diesel_avg)"
     )
-    replay.add_argument("--factors", default="fleetco2-2025.1", help="factor set (default fleetco2-2025.1)")
+    replay.add_argument("--factors", default="fleetco2-2025.2", help="factor set (default fleetco2-2025.2)")
     replay.add_argument("--folder", type=Path, help="where everything is put (default build/replay/<time>)")
     replay.add_argument("--embedded-broker", action="store_true", help="use amqtt even where mosquitto is installed")
     accuracy = commands.add_parser("accuracy", help="reported figures against the simulated truth, as a table")
@@ -69,8 +69,15 @@ def _parser() -> argparse.ArgumentParser:
     accuracy.add_argument(
         "--live", type=float, default=20.0, help="seconds of a live run for the latency, 0 = none (default 20)"
     )
-    accuracy.add_argument("--factors", default="fleetco2-2025.1", help="factor set (default fleetco2-2025.1)")
+    accuracy.add_argument("--factors", default="fleetco2-2025.2", help="factor set (default fleetco2-2025.2)")
     accuracy.add_argument("--json", type=Path, help="write the figures to this file too")
+    events = commands.add_parser("events", help="events against the simulated truth and planted faults, as a table")
+    events.add_argument("--seed", type=int, default=7, help="of the world (default 7)")
+    events.add_argument(
+        "--scenario", default="cold-trunk", help="a shipped scenario or a TOML file (default cold-trunk)"
+    )
+    events.add_argument("--hours", type=_positive, default=24.0, help="virtual hours (default 24)")
+    events.add_argument("--factors", default="fleetco2-2025.1", help="factor set (default fleetco2-2025.1)")
     commands.add_parser("warm", help="compile all kernels into numba's cache on disk")
     return parser
 
@@ -175,6 +182,25 @@ def _accuracy(arguments: argparse.Namespace) -> int:
     return 0 if report.delivery.lost == report.delivery.duplicated == 0 else 1
 
 
+def _events(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from simulators.event_accuracy import markdown, measure_events
+
+    with Progress(transient=True, console=Console(stderr=True)) as progress:
+        task = progress.add_task("simulated time", total=1.0)
+        report = measure_events(
+            arguments.scenario,
+            arguments.seed,
+            hours=arguments.hours,
+            factors=arguments.factors,
+            progress=lambda done: progress.update(task, completed=done),
+        )
+    print(markdown(report))
+    return 0
+
+
 def _warm() -> int:
     from simulators.warm import warm
 
@@ -195,6 +221,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _replay(arguments)
         if arguments.command == "accuracy":
             return _accuracy(arguments)
+        if arguments.command == "events":
+            return _events(arguments)
         return _warm()
     except (ScenarioError, DemoError, BrokerError, ConfigError, StorageError, ValueError, OSError) as error:
         print(f"{arguments.command}: {error}", file=sys.stderr)

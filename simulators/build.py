@@ -165,6 +165,7 @@ def _registry(fleet: Fleet, vehicle: Vehicle, p: list[float]) -> dict[str, objec
         "crr": vehicle.paper_crr if fleet.certified else "",
         "p_rated_kw": p[at.P_POWER] / 1000.0,
         "tank_l": p[at.P_TANK] if p[at.P_TANK] > 0.0 else "",
+        "battery_kwh": p[at.P_BATTERY_J] / 3.6e6 if p[at.P_ELECTRIC] > 0.0 else "",
         "grid_zone": fleet.grid_zone,
         "vin": vehicle.vin,
         "pallet_positions": int(p[at.P_PALLETS]),

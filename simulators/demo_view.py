@@ -39,7 +39,7 @@ class Options:
     folder: Path = Path("build/demo")
     port: int = 0
     embedded_broker: bool = False
-    factor_set: str = "fleetco2-2025.1"
+    factor_set: str = "fleetco2-2025.2"
     scenario: str = "demo"
     quiet: bool = False
 

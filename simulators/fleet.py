@@ -4,6 +4,7 @@ A vehicle depends on its own key and the world's, never on another vehicle or on
 number of threads gives the same bytes.
 """
 
+import csv
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from simulators.build import Built, build_vehicles
 from simulators.driver import advance
 from simulators.kernel import kernel
 from simulators.rng import derive, key_of, uniform
-from simulators.scenario import Scenario, load
+from simulators.scenario import SHIPPED, Scenario, load
 from simulators.sensors import clock, power, restart, sense
 from simulators.traces import load_traces
 from simulators.trips import Geography, Plan
@@ -36,6 +37,12 @@ DAY_S: Final = 86_400
 N_SIGNALS: Final = len(at.SIGNALS)
 N_TRUTH: Final = len(at.TRUTH)
 CODED: Final = {"load_state": at.LOAD_STATES, "stage": at.STAGES, "empty_cause": at.CAUSES}  # "route": world.routes
+
+
+def published_shares() -> list[dict[str, object]]:
+    """Rows for benchmarks.csv to begin with: published shares of empty running, each with year, definition and source."""
+    text = (SHIPPED / "benchmarks.csv").read_text(encoding="utf-8")
+    return [dict(row) for row in csv.DictReader(text.splitlines())]
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,8 +200,18 @@ class World:
         while self.now_s < end:
             yield self.advance(min(chunk_s, end - self.now_s), threads=threads)
 
+    def tanks_l(self) -> Floats:
+        """Fuel in the tank of each vehicle now [L], 0 for battery vehicles."""
+        litres: Floats = self._s[:, at.S_TANK] * (self._p[:, at.P_TANK] > 0.0)
+        return litres
+
+    def batteries_kwh(self) -> Floats:
+        """Energy in the battery of each vehicle now [kWh]."""
+        kwh: Floats = self._s[:, at.S_CHARGE] / 3.6e6
+        return kwh
+
     def registry(self) -> dict[str, list[dict[str, object]]]:
-        """Rows for vehicles.csv, warehouses.csv and routes.csv: what an operator would know. Blank = the class's default."""
+        """Rows for the registry's files, by table: what an operator would know. Blank = the class's default."""
         return {
             "vehicles": [b.registry for b in self._built],
             "warehouses": [
@@ -218,9 +235,23 @@ class World:
                     "origin": route.origin,
                     "destination": route.destination,
                     "stage": route.stage,
+                    "number": number,
                 }
-                for route in self.scenario.route
+                for number, route in enumerate(self.scenario.route, start=1)
             ],
+            "places": [
+                {
+                    "place": place.id,
+                    "name": place.name,
+                    "kind": "customer" if place.kind == "area" else place.kind,
+                    "lat_deg": place.lat_deg,
+                    "lon_deg": place.lon_deg,
+                    "radius_m": 1000.0 * place.radius_km if place.kind == "area" else 250.0,
+                }
+                for place in self.scenario.place
+                if place.kind != "warehouse"
+            ],
+            "benchmarks": published_shares(),
         }
 
     def _chunk(self, start: int, signals: Floats, truth: Floats, ints: Ints) -> Chunk:

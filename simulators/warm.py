@@ -22,7 +22,7 @@ def warm() -> None:
     site.advance(10**9 + 1)
     site.read()
     fleet = build_fleet(
-        [Vehicle("a", "d-a", "artic_40t", "diesel_b7")], [], [], factor_set("fleetco2-2025.1"), class_table()
+        [Vehicle("a", "d-a", "artic_40t", "diesel_b7")], [], [], factor_set("fleetco2-2025.2"), class_table()
     )
     frame = encode_batch("d-a", 1, 0, [Sample(10**18, {"speed_kmh": 1.0})])
     decoded = decode(

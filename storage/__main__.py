@@ -16,18 +16,22 @@ from deltalake import DeltaTable
 from rich.console import Console
 from rich.table import Table
 
-from storage.compact import KEEP_HOURS, compact, sweep
+from storage.as_of import commit_of
+from storage.backhaul import find_day
+from storage.compact import KEEP_HOURS, compact, drop, sweep
+from storage.difference import BY, Known, difference
 from storage.disk import Disk
 from storage.errors import LakeMissingError, StorageError
 from storage.export import export
 from storage.ledger import Ledger, decode
 from storage.progress import bar
+from storage.proof import latest_root
 from storage.query import QueryError, connect, select
 from storage.rebuild import rebuild
 from storage.roots import KEY_VARIABLE, load_key, make_key
 from storage.verify import verify
 from storage.views import STORED
-from stream.factors import FactorError
+from stream.backhaul import Limits
 
 _EPILOG: Final = """\
 examples:
@@ -35,12 +39,21 @@ examples:
   python -m storage --lake lake sql --format csv "SELECT time, route, co2e_wtw_kg FROM route_minutes ORDER BY time"
   python -m storage --lake lake sql "SHOW TABLES"
   python -m storage --lake lake stats
-  python -m storage --lake lake compact --every 60
+  python -m storage --lake lake compact --every 60 --key server.key
+  python -m storage --lake lake sql --as-of 2026-11-22T10:00 "SELECT route, sum(co2e_ttw_ug) FROM rollups GROUP BY 1"
+  python -m storage --lake lake rebuild --factors fleetco2-2026.1
+  python -m storage --lake lake diff --before 2026-11-01 fleetco2-2025.1 --after 2026-11-22 fleetco2-2026.1 --by route
+  python -m storage --lake lake verify --key PUBLIC_KEY
+  python -m storage --lake lake export --from 2026-11-01 --to 2026-12-01 --out november
 
-Tables: readings, emissions, rollups, quarantine; vehicles, warehouses, routes, factors.
+Tables: readings, emissions, rollups, trips, events, quarantine; vehicles, warehouses, routes, factors.
 Figures: route_now, warehouse_now, route_minutes, warehouse_minutes, asset_minutes.
+Running: running_days, region_benchmark, dock_days, cases; backhaul once `backhaul` has run for a day.
 Filter by minute_ns or time_ns rather than by time where a table is large: the files are cut by them.
 """
+KEEP_HELP: Final = (
+    f"how long merged files stay, for readers and for the lake as of a commit within an hour; default {KEEP_HOURS}"
+)
 _NICE: Final = 10  # compaction gives way to the consumer
 
 
@@ -61,9 +74,30 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
     sql = commands.add_parser("sql", help="answer one SELECT")
     sql.add_argument("query", help="one SELECT; - reads it from standard input")
     sql.add_argument("--format", choices=("table", "csv", "json"), default="table", help="default: table")
+    sql.add_argument(
+        "--as-of", metavar="WHEN", help="what was known then: a UTC time such as 2026-11-22T10:00, or a commit's number"
+    )
+    differing = commands.add_parser(
+        "diff", help="why sums changed between two (WHEN, factor set) pairs: late data or other factors"
+    )
+    for name, what in (("--before", "from"), ("--after", "to")):
+        differing.add_argument(
+            name, nargs=2, required=True, metavar=("WHEN", "SET"), help=f"{what} this state, as sql --as-of"
+        )
+    differing.add_argument("--by", choices=tuple(BY), default="total", help="one line each; default: total")
+    differing.add_argument("--format", choices=("table", "csv", "json"), default="table", help="default: table")
     commands.add_parser("stats", help="tables, files, rows, bytes, versions, newest commit and its age")
     compacting = commands.add_parser("compact", help="merge small files, then remove what was replaced an hour ago")
     compacting.add_argument("--every", type=float, metavar="SECONDS", help="go on for ever, with this pause in between")
+    compacting.add_argument(
+        "--keep",
+        action="append",
+        default=[],
+        type=_keep,
+        metavar="TABLE=DAYS",
+        help="drop older days of a table; may stand several times; default: every day is kept for ever",
+    )
+    compacting.add_argument("--keep-hours", type=int, default=KEEP_HOURS, metavar="N", help=KEEP_HELP)
     compacting.add_argument(
         "--key", type=Path, metavar="FILE", help=f"signs hourly roots; default: what {KEY_VARIABLE} says"
     )
@@ -82,6 +116,22 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
         "--to", dest="end", type=_day, required=True, metavar="DAY", help="the day after the last one"
     )
     exporting.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder")
+    matching = commands.add_parser("backhaul", help="find loads that a day's empty legs could have carried")
+    matching.add_argument("--day", type=_day, required=True, metavar="DAY", help="day in UTC, as 2026-11-01")
+    matching.add_argument("--factor-set", help="default: that of the newest commit")
+    usual = Limits()
+    matching.add_argument(
+        "--approach-km",
+        type=float,
+        default=usual.approach_km,
+        help=f"empty way to a load, from a drop; default {usual.approach_km:g}",
+    )
+    matching.add_argument(
+        "--detour-km", type=float, default=usual.detour_km, help=f"longer way in all; default {usual.detour_km:g}"
+    )
+    matching.add_argument(
+        "--wait-h", type=float, default=usual.wait_s / 3600, help=f"wait for a load; default {usual.wait_s / 3600:g}"
+    )
     anew = commands.add_parser(
         "rebuild", help="make the results of a factor set from the raw readings, beside the others"
     )
@@ -128,10 +178,27 @@ def _show(names: list[str], rows: list[list[Any]], form: str) -> None:
         wide.print(table, soft_wrap=not sys.stdout.isatty())
 
 
-def _sql(lake: Path, query: str, form: str) -> None:
-    found = select(connect(lake), sys.stdin.read() if query == "-" else query)
+def _sql(lake: Path, query: str, form: str, moment: str | None) -> None:
+    n = commit_of(lake, moment) if moment is not None else None
+    found = select(connect(lake, as_of=n), sys.stdin.read() if query == "-" else query)
     names = [str(d[0]) for d in found.description or []]
     _show(names, [[_plain(v) for v in row] for row in found.fetchall()], form)
+
+
+def _backhaul(lake: Path, arguments: argparse.Namespace) -> None:
+    ledger = Ledger(lake / "ledger", Disk())
+    ledger.load()
+    if ledger.newest is None:
+        print("no commit yet")
+        return
+    factor_set = arguments.factor_set or decode(ledger.newest, lake / "ledger").factor_set
+    limits = Limits(arguments.approach_km, arguments.detour_km, arguments.wait_h * 3600)
+    found = find_day(lake, arguments.day.isoformat(), factor_set, limits, now_ns=time.time_ns)
+    print(
+        f"{found.legs} empty legs, {found.loads} loads, {found.pairs} legal pairs, {found.best} that can all be done:"
+    )
+    litres = "litres unknown" if found.litres is None else f"{found.litres:.0f} L"
+    print(f"{found.km:.0f} km, {litres} not needed. They stand in the table backhaul.")
 
 
 def _stats(lake: Path) -> None:
@@ -153,23 +220,41 @@ def _stats(lake: Path) -> None:
     record = decode(ledger.newest, lake / "ledger")
     age_s = (time.time_ns() - record.time_ns) / 1e9
     when = datetime.datetime.fromtimestamp(record.time_ns // 1_000_000_000, datetime.UTC).isoformat(sep=" ")
+    root = latest_root(lake)
+    sealed = (
+        "no hourly root yet"
+        if root is None
+        else f"{root.n} hourly roots up to commit {root.last}, newest {root.root[:16]}..."
+    )
+    print(f"{sealed}{'' if root is None or root.signature else ', not signed'}")
     print(f"newest commit {record.n} at {when}, {age_s:.1f} s ago, factor set {record.factor_set}")
 
 
-def _compact(lake: Path, every_s: float | None, key_file: Path | None) -> None:
-    named = key_file or os.environ.get(KEY_VARIABLE)
+def _compact(lake: Path, arguments: argparse.Namespace) -> None:
+    named = arguments.key or os.environ.get(KEY_VARIABLE)
     key = load_key(Path(named)) if named else None
     os.nice(_NICE)
     while True:
         started = time.monotonic()
+        today = datetime.datetime.now(datetime.UTC).date()
+        for table, days in arguments.keep:
+            if dropped := drop(lake, table, today - datetime.timedelta(days=days)):
+                print(f"{table}: {dropped} files of days over {days} days ago dropped", flush=True)
         for done in compact(lake, key=key):
-            merged = f"{done.files} files, {done.rows_before} rows -> 1 file, {done.rows_after} rows"
-            print(f"{done.table} {done.partition}: {merged}", flush=True)
-        if removed := sweep(lake):
-            print(f"{len(removed)} files removed that were replaced over {KEEP_HOURS} h ago", flush=True)
-        if every_s is None:
+            source = (
+                f"{done.files} files, {done.rows_before} rows" if done.rows_before else f"{done.files} files of rollups"
+            )
+            print(f"{done.table} {done.partition}: {source} -> 1 file, {done.rows_after} rows", flush=True)
+        if removed := sweep(lake, keep_hours=arguments.keep_hours):
+            print(f"{len(removed)} files removed that were replaced over {arguments.keep_hours} h ago", flush=True)
+        if arguments.every is None:
             return
-        time.sleep(max(0.0, every_s - (time.monotonic() - started)))
+        time.sleep(max(0.0, arguments.every - (time.monotonic() - started)))
+
+
+def _keep(text: str) -> tuple[str, int]:
+    table, _, days = text.partition("=")
+    return table, int(days)
 
 
 def _day(text: str) -> datetime.date:
@@ -183,6 +268,15 @@ def _export(lake: Path, arguments: argparse.Namespace) -> None:
     if done.open_lines:
         print(f"{done.open_lines} ledger lines lie under no hourly root yet; compact makes them when an hour is over")
     print(f"check it anywhere: python -I {arguments.out}/verify_export.py {arguments.out} --key PUBLIC_KEY")
+
+
+def _diff(lake: Path, arguments: argparse.Namespace) -> None:
+    before, after = (Known(commit_of(lake, when), name) for when, name in (arguments.before, arguments.after))
+    rows = [
+        [d.group, d.column, d.before, d.late_data, d.factors, d.after]
+        for d in difference(lake, before, after, by=arguments.by)
+    ]
+    _show([arguments.by, "sum", "before", "late_data", "factors", "after"], rows, arguments.format)
 
 
 def _rebuild(lake: Path, name: str, compare: bool) -> int:
@@ -240,11 +334,15 @@ def main(words: Sequence[str] | None = None) -> int:
         _check_lake(arguments.lake)
         match arguments.command:
             case "sql":
-                _sql(arguments.lake, arguments.query, arguments.format)
+                _sql(arguments.lake, arguments.query, arguments.format, arguments.as_of)
             case "stats":
                 _stats(arguments.lake)
+            case "backhaul":
+                _backhaul(arguments.lake, arguments)
             case "compact":
-                _compact(arguments.lake, arguments.every, arguments.key)
+                _compact(arguments.lake, arguments)
+            case "diff":
+                _diff(arguments.lake, arguments)
             case "export":
                 _export(arguments.lake, arguments)
             case "rebuild":
@@ -256,7 +354,7 @@ def main(words: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         pass
-    except (StorageError, QueryError, FactorError, OSError) as error:
+    except (StorageError, QueryError, ValueError, OSError) as error:
         print(f"storage: {error}", file=sys.stderr)
         return 2
     return 0

@@ -2,6 +2,7 @@
 
 Files are never merged across the end of an hour, so the state at the end of every hour can be read for ever. The state at any
 other commit can be read as long as the files that were merged since are kept (``KEEP_HOURS`` of ``storage.compact``, or longer).
+A factor set whose results were made anew later is there at the ends of hours only; at other commits none of its rows are shown.
 """
 
 import datetime
@@ -9,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from storage.errors import StorageError
-from storage.file_names import commits_of
+from storage.file_names import REBUILT, commits_of
 from storage.inventory import Moment, moment
 from storage.ledger import CHANGES, Change, Record, decode, decode_as, line_of, lines
 from storage.proof import commit_at
@@ -63,10 +64,17 @@ def files_at(lake: Path, n: int, tables: Sequence[str] = LANDED) -> dict[str, li
 
 def at(lake: Path, n: int, now: Moment) -> dict[str, list[str]]:
     """As ``files_at``, from a state that was looked at already."""
-    return {table: _files(lake, table, n, found) for table, found in now.files.items()}
+    hidden: set[str] = set()
+    kept = {table: _files(lake, table, n, found, hidden) for table, found in now.files.items()}
+    if not hidden:
+        return kept
+    return {
+        table: [path for path in paths if not hidden.intersection(path.split("/"))] for table, paths in kept.items()
+    }
 
 
-def _files(lake: Path, table: str, n: int, found: Mapping[str, object]) -> list[str]:
+def _files(lake: Path, table: str, n: int, found: Mapping[str, object], hidden: set[str]) -> list[str]:
+    """Files of one table. Partitions (``factor_set=...``) that were made anew with commits up to ``n`` and later ones go to ``hidden``."""
     keep: list[str] = []
     open_ones = list(found)
     changes: dict[str, Change] | None = None
@@ -78,6 +86,8 @@ def _files(lake: Path, table: str, n: int, found: Mapping[str, object]) -> list[
         first, last = known
         if last <= n:
             keep.append(path)
+        elif first <= n and path.rpartition("/")[2].startswith(REBUILT):
+            hidden.update(part for part in path.split("/") if part.startswith("factor_set="))
         elif first <= n:
             changes = _merges(lake) if changes is None else changes
             change = changes.get(path)

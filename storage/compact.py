@@ -9,9 +9,10 @@ What became of which files stands in the chain of changes, and hours that are ov
 an hour of commits, never across: what was known at the end of any hour can be read for ever.
 """
 
+import datetime
 import os
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -24,14 +25,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
-from storage.delta import DELTA_FAULTS, DeltaLog, add_action
+from storage import hours
+from storage.delta import DELTA_FAULTS, DeltaLog, add_action, remove_action
 from storage.disk import Disk, check_folder, fault, lock
 from storage.errors import LakeMissingError, StorageError
-from storage.file_names import MERGED, commits_of, new_name
+from storage.file_names import HOURS as HOURS_FILE
+from storage.file_names import MERGED, commits_of, is_rebuilt, new_name
 from storage.landing import write_table
 from storage.ledger import CHANGES, Change, FileEntry, Ledger, decode_as, digest, encode
+from storage.proof import latest_root
 from storage.roots import Epochs, epochs, seal
-from storage.schema import LANDED, PARTITIONS, ROLLUP_KEYS, ROLLUP_NEWEST, ROLLUP_SUMS, arrow_schema
+from storage.schema import HOURS, LANDED, PARTITIONS, ROLLUP_KEYS, ROLLUP_NEWEST, ROLLUP_SUMS, arrow_schema
 
 TARGET_ROWS: Final = 500_000  # of a merged file: 400 MB of arrays while it is made
 COMMIT_TRIES: Final = 200  # each takes about 15 ms; a writer makes a few commits a second
@@ -84,10 +88,59 @@ def compact(
                 alike = [f for f in files if not log.mixed() or _is_current(table, log.path / f.path)]
                 for group in _within(bounds, alike, target_rows):
                     yield _merge(lake, disk, log, partition, group, now_ns)
+        yield from _hours(lake, disk, now_ns)
     except DELTA_FAULTS as e:
         raise fault(lake, e) from e
     finally:
         os.close(held)
+
+
+def _hours(lake: Path, disk: Disk, now_ns: Callable[[], int]) -> Iterator[Merged]:
+    """Hourly sums of what lies under roots."""
+    root = latest_root(lake)
+    if root is None:
+        return
+
+    def record(partition: dict[str, str], removed: list[str], made: FileEntry) -> None:
+        record_change(lake, disk, now_ns(), "hours", HOURS, partition, removed, made)
+
+    for partition, files, rows in hours.make(
+        lake, disk, lake / TMP, root.last, read_files, record, now_ns() // 1_000_000
+    ):
+        yield Merged(HOURS, "/".join(partition.values()), files, 0, rows)
+
+
+def drop(
+    lake: Path, table: str, before: datetime.date, *, disk: Disk | None = None, now_ns: Callable[[], int] = time.time_ns
+) -> int:
+    """Take the days of ``table`` before ``before`` out of it; ``sweep`` removes their files later. Gives the number of files.
+
+    Raises as ``compact``, ValueError for a table that there is not.
+    """
+    if table not in (*LANDED, HOURS):
+        raise ValueError(f"there is no table {table} to drop days of; there are {', '.join((*LANDED, HOURS))}")
+    disk = disk or Disk()
+    held = _held(lake)
+    dropped = 0
+    try:
+        if not (lake / table / "_delta_log").is_dir():
+            return 0
+        log = DeltaLog(lake / table, arrow_schema(table, partitions=True), PARTITIONS[table], disk)
+        log.attach()
+        for partition, files in _partitions(log):
+            if datetime.date.fromisoformat(partition["day"]) >= before:
+                continue
+            record_change(lake, disk, now_ns(), "drop", table, partition, [f.path for f in files], None)
+            now_ms = now_ns() // 1_000_000
+            log.commit([remove_action(f.path, f.bytes, partition, now_ms) for f in files], None, {})
+            log.sync()
+            log.attach()
+            dropped += len(files)
+    except DELTA_FAULTS as e:
+        raise fault(lake, e) from e
+    finally:
+        os.close(held)
+    return dropped
 
 
 def _held(lake: Path) -> int:
@@ -98,9 +151,9 @@ def _held(lake: Path) -> int:
     return lock(lake / "compact.lock", "compacts")
 
 
-def _logs(lake: Path, disk: Disk) -> Iterator[DeltaLog]:
+def _logs(lake: Path, disk: Disk, tables: Sequence[str] = LANDED) -> Iterator[DeltaLog]:
     """The tables' logs as they are now, raw first; a table that an older program did not make is left out."""
-    for table in LANDED:
+    for table in tables:
         if (lake / table / "_delta_log").is_dir():
             log = DeltaLog(lake / table, arrow_schema(table, partitions=True), PARTITIONS[table], disk)
             log.attach()
@@ -127,7 +180,7 @@ def _within(bounds: Epochs, files: list[_File], target_rows: int) -> Iterator[li
     """Groups to merge, each within one hour of commits. A file whose name does not tell its commits stays as it is."""
     by_epoch: dict[int, list[tuple[tuple[int, int], _File]]] = {}
     for file in files:
-        known = commits_of(file.path)
+        known = None if is_rebuilt(file.path) else commits_of(file.path)
         if known is not None and (epoch := bounds.of(*known)) is not None:
             by_epoch.setdefault(epoch, []).append((known, file))
     for epoch in sorted(by_epoch):
@@ -174,7 +227,7 @@ def _merge(
     change = record_change(lake, disk, now_ns(), "merge", table, partition, [f.path for f in group], entry)
     now_ms = now_ns() // 1_000_000
     actions: list[AddAction | RemoveAction] = [
-        *(RemoveAction(f.path, False, now_ms, f.bytes, dict(partition)) for f in group),
+        *(remove_action(f.path, f.bytes, partition, now_ms) for f in group),
         add_action(entry, now_ms, data_change=False),
     ]
     for _ in range(COMMIT_TRIES):
@@ -278,14 +331,14 @@ def sweep(lake: Path, *, disk: Disk | None = None, keep_hours: int = KEEP_HOURS)
     removed = []
     try:
         newest = 0
-        for log in _logs(lake, disk):
+        for log in _logs(lake, disk, (*LANDED, HOURS)):
             newest = newest or log.transaction()  # raw comes first
             unnamed = log.handle.vacuum(
                 retention_hours=keep_hours, dry_run=True, enforce_retention_duration=False, full=True
             )
             for name in unnamed:
                 number = Path(name).name.partition("-")[0]
-                if number == MERGED or (number.isdigit() and int(number) < newest):
+                if number in (MERGED, HOURS_FILE) or (number.isdigit() and int(number) < newest):
                     disk.remove(log.path / name)
                     removed.append(log.path / name)
     except DELTA_FAULTS as e:

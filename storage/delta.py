@@ -51,6 +51,11 @@ def add_action(entry: FileEntry, modified_ms: int, *, data_change: bool = True) 
     return AddAction(entry.path, entry.bytes, entry.partition, modified_ms, data_change, json.dumps(stats))
 
 
+def remove_action(path: str, size: int, partition: Mapping[str, str], now_ms: int) -> RemoveAction:
+    """Delta's remove action of a file that another one replaces, or that nobody keeps."""
+    return RemoveAction(path, False, now_ms, size, dict(partition))
+
+
 class DeltaLog:
     """The log of one table. Methods raise DeltaError or OSError; the caller says what that means for the lake."""
 

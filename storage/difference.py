@@ -95,7 +95,7 @@ def _need_whole(lake: Path, known: Known) -> None:
         raise StorageError(
             lake,
             f"{left} readings known at commit {known.n} have no result under {known.factor_set};"
-            f" python -m storage rebuild --factors {known.factor_set} makes them",
+            f" python -m storage rebuild --factors {known.factor_set} makes them, for the ends of hours",
         )
 
 

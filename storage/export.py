@@ -88,13 +88,16 @@ def _lines(lake: Path, now: Moment, first_day: str, end_day: str) -> _Lines:
 
 
 def _dimensions(lake: Path, out: Path) -> dict[str, str]:
-    """Copy the newest file of each dimension table; gives the name in the lake by table."""
+    """Copy the dimension tables' newest files, and older ones of those that hold keys; gives their names in the lake."""
     found: dict[str, str] = {}
+    (out / "dimensions").mkdir()
     for table in DIMENSIONS:
-        for name in active(lake, table):
-            (out / "dimensions").mkdir(exist_ok=True)
-            shutil.copyfile(lake / table / name, out / "dimensions" / f"{table}.parquet")
-            found[table] = name
+        newest = list(active(lake, table))
+        older = [p.name for p in sorted((lake / table).glob("*.parquet")) if p.name not in newest]
+        for i, name in enumerate([*newest, *(older if table in ("vehicles", "warehouses") else [])]):
+            found[table if i == 0 else f"{table}-{i}"] = name
+    for as_name, name in found.items():
+        shutil.copyfile(lake / as_name.partition("-")[0] / name, out / "dimensions" / f"{as_name}.parquet")
     return found
 
 

@@ -1,7 +1,8 @@
 """Which commits the rows of a file come from: it stands in the file's name.
 
 ``000000000123-<attempt>`` is commit 123's own; ``merged-000000000120-000000000180-<id>`` was made of files of commits 120 to
-180, ``rebuilt-...`` of the raw readings of these.
+180, ``rebuilt-...`` of the raw readings of these. ``hours-000000000180-2-<id>`` sums up the rollups of its partition that came with
+commits up to 180, and the 2 rebuilt files that were there.
 """
 
 import re
@@ -11,7 +12,9 @@ from typing import Final
 
 MERGED: Final = "merged"
 REBUILT: Final = "rebuilt"
+HOURS: Final = "hours"
 _OWN: Final = re.compile(r"(\d{12,})-")
+_HOURS: Final = re.compile(r"hours-(\d{12,})-(\d+)-")
 _RANGE: Final = re.compile(r"(?:merged|rebuilt)-(\d{12,})-(\d{12,})-")
 
 
@@ -27,3 +30,19 @@ def commits_of(path: str) -> tuple[int, int] | None:
 def new_name(kind: str, first: int, last: int) -> str:
     """An unused name, without its ending."""
     return f"{kind}-{first:012d}-{last:012d}-{uuid.uuid4().hex}"
+
+
+def is_rebuilt(path: str) -> bool:
+    """Whether the file was made anew from raw, by a rebuild; such files are never merged."""
+    return PurePosixPath(path).name.startswith(f"{REBUILT}-")
+
+
+def covered_by(path: str) -> tuple[int, int] | None:
+    """(last commit, rebuilt files) that a file of hourly sums covers."""
+    found = _HOURS.match(PurePosixPath(path).name)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def hours_name(last: int, rebuilt: int) -> str:
+    """An unused name of a file of hourly sums, without its ending."""
+    return f"{HOURS}-{last:012d}-{rebuilt}-{uuid.uuid4().hex}"

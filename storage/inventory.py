@@ -14,11 +14,10 @@ from storage.disk import Disk
 from storage.errors import StorageError
 from storage.file_names import commits_of
 from storage.ledger import CHANGES, Change, FileEntry, Ledger, Record, decode, decode_as
-from storage.schema import LANDED
+from storage.schema import HOURS, LANDED
 
 LOOKS: Final = 50  # each takes some 20 ms, commits come a few a second
-DAY_SUMS: Final = "rollup_hours"  # made by maintenance alone; no commit lands in it
-KEPT: Final = (*LANDED, DAY_SUMS)
+KEPT: Final = (*LANDED, HOURS)  # HOURS: made by maintenance alone, no commit lands in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,7 @@ class Active:
 def active(lake: Path, table: str) -> dict[str, Active]:
     """Files of the newest version of ``table`` by path; none where there is no such table. Raises StorageError."""
     folder = lake / table
-    if not (folder / "_delta_log").is_dir():
+    if not any((folder / "_delta_log").glob("*.json")):
         return {}
     try:
         handle = DeltaTable(str(folder))

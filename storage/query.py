@@ -20,7 +20,11 @@ from storage.as_of import commit_time_ns, dimensions_at, files_at
 from storage.delta import log_entry, mixed
 from storage.disk import check_folder
 from storage.errors import LakeMissingError, StorageError
-from storage.views import NOW, STORED, Tenant, figure_views, stored_schema, stored_view
+from storage.hours import split
+from storage.kpi_views import kpi_views
+from storage.schema import HOURS
+from storage.trip_views import trip_views
+from storage.views import MACROS, OPEN_ROLLUPS, STORED, Tenant, figure_views, stored_schema, stored_view
 
 MEMORY_LIMIT: Final = "1GB"  # a query that wants more is refused; nothing spills to disk
 REOPEN_AFTER: Final = 20  # versions; a handle reads every log entry since it was opened
@@ -39,6 +43,8 @@ class _Table:
     handle: DeltaTable | None = None
     opened_at: int = -1
     version: int = -1  # of the view; -1 = there is no table yet
+    files: list[str] = field(default_factory=list)
+    mixed: bool = False
 
     def newer(self) -> bool:
         """Whether there is a version that the view does not show: a look at two files."""
@@ -107,10 +113,12 @@ def connect(
     con.execute("SET enable_external_access = false")
     con.execute("SET lock_configuration = true")
     reader = _Reader(lake, {name: _Table(lake / name) for name in STORED}, tenant)
-    con.execute(NOW)
+    for statement in MACROS:
+        con.execute(statement)
     for name in reversed(STORED):  # what belongs to whom stands in the dimension tables, which come last
         con.execute(stored_view(name, [], tenant=tenant))
-    for statement in figure_views():
+    con.execute(stored_view("rollups", [], tenant=tenant, name=OPEN_ROLLUPS))
+    for statement in (*figure_views(), *trip_views(), *kpi_views()):
         con.execute(statement)
     _READERS[con] = reader
     if as_of is None:
@@ -128,6 +136,8 @@ def _show(con: duckdb.DuckDBPyConnection, lake: Path, n: int, tenant: Tenant | N
     for name, paths in files_at(lake, n).items():
         files = [str(lake / name / path) for path in paths]
         con.execute(stored_view(name, files, mixed=_is_mixed(lake / name), tenant=tenant))
+        if name == "rollups":
+            con.execute(stored_view(name, files, mixed=_is_mixed(lake / name), tenant=tenant, name=OPEN_ROLLUPS))
     con.execute(f"SET VARIABLE now_ns = {commit_time_ns(lake, n)}")
 
 
@@ -148,13 +158,26 @@ def refresh(con: duckdb.DuckDBPyConnection) -> bool:
     try:
         for name, (_, files, mixed_columns) in found.items():
             con.execute(stored_view(name, files, mixed=mixed_columns, tenant=_READERS[con].tenant))
+        if not {"rollups", HOURS}.isdisjoint(found):
+            _show_hours(con, found)
         con.execute("COMMIT")
     except duckdb.Error as e:
         con.execute("ROLLBACK")
         raise StorageError(_READERS[con].lake, f"a file of the newest version cannot be read: {e}") from e
-    for name, (version, _, _) in found.items():
-        tables[name].version = version
+    for name, (version, files, mixed_columns) in found.items():
+        tables[name].version, tables[name].files, tables[name].mixed = version, files, mixed_columns
     return True
+
+
+def _show_hours(con: duckdb.DuckDBPyConnection, found: dict[str, tuple[int, list[str], bool]]) -> None:
+    """Hourly sums that count, and the rollups beside them."""
+    reader = _READERS[con]
+    now = {
+        t: found[t][1:] if t in found else (reader.tables[t].files, reader.tables[t].mixed) for t in ("rollups", HOURS)
+    }
+    sums, left = split(now["rollups"][0], now[HOURS][0])
+    con.execute(stored_view(HOURS, sums, mixed=now[HOURS][1], tenant=reader.tenant))
+    con.execute(stored_view("rollups", left, mixed=now["rollups"][1], tenant=reader.tenant, name=OPEN_ROLLUPS))
 
 
 def _read(table: _Table) -> tuple[int, list[str], bool]:

@@ -42,7 +42,7 @@ from storage.schema import LANDED, PARTITIONS, Columns, Names, days, empty, to_a
 from storage.taken_order import taken_order
 from stream.advance import READ
 from stream.fleet import Fleet
-from stream.pipeline import State, retake, start
+from stream.pipeline import Results, State, retake, start
 
 RESULTS: Final = tuple(t for t in LANDED if "factor_set" in PARTITIONS[t])
 SHARD_ROWS: Final = (
@@ -136,14 +136,14 @@ def rebuild(
                     fleet = fleet_of(lake, dimensions, factors, classes)
                     state = start(fleet, state.to_bytes() if state else None)
                     in_force = dimensions
-                state, tables = _take(state, table)
+                state, found = _take(state, table)
                 done.readings += table.num_rows
                 step("rebuild", done.readings, total)
                 if wanted[i] and have[i] < unit.rows:
-                    writing.append(pool.submit(partial(_write, lake, disk, name, unit, tables)))
+                    writing.append(pool.submit(partial(_write, lake, disk, name, unit, state.fleet, found)))
                     done.made += shard == 0
                 elif wanted[i]:
-                    fits = _same(lake, now, name, unit, tables, shard)
+                    fits = _same(lake, now, name, unit, _tables(state.fleet, found), shard)
                     done.same += fits
                     if not fits:
                         done.other.append(f"commits {unit.first} to {unit.last}")
@@ -289,37 +289,46 @@ def _values(column: pa.ChunkedArray, nobody: npt.NDArray[np.float64]) -> npt.NDA
     return found
 
 
-def _take(state: State, table: pa.Table) -> tuple[State, dict[str, pa.Table]]:
-    """Results of stored readings as tables by name."""
+def _take(state: State, table: pa.Table) -> tuple[State, list[Results]]:
+    """The next state, and results of stored readings, part by part."""
     columns = _columns(table, state.fleet)
     order = taken_order(
         columns["device"], columns["boot_id"], columns["seq"], columns["received_ns"], len(state.fleet.devices)
     )
     if order is not None:
         columns = {name: values[order] for name, values in columns.items()}
-    fleet = state.fleet
-    names = Names(device=fleet.devices, asset=fleet.assets, route=fleet.route_names)
-    parts: dict[str, list[pa.Table]] = {t: [] for t in RESULTS}
+    found: list[Results] = []
     for start_row in range(0, table.num_rows, CHUNK_ROWS):
         chunk = {name: values[start_row : start_row + CHUNK_ROWS] for name, values in columns.items()}
         state, results = retake(state, chunk)
-        for t, made in parts.items():
-            made.append(to_arrow(t, getattr(results, t), names))
-    return state, {t: _joined(t, made) for t, made in parts.items()}
+        found.append(results)
+    return state, found
 
 
-def _joined(table: str, parts: list[pa.Table]) -> pa.Table:
-    if not parts:
-        return empty(table)
-    return pa.concat_tables(parts, promote_options="permissive").unify_dictionaries().combine_chunks()
+def _tables(fleet: Fleet, found: Sequence[Results]) -> dict[str, pa.Table]:
+    """Results as tables by name."""
+    names = Names(
+        device=fleet.devices,
+        asset=fleet.assets,
+        route=fleet.route_names,
+        place=fleet.place_names,
+        region=fleet.region_names,
+    )
+    made = {}
+    for table in RESULTS:
+        parts = [to_arrow(table, getattr(results, table), names) for results in found]
+        made[table] = (
+            pa.concat_tables(parts, promote_options="permissive").unify_dictionaries() if parts else empty(table)
+        )
+    return made
 
 
-def _write(lake: Path, disk: Disk, name: str, unit: Unit, tables: dict[str, pa.Table]) -> list[FileEntry]:
+def _write(lake: Path, disk: Disk, name: str, unit: Unit, fleet: Fleet, found: Sequence[Results]) -> list[FileEntry]:
     """Write results into their tables' folders, synced, named by nothing yet."""
     tmp = lake / "tmp-rebuild"
     disk.make_dir(tmp)
     entries = []
-    for table, whole in tables.items():
+    for table, whole in _tables(fleet, found).items():
         for day, rows in days(table, whole):
             partition = {k: {"day": day, "factor_set": name}[k] for k in PARTITIONS[table]}
             folder = lake / table / partition_folder(partition)

@@ -1,5 +1,7 @@
 """The registry: a folder with ``vehicles.csv``, ``warehouses.csv`` and ``routes.csv``, checked when it is read.
-``baselines.csv`` and ``benchmarks.csv`` (``storage.references``) may be there too.
+``baselines.csv``, ``benchmarks.csv`` (``storage.references``) and ``market_factors.csv`` (``stream.market``) may be there too.
+
+``places.csv`` and ``regions.csv`` may be left out, too.
 
 Columns are the fields of ``stream.fleet``; a blank cell is a field left at its default. Written into the lake as dimension
 tables, each a new Delta version when, and only when, its content has changed.
@@ -27,8 +29,12 @@ from storage.parquet import sha256
 from storage.references import Baseline, Benchmark, baseline_fault, benchmark_fault
 from storage.schema import DIMENSIONS
 from stream.fleet import STAGES, Route, Vehicle, Warehouse
+from stream.market import MarketFactor, market_fault
+from stream.places import PLACE_KINDS, Place
+from stream.polygon import PolygonError, parse_wkt
+from stream.regions import Region
 
-T = TypeVar("T", Vehicle, Warehouse, Route, Baseline, Benchmark)
+T = TypeVar("T", Vehicle, Warehouse, Route, Place, Region, Baseline, Benchmark, MarketFactor)
 _DEVICE: Final = re.compile(r"[a-z0-9-]{3,40}")
 _KEY: Final = re.compile(r"[0-9a-f]{64}")
 _AT: Final = re.compile(r"`\$\[(\d+)\](?:\.(\w+))?`")
@@ -48,6 +54,9 @@ class Registry:
     routes: tuple[Route, ...]
     baselines: tuple[Baseline, ...] = ()
     benchmarks: tuple[Benchmark, ...] = ()
+    market: tuple[MarketFactor, ...] = ()
+    places: tuple[Place, ...] = ()
+    regions: tuple[Region, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,12 +147,22 @@ _VEHICLE_RANGES: Final = {
     "crr": (0.001, 0.1),
     "p_rated_kw": (1.0, 2_000.0),
     "tank_l": (1.0, 10_000.0),
+    "capacity_kg": (10.0, 150_000.0),
+    "pallet_positions": (1, 1_000),
+    "ref_torque_nm": (50.0, 10_000.0),
+    "battery_kwh": (1.0, 5_000.0),
+    "speed_limit_kmh": (10.0, 200.0),
+    "harsh_acceleration_ms2": (0.1, 9.0),
+    "harsh_braking_ms2": (0.1, 9.0),
 }
+_PLACE_RANGES: Final = {"lat_deg": (-90.0, 90.0), "lon_deg": (-180.0, 180.0), "radius_m": (5.0, 200_000.0)}
 _WAREHOUSE_RANGES: Final = {
     "lat_deg": (-90.0, 90.0),
     "lon_deg": (-180.0, 180.0),
     "area_m2": (1.0, 10_000_000.0),
     "pallet_positions": (0, 10_000_000),
+    "radius_m": (5.0, 200_000.0),
+    "heat_factor_kg_per_kwh": (0.0, 1.0),
 }
 
 
@@ -168,7 +187,11 @@ def _check_keys(file: _File, items: Sequence[Any]) -> None:
 
 def load_registry(folder: Path) -> Registry:
     """Read and check the registry in ``folder``. Raises RegistryError for the first thing that is wrong."""
-    files = {name: _read(folder / f"{name}.csv", kind) for name, kind in _KINDS.items()}
+    files = {
+        name: _read(folder / f"{name}.csv", kind)
+        for name, kind in _KINDS.items()
+        if name not in _OPTIONAL or (folder / f"{name}.csv").exists()
+    }
     vehicles = _convert(files["vehicles"], Vehicle)
     warehouses = _convert(files["warehouses"], Warehouse)
     routes = _convert(files["routes"], Route)
@@ -196,9 +219,21 @@ def load_registry(folder: Path) -> Registry:
     for i, r in enumerate(routes):
         if r.stage not in STAGES:
             raise files["routes"].error(i, "stage", f"{r.stage!r} is not known; use one of {', '.join(STAGES)}")
+    places = _places(files["places"], {w.warehouse for w in warehouses}) if "places" in files else []
+    regions = _regions(files["regions"]) if "regions" in files else []
     baselines = _references(folder, "baselines", Baseline, baseline_fault)
     benchmarks = _references(folder, "benchmarks", Benchmark, benchmark_fault)
-    return Registry(tuple(vehicles), tuple(warehouses), tuple(routes), tuple(baselines), tuple(benchmarks))
+    market = _references(folder, "market_factors", MarketFactor, market_fault)
+    return Registry(
+        tuple(vehicles),
+        tuple(warehouses),
+        tuple(routes),
+        tuple(baselines),
+        tuple(benchmarks),
+        tuple(market),
+        tuple(places),
+        tuple(regions),
+    )
 
 
 def _references(folder: Path, name: str, kind: type[T], fault: Callable[[T], tuple[str, str] | None]) -> list[T]:
@@ -213,7 +248,37 @@ def _references(folder: Path, name: str, kind: type[T], fault: Callable[[T], tup
     return items
 
 
-_KINDS: Final = {"vehicles": Vehicle, "warehouses": Warehouse, "routes": Route}
+def _places(file: _File, warehouses: set[str]) -> list[Place]:
+    places = _convert(file, Place)
+    _unique(file, places, "place", {})
+    _check_numbers(file, places, _PLACE_RANGES)
+    for i, p in enumerate(places):
+        if p.place in warehouses:
+            raise file.error(i, "place", f"{p.place!r} is a warehouse, which is a place by itself; leave it out here")
+        if p.kind not in PLACE_KINDS:
+            raise file.error(i, "kind", f"{p.kind!r} is not known; use one of {', '.join(PLACE_KINDS)}")
+        if p.polygon is not None:
+            _check_polygon(file, i, p.polygon)
+    return places
+
+
+def _regions(file: _File) -> list[Region]:
+    regions = _convert(file, Region)
+    _unique(file, regions, "region", {})
+    for i, r in enumerate(regions):
+        _check_polygon(file, i, r.polygon)
+    return regions
+
+
+def _check_polygon(file: _File, row: int, text: str) -> None:
+    try:
+        parse_wkt(text)
+    except PolygonError as e:
+        raise file.error(row, "polygon", f"{e}; write WKT, longitude before latitude, in quotes") from None
+
+
+_KINDS: Final = {"vehicles": Vehicle, "warehouses": Warehouse, "routes": Route, "places": Place, "regions": Region}
+_OPTIONAL: Final = ("places", "regions")
 
 
 def _factor_rows() -> list[dict[str, Any]]:
@@ -231,8 +296,11 @@ def dimension_tables(registry: Registry) -> dict[str, pa.Table]:
         "vehicles": [asdict(v) for v in registry.vehicles],
         "warehouses": [asdict(w) for w in registry.warehouses],
         "routes": [asdict(r) for r in registry.routes],
+        "places": [asdict(p) for p in registry.places],
+        "regions": [asdict(r) for r in registry.regions],
         "baselines": [asdict(b) for b in registry.baselines],
         "benchmarks": [asdict(b) for b in registry.benchmarks],
+        "market_factors": [asdict(m) for m in registry.market],
         "factors": _factor_rows(),
     }
     return {name: pa.Table.from_pylist(rows[name], schema=schema) for name, schema in DIMENSIONS.items()}

@@ -11,12 +11,15 @@ from storage.errors import StorageError
 from storage.inventory import active
 from stream.factors import ClassTable, FactorSet
 from stream.fleet import Fleet, Route, Vehicle, Warehouse, build_fleet
+from stream.market import MarketFactor
 
 T = TypeVar("T")
 
 
-def _rows(lake: Path, table: str, files: Mapping[str, str], kind: type[T]) -> list[T]:
-    """Rows of a dimension table; a null is a field left at its default."""
+def _rows(lake: Path, table: str, files: Mapping[str, str], kind: type[T], *, optional: bool = False) -> list[T]:
+    """Rows of a dimension table; a null is a field left at its default. Lakes from before it may lack an ``optional`` one."""
+    if optional and table not in files and not (lake / table / "_delta_log").is_dir():
+        return []
     name = files.get(table) or next(iter(active(lake, table)), None)
     if name is None:
         raise StorageError(lake / table, "is not in the lake: nothing can be computed without the registry")
@@ -43,4 +46,5 @@ def fleet_of(lake: Path, files: Mapping[str, str], factors: FactorSet, classes: 
         _rows(lake, "routes", files, Route),
         factors,
         classes,
+        market=_rows(lake, "market_factors", files, MarketFactor, optional=True),
     )

@@ -17,6 +17,9 @@ from storage.references import Baseline, Benchmark
 from stream.columns import ROLLUP, TABLES, UNKNOWN, Column
 from stream.factors import Factor
 from stream.fleet import Route, Vehicle, Warehouse
+from stream.market import MarketFactor
+from stream.places import Place
+from stream.regions import Region
 
 Columns = dict[str, npt.NDArray[Any]]
 
@@ -38,11 +41,18 @@ PARTITIONS: Final[dict[str, tuple[str, ...]]] = {
     "events": ("day", "factor_set"),
     "quarantine": ("day",),
     "batches": ("day",),
+    "backhaul": ("day",),
+    "rollup_hours": ("day", "factor_set"),
 }
 ROLLUP_NEWEST: Final = tuple(c.name for c in ROLLUP if c.name.startswith("newest_"))  # take the maximum
-ROLLUP_SUMS: Final = tuple(c.name for c in ROLLUP if c.dtype == "int64" and c.name not in (*ROLLUP_NEWEST, "minute_ns"))
+ROLLUP_SUMS: Final = tuple(
+    c.name
+    for c in ROLLUP
+    if c.dtype == "int64" and not c.name.endswith("_ns")  # times are keys
+)
 ROLLUP_KEYS: Final = tuple(c.name for c in ROLLUP if c.name not in (*ROLLUP_NEWEST, *ROLLUP_SUMS))
 LANDED: Final = tuple(DAY_OF)  # the tables that a commit writes, raw first
+HOURS: Final = "rollup_hours"  # sums of rollups, made by maintenance
 SMALL_DICTIONARY: Final = (
     64  # a list of names up to this long is written whole; a longer one is cut to the names in use
 )
@@ -139,6 +149,14 @@ _FILE_SCHEMAS: Final = {
     **{name: pa.schema([_field(c) for c in columns]) for name, columns in TABLES.items()},
     "quarantine": QUARANTINE,
     "batches": BATCHES,
+    "rollup_hours": pa.schema(
+        [
+            _number("hour_ns", pa.int64(), "ns", "Start of the hour, UTC since 1970.")
+            if c.name == "minute_ns"
+            else _field(c)
+            for c in ROLLUP
+        ]
+    ),
 }
 
 
@@ -149,17 +167,80 @@ def _dimension(kind: type[Any]) -> pa.Schema:
     columns = []
     for f in fields(kind):
         options = [t for t in get_args(hints[f.name]) or (hints[f.name],) if t is not type(None)]
-        columns.append(pa.field(f.name, arrow[options[0]]))
+        columns.append(pa.field(f.name, next(a for t, a in arrow.items() if issubclass(options[0], t))))
     return pa.schema(columns)
 
 
 DIMENSIONS: Final = {
+    "market_factors": _dimension(
+        MarketFactor
+    ),  # before those that tell whose an asset is: views are made from the last
     "vehicles": _dimension(Vehicle),
     "warehouses": _dimension(Warehouse),
     "routes": _dimension(Route),
+    "places": _dimension(Place),
+    "regions": _dimension(Region),
     "baselines": _dimension(Baseline),
     "benchmarks": _dimension(Benchmark),
     "factors": pa.schema([pa.field("factor_set", pa.string()), *_dimension(Factor)]),
+}
+
+
+DERIVED: Final = {  # tables that no commit lands: made from others, and made again at will
+    "backhaul": pa.schema(
+        [
+            pa.field("asset", pa.string(), False, {"unit": "", "doc": "Vehicle that ran empty."}),
+            pa.field("trip_start_ns", pa.int64(), False, {"unit": "ns", "doc": "Its empty trip."}),
+            pa.field("load_asset", pa.string(), False, {"unit": "", "doc": "Vehicle that carried the load."}),
+            pa.field("load_trip_start_ns", pa.int64(), False, {"unit": "ns", "doc": "Trip that it was carried on."}),
+            pa.field(
+                "return_trip_start_ns",
+                pa.int64(),
+                True,
+                {"unit": "ns", "doc": "Empty return of that vehicle, which would not be driven either."},
+            ),
+            pa.field(
+                "pickup_ns",
+                pa.int64(),
+                False,
+                {"unit": "ns", "doc": "When the empty vehicle could leave with the load."},
+            ),
+            pa.field("pickup_lat_deg", pa.float64(), False, {"unit": "°", "doc": "Where the load began."}),
+            pa.field("pickup_lon_deg", pa.float64(), False, {"unit": "°", "doc": "Where the load began."}),
+            pa.field("drop_lat_deg", pa.float64(), False, {"unit": "°", "doc": "Where the load ended."}),
+            pa.field("drop_lon_deg", pa.float64(), False, {"unit": "°", "doc": "Where the load ended."}),
+            pa.field("wait_s", pa.float64(), False, {"unit": "s", "doc": "Wait for the load."}),
+            pa.field(
+                "detour_km", pa.float64(), False, {"unit": "km", "doc": "What the empty vehicle would drive more."}
+            ),
+            pa.field("load_kg", pa.float64(), False, {"unit": "kg", "doc": "Mass of the load."}),
+            pa.field(
+                "saved_km",
+                pa.float64(),
+                False,
+                {"unit": "km", "doc": "Kilometres not driven: load's trip and empty return, less the detour."},
+            ),
+            pa.field(
+                "saved_l",
+                pa.float64(),
+                True,
+                {
+                    "unit": "L",
+                    "doc": "Fuel not burnt: measured on those trips, less what payload and detour cost the carrier.",
+                },
+            ),
+            pa.field(
+                "saved_co2e_wtw_kg", pa.float64(), True, {"unit": "kg", "doc": "CO2e of that fuel, well-to-wheel."}
+            ),
+            pa.field(
+                "best",
+                pa.bool_(),
+                False,
+                {"unit": "", "doc": "Among the pairs of the day that can all be done together: only these add up."},
+            ),
+            _PARTITION_FIELDS["day"],
+        ]
+    ),
 }
 
 

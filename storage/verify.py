@@ -7,7 +7,7 @@ comes after may follow from them.
 import datetime
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -15,9 +15,10 @@ from typing import Any, Final, Literal
 import pyarrow.parquet as pq
 from cryptography.exceptions import InvalidSignature
 
+from devices.envelope import batch_hash, envelope, replaced, signed_message
+from devices.wire import HEADER
 from storage import merkle, snapshot
 from storage.disk import Disk
-from storage.envelope import batch_hash, signed_message
 from storage.errors import StorageError
 from storage.file_names import commits_of
 from storage.inventory import KEPT, Active, Expected, active, expected
@@ -245,16 +246,16 @@ def _newer(lake: Path, table: str, here: list[str], named: str) -> bool:
     return (lake / table / here[0]).stat().st_mtime_ns > (lake / table / named).stat().st_mtime_ns
 
 
-def _keys(lake: Path) -> dict[str, Any]:
-    """Public keys of gateways by device, from the registry in the lake."""
-    found: dict[str, Any] = {}
+def _keys(lake: Path) -> dict[str, list[Any]]:
+    """Public keys that gateways have or had, by device, from every version of the registry in the lake."""
+    found: dict[str, list[Any]] = {}
     for table in ("vehicles", "warehouses"):
-        for name in active(lake, table):
-            rows = pq.read_table(lake / table / name)
+        for path in sorted((lake / table).glob("*.parquet")):
+            rows = pq.read_table(path)
             if "public_key" in rows.column_names:
                 for row in rows.select(["device", "public_key"]).to_pylist():
                     if row["public_key"]:
-                        found[row["device"]] = public_key(row["public_key"])
+                        found.setdefault(row["device"], []).append(public_key(row["public_key"]))
     return found
 
 
@@ -272,10 +273,10 @@ def _batches(report: Report, lake: Path, now: dict[str, Active], hours: dict[str
         for row in _rows(lake / "batches" / path):
             report.batches += 1
             device, frame = row["device"], row["frame"]
-            hashes.setdefault(device, set()).add(row["frame_sha256"])
+            hashes.setdefault(device, set()).update((row["frame_sha256"], *replaced(frame)))
             if row["previous_sha256"] is not None:
                 wanted.append((device, row["previous_sha256"]))
-            what = _does_not_fit(row, frame, keys.get(device))
+            what = _does_not_fit(row, frame, keys.get(device, ()))
             if what is None:
                 report.signed += row["signature"] is not None and device in keys
                 report.without_key += row["signature"] is not None and device not in keys
@@ -293,20 +294,31 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
         return  # its hash has been found to differ
 
 
-def _does_not_fit(row: dict[str, Any], frame: bytes, key: Any) -> str | None:
-    if batch_hash(frame) != row["frame_sha256"]:
+def _does_not_fit(row: dict[str, Any], frame: bytes, keys: Sequence[Any]) -> str | None:
+    if len(frame) < HEADER.size or batch_hash(frame) != row["frame_sha256"]:
         return "its hash is not that of its frame"
-    if row["signature"] is None:
-        return None
-    if row["signature"] not in frame:
-        return "its signature is not the one in its frame"
-    if key is None:
-        return None
     try:
-        key.verify(row["signature"], signed_message(frame, row["tenant"], row["signature"]))
+        sealed = envelope(frame)
+    except (ValueError, IndexError):
+        return "its header cannot be read"
+    if row["signature"] != sealed.signature or row["previous_sha256"] != sealed.previous:
+        return "its signature, or the batch it follows, is not the one in its frame"
+    if sealed.signature is None or not keys:
+        return None
+    message = signed_message(frame, row["tenant"], sealed.signature_at)
+    return (
+        None
+        if any(_signed_by(key, sealed.signature, message) for key in keys)
+        else "its signature is by no key that is registered"
+    )
+
+
+def _signed_by(key: Any, signature: bytes, message: bytes) -> bool:
+    try:
+        key.verify(signature, message)
     except InvalidSignature:
-        return "its signature is not by the registered key"
-    return None
+        return False
+    return True
 
 
 def verify(lake: Path, *, trusted: str | None = None, published: str | None = None, step: Step = silent) -> Report:

@@ -12,9 +12,22 @@ from typing import Final
 
 import pyarrow as pa
 
-from storage.schema import DIMENSIONS, LANDED, PARTITIONS, ROLLUP_NEWEST, ROLLUP_SUMS, arrow_schema
+from storage.bands import ASSET_GROUPS, BAND_MACROS, ONE_ASSET_MG2, ROW_BAND, U_PARTS, bands_macro, summed
+from storage.schema import (
+    DERIVED,
+    DIMENSIONS,
+    HOURS,
+    LANDED,
+    PARTITIONS,
+    ROLLUP_KEYS,
+    ROLLUP_NEWEST,
+    ROLLUP_SUMS,
+    arrow_schema,
+)
 
 MINUTE_NS: Final = 60_000_000_000
+HOUR_NS: Final = 60 * MINUTE_NS
+OPEN_ROLLUPS: Final = "rollups_open"  # view of the rollups that no hourly sum covers
 WINDOW_NS: Final = 2 * MINUTE_NS  # "now": the last full minute and the running one, so 60 to 120 s
 LOOKBACK_NS: Final = 86_400_000_000_000  # a route or warehouse silent for longer shows no newest time
 UNKNOWN_SHARE: Final = 0.05  # of observed time that may lack energy or distance where g/km is still told
@@ -39,10 +52,15 @@ _TIMES: Final = {  # table -> columns added: name -> the nanoseconds it shows
     "events": {"time": "time_ns", "end_time": "end_ns"},
     "quarantine": {"time": "received_ns"},
     "batches": {"time": "time_ns", "received_time": "received_ns"},
+    "rollup_hours": {"time": "hour_ns", "newest_time": "newest_time_ns"},
+    "backhaul": {"time": "trip_start_ns", "load_time": "load_trip_start_ns", "pickup_time": "pickup_ns"},
 }
-STORED: Final = (*LANDED, *DIMENSIONS)
+STORED: Final = (*LANDED, HOURS, *DERIVED, *DIMENSIONS)
 
-NOW: Final = "CREATE OR REPLACE MACRO now_ns() AS coalesce(getvariable('now_ns'), epoch_ns(now()))"
+MACROS: Final = (
+    "CREATE OR REPLACE MACRO now_ns() AS coalesce(getvariable('now_ns'), epoch_ns(now()))",
+    *BAND_MACROS,
+)
 
 
 def _timestamp(ns: str) -> str:
@@ -55,7 +73,8 @@ def _literal(path: str) -> str:
 
 def stored_schema(table: str) -> pa.Schema:
     """Columns of a stored table, those in the path included."""
-    return DIMENSIONS[table] if table in DIMENSIONS else arrow_schema(table, partitions=True)
+    made = {**DERIVED, **DIMENSIONS}
+    return made[table] if table in made else arrow_schema(table, partitions=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +105,20 @@ def rows_of(table: str, tenant: Tenant | None) -> str:
     return "false"
 
 
-def stored_view(table: str, files: Sequence[str], *, mixed: bool = False, tenant: Tenant | None = None) -> str:
+def stored_view(
+    table: str, files: Sequence[str], *, mixed: bool = False, tenant: Tenant | None = None, name: str | None = None
+) -> str:
     """The statement that makes the view of a stored table over exactly ``files``; without files it has no rows, in the same types.
 
-    ``mixed`` says that some files may lack columns, which are null then. ``tenant`` leaves only what is his.
+    ``mixed`` says that some files may lack columns, which are null then. ``tenant`` leaves only what is his. ``name`` is that of the view
+    where it is not the table's.
     """
     schema = stored_schema(table)
     extra = [f"{_timestamp(ns)} AS {name}" for name, ns in _TIMES.get(table, {}).items()]
-    if table in ("emissions", "rollups", "trips"):
+    if table in ("emissions", "rollups", "trips", HOURS):
         extra.append("co2e_ttw_ug + co2e_wtt_ug AS co2e_wtw_ug")
+    if table == "emissions":
+        extra += ROW_BAND
     columns = ", ".join([f.name for f in schema] + extra)
     typed = ", ".join(f"CAST(NULL AS {_SQL_TYPES[f.type]}) AS {f.name}" for f in schema)
     source = f"(SELECT {typed} WHERE false)"
@@ -105,25 +129,31 @@ def stored_view(table: str, files: Sequence[str], *, mixed: bool = False, tenant
         read = f"read_parquet([{', '.join(_literal(f) for f in files)}]{options})"
         source = f"({source[1:-1]} UNION ALL BY NAME SELECT * FROM {read})" if mixed else read
     where = "" if tenant is None else f" WHERE {rows_of(table, tenant)}"
-    return f"CREATE OR REPLACE VIEW {table} AS SELECT {columns} FROM {source}{where}"
+    return f"CREATE OR REPLACE VIEW {name or table} AS SELECT {columns} FROM {source}{where}"
 
 
-# Additive columns of a rollup -> the part of the observed time for which they are known. Always known where that is empty.
+# Additive columns of a rollup -> what must be above 0 for them to be known. Always known where that is empty.
 _KNOWN: Final = "observed_us - unknown_us"
+_PAYLOAD_KNOWN: Final = "distance_mm - payload_unknown_mm"
 _KNOWN_FOR: Final = {
-    "readings": "",
-    "observed_us": "",
-    "unknown_us": "",
-    "distance_unknown_us": "",
+    **dict.fromkeys(("readings", "observed_us", "unknown_us", "distance_unknown_us", "idle_us", "moving_us"), ""),
+    **dict.fromkeys(("refrigerant_co2e_ug", "refrigerant_unknown_g", "goods_out_g", "pallet_us"), ""),
+    **dict.fromkeys(("pallets_in", "pallets_out", "forklift_uwh"), ""),
     "distance_mm": "observed_us - distance_unknown_us",
+    "payload_unknown_mm": "observed_us - distance_unknown_us",
+    "transport_kgm": _PAYLOAD_KNOWN,
+    "capacity_kgm": _PAYLOAD_KNOWN,
 }
-_SUMS: Final = {name: _KNOWN_FOR.get(name, _KNOWN) for name in (*ROLLUP_SUMS, "co2e_wtw_ug")}
+_OF_ASSETS: Final = {name: _KNOWN_FOR.get(name, _KNOWN) for name in (*ROLLUP_SUMS, "co2e_wtw_ug")}
+_SUMS: Final = tuple(
+    name for name in _OF_ASSETS if name not in U_PARTS
+)  # the parts of the band add up within one asset only
 _ADDITIVE: Final = ", ".join(_SUMS)
 _SUM_OF_PARTS: Final = ",\n    ".join(
     f"CASE WHEN sum({known}) > 0 THEN CAST(sum({name}) AS BIGINT) END AS {name}"
     if known
     else f"CAST(sum({name}) AS BIGINT) AS {name}"
-    for name, known in _SUMS.items()
+    for name, known in _OF_ASSETS.items()
 )
 _SUM_OF_SUMS: Final = ",\n    ".join(f"CAST(sum({name}) AS BIGINT) AS {name}" for name in _SUMS)
 _NEWEST: Final = ", ".join(f"max({name}) AS {name}" for name in ROLLUP_NEWEST)
@@ -149,24 +179,56 @@ _FIGURES: Final = f"""\
     co2e_wtt_ug / 1e9 AS co2e_wtt_kg,
     co2e_wtw_ug / 1e9 AS co2e_wtw_kg,
     co2_biogenic_ug / 1e9 AS co2_biogenic_kg,
+    (co2e_ttw_ug + co2e_wtt_market_ug) / 1e9 AS co2e_wtw_market_kg,
+    CASE WHEN co2e_split_ug = co2e_ttw_ug THEN ch4_co2e_ttw_ug / 1e9 END AS ch4_co2e_ttw_kg,
+    CASE WHEN co2e_split_ug = co2e_ttw_ug THEN n2o_co2e_ttw_ug / 1e9 END AS n2o_co2e_ttw_kg,
+    CASE WHEN refrigerant_unknown_g = 0 THEN refrigerant_co2e_ug / 1e9 END AS refrigerant_co2e_kg,
     CASE WHEN greatest(unknown_us, distance_unknown_us) <= {UNKNOWN_SHARE} * observed_us
       THEN co2e_wtw_ug / nullif(distance_mm, 0) END AS co2e_wtw_g_per_km,
     co2e_measured_ug / nullif(co2e_wtw_ug, 0) AS measured_share,
-    co2e_u_ug / nullif(co2e_wtw_ug, 0) AS co2e_u_rel"""
+    1.96e3 * sqrt(u_mg2) / nullif(abs(co2e_wtw_ug), 0) AS co2e_u_rel,
+    band_low(co2e_wtw_ug, 1e3 * sqrt(u_mg2)) / 1e9 AS co2e_wtw_low_kg,
+    band_high(co2e_wtw_ug, 1e3 * sqrt(u_mg2)) / 1e9 AS co2e_wtw_high_kg"""
+# Of vehicles; 1 g per t km is 1 µg per kg m.
+_TRANSPORT: Final = f"""\
+    transport_kgm / 1e6 AS transport_tkm,
+    transport_kgm / nullif(capacity_kgm, 0) AS load_factor,
+    payload_unknown_mm / nullif(distance_mm, 0) AS payload_unknown_share,
+    CASE WHEN greatest(unknown_us, distance_unknown_us) <= {UNKNOWN_SHARE} * observed_us
+        AND payload_unknown_mm <= {UNKNOWN_SHARE} * distance_mm
+      THEN co2e_wtw_ug / nullif(transport_kgm, 0) END AS co2e_wtw_g_per_tkm,
+    idle_us / 1e6 AS idle_s,
+    moving_us / 1e6 AS moving_s"""
+# Of warehouses; 1 kg per t is 1000 µg per g.
+_SITE: Final = """\
+    pv_used_uwh / 1e9 AS pv_used_kwh,
+    grid_export_uwh / 1e9 AS grid_export_kwh,
+    gas_uwh / 1e9 AS gas_kwh_gross,
+    heat_uwh / 1e9 AS heat_kwh,
+    forklift_uwh / 1e9 AS forklift_kwh,
+    goods_out_g / 1e6 AS goods_out_t,
+    pallet_us / 3.6e9 AS pallet_h,
+    CASE WHEN refrigerant_unknown_g = 0
+      THEN (co2e_wtw_ug + refrigerant_co2e_ug) / 1e3 / nullif(goods_out_g, 0) END AS co2e_hub_kg_per_t"""
 
 _ASSET_MINUTES: Final = f"""
-SELECT {_timestamp("minute_ns")} AS time, minute_ns, kind, asset, route, factor_set,
+SELECT {_timestamp("minute_ns")} AS time, minute_ns, day, kind, asset, route, factor_set,
     {_SUM_OF_PARTS},
     {_NEWEST}
 FROM rollups GROUP BY ALL"""
 
+_VEHICLES: Final = "SELECT * FROM asset_minutes LEFT JOIN asset_groups USING (asset) WHERE kind = 'vehicle'"
+_BY_ROUTE: Final = summed(
+    _VEHICLES,
+    ("minute_ns", "day", "route", "factor_set"),
+    _SUMS,
+    {
+        "vehicles_reporting": "count(DISTINCT asset)|CAST(sum(vehicles_reporting) AS BIGINT)",
+        **{name: f"max({name})" for name in ROLLUP_NEWEST},
+    },
+)
 _ROUTE_MINUTES: Final = f"""
-WITH summed AS (
-  SELECT minute_ns, route, factor_set, count(DISTINCT asset) AS vehicles_reporting,
-    {_SUM_OF_SUMS},
-    {_NEWEST}
-  FROM asset_minutes WHERE kind = 'vehicle' GROUP BY ALL
-), expected AS (
+WITH {_BY_ROUTE}, expected AS (
   SELECT *, coalesce(registered, 0) AS vehicles_registered,
     greatest(coalesce(registered, 0), vehicles_reporting)
       * least(60000000, greatest(0, (now_ns() - minute_ns) // 1000)) AS expected_us
@@ -174,21 +236,29 @@ WITH summed AS (
 )
 SELECT {_timestamp("minute_ns")} AS time, route, name AS route_name, factor_set, vehicles_registered, vehicles_reporting,
 {_FIGURES},
+{_TRANSPORT},
 {_FRESHNESS},
-    minute_ns, {_ADDITIVE}, newest_time_ns, newest_received_ns
+    minute_ns, day, {_ADDITIVE}, newest_time_ns, newest_received_ns
 FROM expected LEFT JOIN routes USING (route)"""
 
 _WAREHOUSE_MINUTES: Final = f"""
 WITH summed AS (
-  SELECT minute_ns, asset AS warehouse, factor_set, {_ADDITIVE}, newest_time_ns, newest_received_ns,
+  SELECT minute_ns, day, asset AS warehouse, factor_set, {_ADDITIVE}, newest_time_ns, newest_received_ns,
+    {ONE_ASSET_MG2} AS u_mg2,
     least(60000000, greatest(0, (now_ns() - minute_ns) // 1000)) AS expected_us
   FROM asset_minutes WHERE kind = 'warehouse'
 )
 SELECT {_timestamp("minute_ns")} AS time, warehouse, name AS warehouse_name, factor_set,
 {_FIGURES},
+{_SITE},
 {_FRESHNESS},
-    minute_ns, {_ADDITIVE}, newest_time_ns, newest_received_ns
+    minute_ns, day, {_ADDITIVE}, newest_time_ns, newest_received_ns
 FROM summed LEFT JOIN warehouses USING (warehouse)"""
+
+
+def _since(ns: int) -> str:
+    """The condition for minutes of the last ``ns``, said of the day too: files are left out by it without a look into them."""
+    return f"minute_ns > now_ns() - {ns} AND day >= CAST({_timestamp(f'(now_ns() - {ns})')} AS DATE)"
 
 
 def _now(key: str, kind: str, dimension: str, column: str, counts: str) -> str:
@@ -196,24 +266,22 @@ def _now(key: str, kind: str, dimension: str, column: str, counts: str) -> str:
 
     The rate is that of the time with a figure, asset by asset: a gap in the readings does not lower it, it lowers coverage.
     """
+    per_asset = f"""
+  SELECT {key}, factor_set, asset, fuel, vehicle_class, grid_zone,
+    {_SUM_OF_PARTS},
+    CASE WHEN sum({_KNOWN}) > 0 THEN sum(co2e_wtw_ug) * 3600000000 // sum({_KNOWN}) END AS rate_ug_per_h
+  FROM here LEFT JOIN asset_groups USING (asset) WHERE {_since(WINDOW_NS)} GROUP BY ALL"""
+    extra = {"reporting": "count(DISTINCT asset)|sum(reporting)", "rate_ug_per_h": "sum(rate_ug_per_h)"}
+    by_key = summed(per_asset, (key, "factor_set"), _SUMS, extra)
     return f"""
-WITH here AS (
+WITH here AS NOT MATERIALIZED (
   SELECT {column} AS {key}, * EXCLUDE (route) FROM rollups WHERE kind = '{kind}'
 ), seen AS (
-  SELECT {key}, factor_set, {_NEWEST} FROM here WHERE minute_ns > now_ns() - {LOOKBACK_NS} GROUP BY ALL
+  SELECT {key}, factor_set, {_NEWEST} FROM here WHERE {_since(LOOKBACK_NS)} GROUP BY ALL
 ), known AS (
   FROM seen UNION ALL
   SELECT {key}, NULL, NULL, NULL FROM {dimension} WHERE {key} NOT IN (SELECT {key} FROM seen WHERE {key} IS NOT NULL)
-), per_asset AS (
-  SELECT {key}, factor_set, asset,
-    {_SUM_OF_PARTS},
-    CASE WHEN sum({_KNOWN}) > 0 THEN sum(co2e_wtw_ug) * 3600000000 // sum({_KNOWN}) END AS rate_ug_per_h
-  FROM here WHERE minute_ns > now_ns() - {WINDOW_NS} GROUP BY ALL
-), summed AS (
-  SELECT {key}, factor_set, count(*) AS reporting, sum(rate_ug_per_h) AS rate_ug_per_h,
-    {_SUM_OF_SUMS}
-  FROM per_asset GROUP BY ALL
-), expected AS (
+), {by_key}, expected AS (
   SELECT known.*, summed.* EXCLUDE ({key}, factor_set),
     coalesce(registered, 0) AS vehicles_registered, coalesce(reporting, 0) AS vehicles_reporting,
     greatest(coalesce(registered, 0), coalesce(reporting, 0))
@@ -229,16 +297,25 @@ WITH here AS (
 )
 SELECT {key}, name AS {key}_name, factor_set, {counts}
     co2e_wtw_kg_per_h,
-    co2e_wtw_kg_per_h * (1 - co2e_u_rel) AS co2e_wtw_low_kg_per_h,
-    co2e_wtw_kg_per_h * (1 + co2e_u_rel) AS co2e_wtw_high_kg_per_h,
+    band_low(co2e_wtw_kg_per_h, abs(co2e_wtw_kg_per_h) * co2e_u_rel / 1.96) AS co2e_wtw_low_kg_per_h,
+    band_high(co2e_wtw_kg_per_h, abs(co2e_wtw_kg_per_h) * co2e_u_rel / 1.96) AS co2e_wtw_high_kg_per_h,
     co2e_u_rel, co2e_wtw_g_per_km, measured_share, coverage, observed_s, expected_s,
-    distance_km, fuel_l, fuel_gas_kg, tru_fuel_l, energy_kwh, co2e_wtw_kg,
+    distance_km, fuel_l, fuel_gas_kg, tru_fuel_l, energy_kwh, co2e_wtw_kg, refrigerant_co2e_kg, co2e_wtw_market_kg,
 {_FRESHNESS}
 FROM figures LEFT JOIN {dimension} USING ({key})"""
 
 
+_HOUR_KEYS: Final = ", ".join(n for n in ROLLUP_KEYS if n != "minute_ns")
+_PARTS: Final = f"kind, {_HOUR_KEYS.removeprefix('kind, ')}, factor_set, day, {', '.join(_OF_ASSETS)}, {', '.join(ROLLUP_NEWEST)}"
+_ASSET_HOURS: Final = f"""
+SELECT {_timestamp("hour_ns")} AS time, hour_ns, {_PARTS} FROM rollup_hours
+UNION ALL
+SELECT {_timestamp(f"(minute_ns - minute_ns % {HOUR_NS})")}, minute_ns - minute_ns % {HOUR_NS}, {_PARTS} FROM {OPEN_ROLLUPS}"""
+
 FIGURES: Final = {  # in the order in which they build on each other
+    "asset_groups": ASSET_GROUPS,
     "asset_minutes": _ASSET_MINUTES,
+    "asset_hours": _ASSET_HOURS,
     "route_minutes": _ROUTE_MINUTES,
     "warehouse_minutes": _WAREHOUSE_MINUTES,
     "route_now": _now("route", "vehicle", "routes", "route", "vehicles_registered, vehicles_reporting,"),
@@ -248,4 +325,4 @@ FIGURES: Final = {  # in the order in which they build on each other
 
 def figure_views() -> list[str]:
     """Statements that make the views of figures, over the stored ones."""
-    return [f"CREATE OR REPLACE VIEW {name} AS {sql}" for name, sql in FIGURES.items()]
+    return [*(f"CREATE OR REPLACE VIEW {name} AS {sql}" for name, sql in FIGURES.items()), bands_macro()]

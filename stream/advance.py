@@ -3,12 +3,17 @@
 import math
 from typing import Any, Final
 
+from stream.attribution import N_PARTS as N_WAYS
+from stream.attribution import battery_parts as battery_ways
+from stream.attribution import engine_parts as engine_ways
+from stream.attribution import part_of, scale
 from stream.columns import ASSET_KINDS, UNKNOWN
-from stream.counters import GAP_S
-from stream.distance import distance
-from stream.emissions import add_tru, battery_co2e, fuel_co2e
-from stream.events import watch_site, watch_vehicle
-from stream.fixed import plus, times
+from stream.conditions import mass_of, observe, widened
+from stream.counters import GAP_S, HOLD_S
+from stream.distance import MS_PER_KMH, PER_HOUR, distance, integrate
+from stream.emissions import U_COUNTER_REL, add_adblue, add_tru, battery_co2e, fuel_co2e, leaked
+from stream.events import act, notice, refrigerant
+from stream.fixed import PER_UNIT, plus
 from stream.fuel import (
     COUNTER,
     COUNTER_GAP,
@@ -18,23 +23,35 @@ from stream.fuel import (
     MODEL,
     NONE,
     RATE,
-    U_METHOD_REL,
+    U_TRU_MODEL_REL,
     battery_energy,
+    by_torque,
     gas_fuel,
     liquid_fuel,
-    model_fuel_g_per_h,
-    model_wheel_power_w,
+    standing_s,
     tru_fuel,
 )
+from stream.grade import BY_FILTER, BY_MAP, filtered_grade, height_of
 from stream.kernel import kernel
-from stream.learning import u_model_rel
 from stream.mass import can_row, scales_row
 from stream.plausibility import usable_odometer_m, usable_wheel_kmh
-from stream.road_load import ENGINE_OFF_RPM
-from stream.site import site_energy
+from stream.road_load import (
+    ENGINE_OFF_RPM,
+    air_drag_n,
+    apparent_wind,
+    battery_power_kw,
+    engine_fuel_g_per_h,
+    hvac_kw,
+    road_powers_w,
+    rough_factor,
+    torque_fuel_g_per_h,
+)
+from stream.site import site_energy, site_work
 from stream.table import (
     ASSET,
-    BAND,
+    BY_FIRST,
+    CH4,
+    CO2,
     CO2E_TTW,
     CO2E_WTT,
     DISTANCE,
@@ -42,15 +59,16 @@ from stream.table import (
     DISTANCE_UNKNOWN,
     DT,
     ENERGY,
+    FIRST_SUM,
     FUEL_GAS,
     FUEL_LIQUID,
-    IDLE,
     KIND,
     LOAD_STATE,
     MEASURED,
     METHOD,
     MINUTE,
-    MOVING,
+    N2O,
+    N_SUMS,
     NEWEST_RECEIVED,
     NEWEST_TIME,
     OBSERVED,
@@ -61,25 +79,32 @@ from stream.table import (
     ROW_REGION,
     ROW_ROUTE,
     ROW_TRIP,
+    SPLIT,
     SUMMED,
     TRIP_START,
     UNKNOWN_TIME,
 )
+from stream.transport import payload, pto_switched, time_use, transport
 from stream.trip_rows import add_rollup, write_version
 from stream.trips import (
     CLOSED,
-    PTO_BIT,
+    LOOK,
     STARTED,
-    STILL_KMH,
     STOPPED,
     close_trip,
+    dispatch,
+    find_region,
+    find_start,
     finish_trip,
     follow,
-    follow_region,
     hold_signals,
     look_again,
+    region_due,
+    start_is_open,
     start_trip,
+    stop_at_place,
 )
+from stream.uncertainty import N_PARTS, add_parts, battery_parts, begin_spans, fuel_parts, u_rel_of
 
 READ: Final = (
     "device",
@@ -103,6 +128,15 @@ READ: Final = (
     "battery_power_kw",
     "battery_energy_total_kwh",
     "grid_import_kwh",
+    "grid_export_kwh",
+    "pv_kwh",
+    "heat_kwh",
+    "forklift_kwh",
+    "goods_out_total_kg",
+    "pallets_in_total",
+    "pallets_out_total",
+    "pallets_stored",
+    "adblue_total_l",
     "gas_kwh_gross",
     "genset_fuel_total_l",
     "lat_deg",
@@ -120,8 +154,18 @@ READ: Final = (
     "engine_torque_pct",
     "engine_friction_torque_pct",
     "engine_ref_torque_nm",
+    "heading_deg",
+    "wind_speed_ms",
+    "wind_from_deg",
+    "precipitation_mm_h",
+    "road_iri_m_per_km",
 )
 IGNITION_BIT: Final = 4  # of the signal ``switches``
+UNSEEN_IDLE_S: Final = (
+    600.0  # standing longer without engine speed or ignition signal, nobody knows whether the engine runs
+)
+RAD_S_PER_RPM: Final = math.pi / 30.0
+GAP_US: Final = int(GAP_S * 1e6)
 BRAKE_BIT: Final = 5
 MINUTE_NS: Final = 60_000_000_000
 VEHICLE: Final = ASSET_KINDS.index("vehicle")
@@ -137,13 +181,7 @@ def _speeds(state: Any, speed_kmh: float, gps_speed_kmh: float) -> tuple[float, 
     v0, v1 = state["speed_kmh"], speed_kmh
     if math.isnan(v0) or math.isnan(v1):
         v0, v1 = state["gps_speed_kmh"], gps_speed_kmh
-    return v0 / 3.6, v1 / 3.6
-
-
-@kernel
-def _u_amount_rel(state: Any, method: int) -> float:
-    """Relative half-width of the 95 % interval of an amount obtained by ``method``."""
-    return u_model_rel(state) if method == MODEL else U_METHOD_REL[method]
+    return v0 * MS_PER_KMH, v1 * MS_PER_KMH
 
 
 @kernel
@@ -153,44 +191,36 @@ def ignition_off(switches: float) -> bool:
 
 
 @kernel
+def _engine_off(rpm: float, switches: float) -> bool:
+    """Whether the engine is known not to turn: by its speed, else by the ignition."""
+    if not math.isnan(rpm):
+        return rpm < ENGINE_OFF_RPM
+    return ignition_off(switches)
+
+
+@kernel
 def brakes(switches: float) -> bool:
     """Whether the service brake is known to be on (bit 5)."""
     return not math.isnan(switches) and (int(switches) >> BRAKE_BIT) & 1 == 1
 
 
 @kernel
-def _add(roll: Any, j: int, out: Any, i: int, u_rel: float, is_vehicle: bool) -> None:
-    """Add result ``i`` to partial sum ``j``."""
+def _share(sums: Any, out: Any, i: int, is_vehicle: bool) -> None:
+    """What result ``i`` adds to each sum, beside what the steps before have written there."""
+    sums[READINGS] = 1
     dt_us = out[DT, i]
-    if dt_us != UNKNOWN and (dt_us <= GAP_S * 1e6 or not is_vehicle):
-        roll[OBSERVED, j] += dt_us
+    if dt_us != UNKNOWN and (dt_us <= GAP_US or not is_vehicle):
+        sums[OBSERVED] = dt_us
         if out[METHOD, i] == NONE:
-            roll[UNKNOWN_TIME, j] += dt_us
+            sums[UNKNOWN_TIME] = dt_us
         if is_vehicle and out[DISTANCE, i] == UNKNOWN:
-            roll[DISTANCE_UNKNOWN, j] += dt_us
+            sums[DISTANCE_UNKNOWN] = dt_us
     for pair in SUMMED:
         amount = out[pair[0], i]
         if amount != UNKNOWN:
-            roll[pair[1], j] += amount
-    total = plus(out[CO2E_TTW, i], out[CO2E_WTT, i])
-    if total != UNKNOWN:
-        if out[METHOD, i] in _MEASURED_METHODS:
-            roll[MEASURED, j] += total
-        roll[BAND, j] += times(abs(total), u_rel)
-
-
-@kernel
-def _add_time(
-    roll: Any, j: int, state: Any, dt_us: int, kmh: float, rpm: float, switches: float, pto_kw: float
-) -> None:
-    """Book the interval as moving, idling or neither."""
-    pto = pto_kw > 0.0 or (not math.isnan(switches) and int(switches) & PTO_BIT != 0)
-    if kmh >= STILL_KMH:
-        roll[MOVING, j] += dt_us
-        if pto:
-            state["trip_pto_us"] += dt_us
-    elif rpm > ENGINE_OFF_RPM and not pto:
-        roll[IDLE, j] += dt_us
+            sums[pair[1]] = amount
+    if out[CO2, i] != UNKNOWN and out[CH4, i] != UNKNOWN and out[N2O, i] != UNKNOWN:
+        sums[SPLIT] = out[CO2E_TTW, i]
 
 
 @kernel
@@ -207,9 +237,12 @@ def advance_rows(
     trip_ints: Any,
     trip_floats: Any,
     events: Any,
+    sums: Any,
+    part: Any,
 ) -> tuple[int, int, int]:
     """Fill ``out`` (result rows x n), ``u_rel`` and ``load_p`` for every reading, ``roll`` with partial sums, ``trip_ints`` and
-    ``trip_floats`` with versions of trips, ``events``; return how many sums, versions and events there are.
+    ``trip_floats`` with versions of trips, ``events``; return how many sums, versions and events there are. ``sums`` (what one
+    reading adds) and ``part`` (of its error) are room to work in.
 
     A row that is not newer than the newest taken from its device is kept as a reading, but nothing is computed from it: what the
     counters show then was booked already.
@@ -224,11 +257,21 @@ def advance_rows(
     gas_kg, gross_kg, temp, baro, alt = r.gas_total_kg, r.gross_weight_kg, r.ambient_temp_c, r.baro_kpa, r.alt_m
     battery_kw, battery_kwh = r.battery_power_kw, r.battery_energy_total_kwh
     tru_l, switches = r.tru_fuel_total_l, r.switches
-    grid_kwh, gas_kwh, genset_l = r.grid_import_kwh, r.gas_kwh_gross, r.genset_fuel_total_l
+    grid_kwh, export_kwh, pv_kwh = r.grid_import_kwh, r.grid_export_kwh, r.pv_kwh
+    gas_kwh, genset_l, heat_kwh, forklift_kwh = r.gas_kwh_gross, r.genset_fuel_total_l, r.heat_kwh, r.forklift_kwh
+    goods_kg, inward, outward, stored = r.goods_out_total_kg, r.pallets_in_total, r.pallets_out_total, r.pallets_stored
+    adblue_l = r.adblue_total_l
     lat, lon, hdop, grade = r.lat_deg, r.lon_deg, r.hdop, r.grade_pct
     cargo, units_loaded, units_empty, number = r.cargo_kg, r.load_units_loaded, r.load_units_empty, r.route_number
     torque, friction, ref_torque = r.engine_torque_pct, r.engine_friction_torque_pct, r.engine_ref_torque_nm
     pto_kw = r.pto_power_kw
+    heading, wind, wind_from, rain, iri = (
+        r.heading_deg,
+        r.wind_speed_ms,
+        r.wind_from_deg,
+        r.precipitation_mm_h,
+        r.road_iri_m_per_km,
+    )
     level_pct, soc_pct, topup_kg = r.fuel_level_pct, r.battery_soc_pct, r.refrigerant_topup_total_kg
     n_rolls, n_trips, n_events = 0, 0, 0
     for i in range(device.size):
@@ -242,9 +285,14 @@ def advance_rows(
             out[row, i] = 0
         for row in _NAMES:
             out[row, i] = -1
-        u = math.nan
+        for k in range(N_SUMS):
+            sums[k] = 0
+        for k in range(N_PARTS):
+            part[k] = 0.0
         kmh = math.nan
         told = False
+        ways = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+        ug_per_rate = math.nan
         is_vehicle = p["kind"] == VEHICLE
         if state["time_ns"] == UNKNOWN or time_ns > state["time_ns"]:
             dt_s = math.nan
@@ -256,48 +304,122 @@ def advance_rows(
                 out[DISTANCE, i], out[DISTANCE_METHOD, i] = distance(
                     state, usable_odometer_m(state, odometer[i]), wheel_kmh, gps_speed[i], time_ns, dt_s
                 )
+                amount = UNKNOWN
                 v0, v1 = _speeds(state, wheel_kmh, gps_speed[i])
                 v = 0.5 * (v0 + v1)
-                wheel_w = model_wheel_power_w(p, v0, v1, gross_kg[i], temp[i], baro[i], alt[i], dt_s)
-                amount = UNKNOWN
+                observe(
+                    state, temp[i], baro[i], alt[i], wind[i], wind_from[i], rain[i], gross_kg[i],
+                    ref_torque[i], time_ns, dt_s,
+                )  # fmt: skip
+                slope, grade_source = filtered_grade(state, height_of(alt[i], hdop[i], baro[i]), v * dt_s)
+                if not math.isnan(grade[i]):
+                    slope, grade_source = grade[i] * 0.01, BY_MAP
+                moved = 0.0 < dt_s <= HOLD_S and not math.isnan(v)
+                hours = dt_s * PER_HOUR if moved else math.nan
+                pto = 0.0
+                if not math.isnan(pto_kw[i]):
+                    pto = max(pto_kw[i], 0.0)
+                elif pto_switched(switches[i]):
+                    pto = p["pto_kw"]
+                roll_w, air_w, climb_w, kinetic_w, wheel_w = 0.0, 0.0, 0.0, 0.0, 0.0
+                mass, mass_known = mass_of(state, p)
+                if moved:
+                    along, across = 0.0, 0.0
+                    if not math.isnan(state["wind_speed_ms"]):
+                        along, across = apparent_wind(state["wind_speed_ms"], state["wind_from_deg"], heading[i])
+                    drag_n = air_drag_n(
+                        v, along, across, state["rho"], p["cda_m2"], p["yaw_a1"], p["yaw_a2"], p["yaw_a3"]
+                    )
+                    crr = p["crr"] * state["tyre"] * rough_factor(iri[i], v)
+                    roll_w, air_w, climb_w, kinetic_w = road_powers_w(
+                        v0, v1, dt_s, mass, p["f_rot"], crr, slope, drag_n
+                    )
+                    wheel_w = roll_w + air_w + climb_w + kinetic_w
+                empty = min(p["tare_kg"] / mass, 1.0) if mass_known else 1.0
                 if p["has_battery"]:
-                    off = ignition_off(switches[i])
-                    amount, method = battery_energy(
-                        state, p, battery_kwh[i], battery_kw[i], wheel_w, v, off, time_ns, dt_s
+                    aux_kw = pto if ignition_off(switches[i]) else p["aux_kw"] + hvac_kw(state["temp_c"]) + pto
+                    rate = battery_power_kw(
+                        wheel_w, v, aux_kw, p["p_rated_kw"], p["eta_drive"], p["eta_regen"], soc_pct[i]
+                    )
+                    amount, method, u = battery_energy(
+                        state, p, battery_kwh[i], battery_kw[i], rate * hours, time_ns, dt_s
                     )
                     out[ENERGY, i], out[METHOD, i] = amount, method
-                    u = battery_co2e(out, i, amount, p["grid_total"], p["grid_u_rel"], _u_amount_rel(state, method))
+                    ug_per_rate = state["road"]["ratio"] * hours * p["grid_total"] * PER_UNIT
                 elif p["has_fuel"]:
-                    model = model_fuel_g_per_h(p, wheel_w, v, rpm[i])
+                    turns = 1.0 if math.isnan(rpm[i]) else rpm[i] / p["cruise_rpm"]
+                    rate = engine_fuel_g_per_h(
+                        wheel_w, v, p["aux_kw"], pto, p["p_rated_kw"], turns, p["willans_a"], p["willans_b"],
+                        p["idle_g_per_h"],
+                    )  # fmt: skip
+                    seen = not (math.isnan(rpm[i]) and math.isnan(switches[i]))
+                    if _engine_off(rpm[i], switches[i]):
+                        rate = 0.0
+                    elif not seen and standing_s(state, time_ns) > UNSEEN_IDLE_S:
+                        rate = math.nan
+                    reference = p["ref_torque_nm"] if math.isnan(state["ref_torque_nm"]) else state["ref_torque_nm"]
+                    indicated_kw = torque[i] * rpm[i] * reference * (1e-5 * RAD_S_PER_RPM)
+                    per_h = hours * p["fuel_per_g"]
+                    by_road = rate * per_h
+                    torque_use = math.nan
+                    indicated_kwh = integrate(state["engine_kw"], indicated_kw, dt_s, PER_HOUR)
+                    if not math.isnan(indicated_kwh):
+                        torque_use = torque_fuel_g_per_h(indicated_kwh, p["willans_b"]) * p["fuel_per_g"]
                     if p["fuel_is_gas"]:
-                        amount, method = gas_fuel(state, p, gas_kg[i], model, time_ns, dt_s)
+                        amount, method, u = gas_fuel(state, p, gas_kg[i], by_road, torque_use, time_ns, dt_s)
                         out[FUEL_GAS, i] = amount
                     else:
                         running = rpm[i] > ENGINE_OFF_RPM or v > MOVING_MS
-                        amount, method = liquid_fuel(
-                            state,
-                            p,
-                            fuel_hr[i],
-                            fuel_total[i],
-                            fuel_flow[i],
-                            fuel_rate[i],
-                            model,
-                            running,
-                            time_ns,
-                            dt_s,
-                        )
+                        amount, method, u = liquid_fuel(
+                            state, p, fuel_hr[i], fuel_total[i], fuel_flow[i], level_pct[i], fuel_rate[i], by_road,
+                            torque_use, running, time_ns, dt_s,
+                        )  # fmt: skip
                         out[FUEL_LIQUID, i] = amount
                     out[METHOD, i] = method
-                    u = fuel_co2e(out, i, amount, p, _u_amount_rel(state, method))
-                add_tru(out, i, tru_fuel(state, tru_l[i], time_ns), p)
+                    state["engine_kw"] = indicated_kw
+                    ug_per_rate = state["road"]["ratio"] * per_h * (p["fuel_ttw"] + p["fuel_wtt"]) * PER_UNIT
+                if method == MODEL and (p["has_battery"] or not by_torque(state, p, torque_use)):
+                    u = widened(
+                        state, u, mass_known, grade_source == BY_MAP, grade_source == BY_FILTER,
+                        not math.isnan(iri[i]), pto > 0.0 and math.isnan(pto_kw[i]),
+                    )  # fmt: skip
+                if p["has_battery"]:
+                    battery_co2e(out, i, amount, p)
+                    if out[CO2E_WTT, i] != UNKNOWN:
+                        battery_parts(part, p, state, method, out[CO2E_WTT, i], dt_s, u)
+                elif p["has_fuel"]:
+                    fuel_co2e(out, i, amount, p)
+                    if amount > 0:
+                        fuel_parts(part, p, state, method, out[CO2E_TTW, i], out[CO2E_WTT, i], dt_s, v, u)
+                drive_ug = plus(out[CO2E_TTW, i], out[CO2E_WTT, i])
+                if drive_ug != UNKNOWN and ug_per_rate == ug_per_rate:
+                    if p["has_battery"]:
+                        ways = battery_ways(roll_w, air_w, climb_w, kinetic_w, empty, v, aux_kw, soc_pct[i], rate, p)
+                    else:
+                        ways = engine_ways(
+                            roll_w, air_w, climb_w, kinetic_w, empty, v, p["aux_kw"], pto, turns, rate, p
+                        )
+                    ug_per_rate = scale(drive_ug, ug_per_rate, rate)
+                tru_nl, tru_modelled = tru_fuel(state, p["tru_lph"], tru_l[i], switches[i], time_ns, dt_s)
+                add_tru(out, i, state, tru_nl, U_TRU_MODEL_REL if tru_modelled else U_COUNTER_REL, p, part)
+                add_adblue(out, i, state, adblue_l[i], time_ns, p, part)
+                level = soc_pct[i] if p["has_battery"] else level_pct[i]
+                found = notice(
+                    state, p, lat[i], lon[i], hdop[i], speed[i], gps_speed[i], odometer[i], rpm[i], fuel_rate[i],
+                    switches[i], gross_kg[i], cargo[i], fuel_hr[i], fuel_total[i], level, amount, time_ns, dt_s,
+                )  # fmt: skip
+                if found != 0:
+                    n_events = act(
+                        found, state, p, lat[i], lon[i], hdop[i], speed[i], gps_speed[i], gross_kg[i], fuel_hr[i],
+                        fuel_total[i], out[METHOD, i], time_ns, dt_s, events, n_events, d,
+                    )  # fmt: skip
                 kmh = gps_speed[i] if math.isnan(wheel_kmh) else wheel_kmh
                 driven = out[DISTANCE, i]
                 did = follow(
                     state,
-                    geography,
                     time_ns,
                     dt_s,
-                    speed[i],
+                    wheel_kmh,
                     gps_speed[i],
                     driven,
                     lat[i],
@@ -306,6 +428,8 @@ def advance_rows(
                     rpm[i],
                     switches[i],
                 )
+                if did & LOOK:
+                    did = stop_at_place(state, geography)
                 if did:
                     told = True
                     if did & CLOSED or (
@@ -320,7 +444,9 @@ def advance_rows(
                             finish_trip(state, p, geography, time_ns)
                             n_trips = write_version(state, p, d, roll, -1, trip_ints, trip_floats, n_trips)
                         start_trip(state, p, geography, time_ns)
-                hold_signals(state, geography, cargo[i], units_loaded[i], units_empty[i], number[i], time_ns)
+                        begin_spans(state)
+                if hold_signals(state, cargo[i], units_loaded[i], units_empty[i], number[i], time_ns):
+                    dispatch(state, geography)
                 if state["trip_phase"] != STOPPED:
                     v_ms = kmh / 3.6
                     state["trip_top_kmh"] = max(state["trip_top_kmh"], kmh)
@@ -338,43 +464,39 @@ def advance_rows(
                         brakes(switches[i]),
                         time_ns,
                     )
+                    if start_is_open(state, time_ns) and not math.isnan(lat[i]):
+                        find_start(state, geography, lat[i], lon[i], hdop[i])
                     if time_ns >= state["decide_ns"]:
-                        told |= look_again(state, p, geography, time_ns, lat[i], lon[i], hdop[i])
-                follow_region(state, geography, lat[i], lon[i], hdop[i], driven)
-                n_events = watch_vehicle(
-                    state,
-                    p,
-                    lat[i],
-                    lon[i],
-                    hdop[i],
-                    speed[i],
-                    gps_speed[i],
-                    odometer[i],
-                    rpm[i],
-                    fuel_rate[i],
-                    switches[i],
-                    gross_kg[i],
-                    cargo[i],
-                    fuel_hr[i],
-                    fuel_total[i],
-                    soc_pct[i] if p["has_battery"] else level_pct[i],
-                    amount,
-                    out[METHOD, i],
-                    time_ns,
-                    dt_s,
-                    events,
-                    n_events,
-                    d,
-                )
+                        told |= look_again(state, p, geography, time_ns)
+                if region_due(state, driven) and not math.isnan(lat[i]):
+                    find_region(state, geography, lat[i], lon[i], hdop[i])
                 state["speed_kmh"] = wheel_kmh
                 state["gps_speed_kmh"] = gps_speed[i]
                 state["fuel_rate_lph"] = fuel_rate[i]
                 state["battery_power_kw"] = battery_kw[i]
             else:
-                u = site_energy(state, p, grid_kwh[i], gas_kwh[i], genset_l[i], time_ns, i, out)
-                n_events = watch_site(state, topup_kg[i], time_ns, events, n_events, d)
+                site_energy(
+                    state, p, grid_kwh[i], export_kwh[i], pv_kwh[i], gas_kwh[i], genset_l[i], heat_kwh[i], time_ns, i,
+                    out, part, sums,
+                )  # fmt: skip
+                site_work(state, forklift_kwh[i], goods_kg[i], inward[i], outward[i], stored[i], time_ns, i, out, sums)
+            if not math.isnan(topup_kg[i]):
+                leaked(out, i, state, topup_kg[i], time_ns, p, sums)
+                n_events = refrigerant(state, topup_kg[i], time_ns, events, n_events, d)
             state["time_ns"] = time_ns
-        u_rel[i] = u
+        u_rel[i] = math.nan
+        total_ug = plus(out[CO2E_TTW, i], out[CO2E_WTT, i])
+        if total_ug != UNKNOWN:
+            u_rel[i] = u_rel_of(part, float(total_ug))
+            add_parts(part, sums)
+            if out[METHOD, i] in _MEASURED_METHODS:
+                sums[MEASURED] = total_ug
+            if is_vehicle:
+                for k in range(N_WAYS):
+                    way_ug = part_of(ways[k], ug_per_rate)
+                    sums[BY_FIRST + k] = way_ug
+                    total_ug -= way_ug
+                sums[BY_FIRST + N_WAYS] = total_ug
         if is_vehicle:
             out[ROW_ROUTE, i], out[ROW_REGION, i], out[ROW_TRIP, i] = (
                 state["trip_route"],
@@ -382,8 +504,11 @@ def advance_rows(
                 state["trip_start_ns"],
             )
             out[LOAD_STATE, i], load_p[i] = state["load_state"], state["load_state_p"]
+            transport(out, i, p, payload(p, state, gross_kg[i], cargo[i]), sums)
+            time_use(out, i, state, kmh, rpm[i], switches[i], pto_kw[i], sums)
         else:
             out[ROW_REGION, i], load_p[i] = p["region"], math.nan
+        _share(sums, out, i, is_vehicle)
         minute_ns = time_ns - time_ns % MINUTE_NS
         j = open_rollup[d]
         if (
@@ -399,7 +524,8 @@ def advance_rows(
             j = n_rolls
             n_rolls += 1
             open_rollup[d] = j
-            roll[:, j] = 0
+            for row in range(roll.shape[0]):
+                roll[row, j] = 0
             roll[MINUTE, j] = minute_ns
             roll[KIND, j] = p["kind"]
             roll[ASSET, j] = p["asset"]
@@ -409,13 +535,10 @@ def advance_rows(
             roll[ROLLUP_LOAD_STATE, j] = out[LOAD_STATE, i]
             roll[NEWEST_TIME, j] = time_ns
             roll[NEWEST_RECEIVED, j] = received[i]
-        roll[READINGS, j] += 1
         roll[NEWEST_TIME, j] = max(roll[NEWEST_TIME, j], time_ns)
         roll[NEWEST_RECEIVED, j] = max(roll[NEWEST_RECEIVED, j], received[i])
-        _add(roll, j, out, i, u, is_vehicle)
-        dt_us = out[DT, i]
-        if is_vehicle and dt_us != UNKNOWN and dt_us <= GAP_S * 1e6:
-            _add_time(roll, j, state, dt_us, kmh, rpm[i], switches[i], pto_kw[i])
+        for k in range(N_SUMS):
+            roll[FIRST_SUM + k, j] += sums[k]
         if told:
             n_trips = write_version(state, p, d, roll, j, trip_ints, trip_floats, n_trips)
     for d in range(open_rollup.size):

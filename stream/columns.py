@@ -39,7 +39,7 @@ ENERGY_METHOD_CLASS: Final = {  # what a reader of a figure is told
     "counter_gap": "measured",
     "flow_meter": "measured",
     "rate": "measured",
-    "tank": "measured",
+    "tank": "modelled",
     "model": "modelled",
     "meter": "measured",
 }
@@ -214,10 +214,40 @@ EMISSION: Final = (
     Column("co2e_wtt_ug", "int64", "µg", "CO2e, well-to-tank. Additive. TTW + WTT = WTW.", nullable=True),
     Column("co2_biogenic_ug", "int64", "µg", "Biogenic CO2, outside the total. Additive.", nullable=True),
     Column(
+        "ch4_co2e_ttw_ug",
+        "int64",
+        "µg",
+        "CH4 inside co2e_ttw, as CO2e; null where the factor does not tell it apart. Additive.",
+        nullable=True,
+    ),
+    Column("n2o_co2e_ttw_ug", "int64", "µg", "N2O inside co2e_ttw, as CO2e; null as before. Additive.", nullable=True),
+    Column(
+        "co2e_wtt_market_ug",
+        "int64",
+        "µg",
+        "CO2e, well-to-tank, electricity market-based instead of location-based. Never added to co2e_wtt. Additive.",
+        nullable=True,
+    ),
+    Column(
+        "refrigerant_co2e_ug",
+        "int64",
+        "µg",
+        "CO2e of refrigerant that was topped up, so had leaked. In no other total. Additive.",
+        nullable=True,
+    ),
+    Column("transport_kgm", "int64", "kg·m", "Goods mass times distance; 10^6 = 1 t km. Additive.", nullable=True),
+    Column(
         "co2e_u_rel", "float64", "1", "Half-width of the 95 % interval of co2e_ttw + co2e_wtt, relative.", nullable=True
     ),
     Column("kernel_version", "int32", "", "Version of the kernels that made this row."),
 )
+
+
+def _by(name: str, doc: str) -> Column:
+    return Column(
+        f"by_{name}_ug", "int64", "µg", f"TTW + WTT for {doc}. The eight add up exactly; one may be negative."
+    )
+
 
 ROLLUP: Final = (
     Column("minute_ns", "int64", "ns", "Start of the minute, UTC since 1970."),
@@ -250,12 +280,43 @@ ROLLUP: Final = (
     Column("co2e_wtt_ug", "int64", "µg", "CO2e, well-to-tank."),
     Column("co2_biogenic_ug", "int64", "µg", "Biogenic CO2, outside the total."),
     Column("co2e_measured_ug", "int64", "µg", "Part of TTW + WTT whose fuel or energy was measured."),
+    Column("co2e_split_ug", "int64", "µg", "Part of TTW whose CO2, CH4 and N2O are known apart."),
+    Column("ch4_co2e_ttw_ug", "int64", "µg", "CH4 inside that part of TTW, as CO2e."),
+    Column("n2o_co2e_ttw_ug", "int64", "µg", "N2O inside that part of TTW, as CO2e."),
     Column(
-        "co2e_u_ug",
-        "int64",
-        "µg",
-        "Sum of the readings' 95 % half-widths: the band if all errors were shared. Never too narrow.",
+        "co2e_wtt_market_ug", "int64", "µg", "CO2e, well-to-tank, electricity market-based. Never added to co2e_wtt."
     ),
+    Column("refrigerant_co2e_ug", "int64", "µg", "CO2e of refrigerant topped up. In no other total."),
+    Column("refrigerant_unknown_g", "int64", "g", "Refrigerant topped up whose kind the registry does not tell."),
+    Column("pv_used_uwh", "int64", "µWh", "Own solar electricity used on the site; not in energy_uwh."),
+    Column("grid_export_uwh", "int64", "µWh", "Electricity fed into the grid; never a negative emission."),
+    Column("gas_uwh", "int64", "µWh gross CV", "Natural gas burnt on the site."),
+    Column("heat_uwh", "int64", "µWh", "District heat used."),
+    Column("forklift_uwh", "int64", "µWh", "Forklift charging, a part of energy_uwh and pv_used_uwh."),
+    Column("goods_out_g", "int64", "g", "Goods shipped, the ISO 14083 hub activity."),
+    Column("pallets_in", "int64", "1", "Pallets received."),
+    Column("pallets_out", "int64", "1", "Pallets shipped."),
+    Column("pallet_us", "int64", "µs", "Pallet positions occupied times time."),
+    Column("transport_kgm", "int64", "kg·m", "Goods mass times distance; 10^6 = 1 t km."),
+    Column("capacity_kgm", "int64", "kg·m", "Capacity times distance of the loaded kilometres."),
+    Column("payload_unknown_mm", "int64", "mm", "Part of the distance on which the payload is not known."),
+    Column("u_ind_mg2", "int64", "mg²", "Variance of TTW + WTT by errors of single readings. Adds up."),
+    Column("u_trip_ug", "int64", "µg", "Standard deviation shared within one trip: what a model does not see of it."),
+    Column(
+        "u_asset_ug", "int64", "µg", "Standard deviation shared within one asset: bias of its meter or calibration."
+    ),
+    Column("u_model_ug", "int64", "µg", "Standard deviation shared within one vehicle class: bias of its model."),
+    Column("u_fuel_ttw_ug", "int64", "µg", "Standard deviation shared within one fuel: its TTW factor."),
+    Column("u_fuel_wtt_ug", "int64", "µg", "Standard deviation shared within one fuel: its WTT factor."),
+    Column("u_grid_ug", "int64", "µg", "Standard deviation shared within one grid zone: its factor."),
+    _by("rolling", "rolling resistance, empty vehicle"),
+    _by("air", "air drag"),
+    _by("grade", "height gained or lost in brakes, empty vehicle"),
+    _by("acceleration", "speed that ended in brakes, empty vehicle"),
+    _by("idling", "standing, engine on, no power take-off"),
+    _by("auxiliaries", "auxiliaries, cab heat, power take-off"),
+    _by("load", "the payload, marginal to the empty vehicle"),
+    _by("other", "the refrigeration unit and what the model leaves open"),
     Column("newest_time_ns", "int64", "ns", "Device time of the newest reading. Take the maximum, do not add."),
     Column("kernel_version", "int32", "", "Version of the kernels that made this row."),
     Column("newest_received_ns", "int64", "ns", "Receive time of the newest reading. Take the maximum, do not add."),

@@ -7,23 +7,27 @@ from stream.columns import DISTANCE_METHODS, UNKNOWN
 from stream.counters import HOLD_S, advance, book, settle
 from stream.fixed import PER_METRE, to_fixed
 from stream.kernel import kernel
-from stream.state import COUNTERS
 
-ODOMETER: Final = COUNTERS.index("odometer")
 NONE: Final = DISTANCE_METHODS.index("none")
 BY_ODOMETER: Final = DISTANCE_METHODS.index("odometer")
 BY_WHEEL: Final = DISTANCE_METHODS.index("wheel_speed")
 BY_GPS: Final = DISTANCE_METHODS.index("gps_speed")
 V_MAX_MM_PER_S: Final = 160.0 / 3.6 * 1000.0
+MS_PER_KMH: Final = 1.0 / 3.6
+PER_HOUR: Final = 1.0 / 3600.0
 ODOMETER_TICK_MM: Final = 1_000_000  # the coarsest odometers step by 1 km
+ODOMETER_LSB_MM: Final = 5_000  # SPN 917
 
 
 @kernel
-def integrate(before: float, now: float, dt_s: float, seconds_per_unit: float) -> float:
-    """Trapezoid of a momentary value over ``dt_s``; NaN where an end is missing or the gap is longer than it may be held."""
+def integrate(before: float, now: float, dt_s: float, units_per_s: float) -> float:
+    """Trapezoid of a momentary value over ``dt_s``; NaN where an end is missing or the gap is longer than it may be held.
+
+    ``units_per_s``: amount that a value of 1 makes in a second.
+    """
     if not 0.0 < dt_s <= HOLD_S:
         return math.nan
-    return 0.5 * (before + now) * dt_s / seconds_per_unit
+    return 0.5 * (before + now) * dt_s * units_per_s
 
 
 @kernel
@@ -31,20 +35,21 @@ def distance(
     state: Any, odometer_m: float, speed_kmh: float, gps_speed_kmh: float, time_ns: int, dt_s: float
 ) -> tuple[int, int]:
     """(distance in mm or UNKNOWN, method) of one interval, as ``DISTANCE_METHODS``."""
-    estimate = to_fixed(integrate(state["speed_kmh"], speed_kmh, dt_s, 3.6), PER_METRE)
+    estimate = to_fixed(integrate(state["speed_kmh"], speed_kmh, dt_s, MS_PER_KMH), PER_METRE)
     method = BY_WHEEL
     if estimate == UNKNOWN:
-        estimate = to_fixed(integrate(state["gps_speed_kmh"], gps_speed_kmh, dt_s, 3.6), PER_METRE)
+        estimate = to_fixed(integrate(state["gps_speed_kmh"], gps_speed_kmh, dt_s, MS_PER_KMH), PER_METRE)
         method = BY_GPS
     amount = UNKNOWN
-    risen = advance(state, ODOMETER, to_fixed(odometer_m, PER_METRE), time_ns, V_MAX_MM_PER_S, ODOMETER_TICK_MM)
+    c = state["odometer"]
+    risen = advance(c, to_fixed(odometer_m, PER_METRE), time_ns, V_MAX_MM_PER_S, ODOMETER_TICK_MM, ODOMETER_LSB_MM)
     if risen != UNKNOWN:
-        amount = settle(state, ODOMETER, risen, estimate, ODOMETER_TICK_MM, False)
+        amount = settle(c, risen, estimate, ODOMETER_TICK_MM, False)
     if amount != UNKNOWN:
         method = BY_ODOMETER
     else:
         amount = estimate
     if amount == UNKNOWN:
         method = NONE
-    book(state, ODOMETER, ODOMETER, 0 if amount == UNKNOWN else amount)
+    book(c, 0 if amount == UNKNOWN else amount)
     return amount, method

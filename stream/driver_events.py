@@ -7,14 +7,12 @@ import math
 from typing import Any, Final
 
 from stream.columns import UNKNOWN
-from stream.counters import GAP_S, HOLD_S
+from stream.counters import HOLD_S
 from stream.event_rows import CHOSE_NONE, HARSH_ACCELERATION, HARSH_BRAKING, IDLING, SPEEDING, put
 from stream.fixed import PER_UNIT, to_fixed
 from stream.kernel import kernel
 from stream.road_load import ENGINE_OFF_RPM, ETA_DRIVELINE, GRAVITY
-from stream.state import COUNTERS
 
-TRU: Final = COUNTERS.index("tru")
 PTO_BIT: Final = 2  # of the signal ``switches``
 COOLING_BIT: Final = 6
 ENGINE_EFFICIENCY: Final = 0.42
@@ -139,26 +137,24 @@ def _harsh(
 
 
 @kernel
-def watch_manoeuvres(
+def harsh(
     state: Any, p: Any, v_kmh: float, by_wheel: bool, mass_kg: float, time_ns: int, events: Any, n: int, device: int
 ) -> int:
     """Events ``harsh_acceleration`` and ``harsh_braking``: peak [m/s2], signed, over 1 s of wheel speed or 2 s of GNSS speed.
 
-    Manoeuvres of one direction closer than 5 s are one. The event is written 5 s after its end.
+    Ends the manoeuvre that is 5 s old, looks at the window of speed that is full, and begins the next one. Manoeuvres of one
+    direction closer than 5 s are one; the event is written 5 s after its end.
     """
     if state["harsh_sign"] != 0 and time_ns - state["harsh_last_ns"] > MERGE_NS:
         n = _end_harsh(state, p, events, n, device)
-    if math.isnan(v_kmh):
-        state["window_ns"] = UNKNOWN
-        return n
-    if state["window_ns"] != UNKNOWN and (state["window_wheel"] != 0) == by_wheel:
+    if state["window_ns"] != UNKNOWN and (state["window_wheel"] != 0) == by_wheel and not math.isnan(v_kmh):
         window_s = (time_ns - state["window_ns"]) * 1e-9
         if window_s < (WHEEL_WINDOW_S if by_wheel else GPS_WINDOW_S) * JITTER:
             return n
         change = v_kmh - state["window_kmh"]
         if math.fabs(change) > LEAST_MS2 * 3.6 * window_s and window_s <= WINDOW_MAX_S:
             n = _harsh(state, p, change, v_kmh, mass_kg, window_s, time_ns, events, n, device)
-    state["window_ns"] = time_ns
+    state["window_ns"] = UNKNOWN if math.isnan(v_kmh) else time_ns
     state["window_kmh"] = v_kmh
     state["window_wheel"] = by_wheel
     return n
@@ -170,7 +166,8 @@ def _bit(switches: float, bit: int) -> bool:
 
 
 @kernel
-def _end_idling(state: Any, events: Any, n: int, device: int) -> int:
+def end_idling(state: Any, events: Any, n: int, device: int) -> int:
+    """Event ``idling`` of at least 60 s: seconds, and the fuel burnt meanwhile; a gap of 120 s ends it. Written at its end."""
     begin, end = state["idle_ns"], state["idle_last_ns"]
     state["idle_ns"] = UNKNOWN
     if end - begin < IDLE_NS:
@@ -186,25 +183,7 @@ def idles(state: Any, p: Any, standing: bool, rpm: float, rate_lph: float, switc
     running = rate_lph > IDLE_RATE_LPH if math.isnan(rpm) else rpm > ENGINE_OFF_RPM
     if not running or _bit(switches, PTO_BIT):
         return False
-    return not (_bit(switches, COOLING_BIT) and state["counter_last"][TRU] == UNKNOWN)
-
-
-@kernel
-def watch_idling(
-    state: Any, idling: bool, fuel_nl: int, time_ns: int, dt_s: float, events: Any, n: int, device: int
-) -> int:
-    """Event ``idling`` of at least 60 s: seconds, and the fuel burnt meanwhile; a gap of 120 s ends it. Written at its end."""
-    if state["idle_ns"] != UNKNOWN and not (idling and dt_s <= GAP_S):
-        n = _end_idling(state, events, n, device)
-    if not idling:
-        return n
-    if state["idle_ns"] == UNKNOWN:
-        state["idle_ns"] = time_ns
-        state["idle_nl"] = 0
-    elif fuel_nl != UNKNOWN:
-        state["idle_nl"] += fuel_nl
-    state["idle_last_ns"] = time_ns
-    return n
+    return not (_bit(switches, COOLING_BIT) and state["tru"]["last"] == UNKNOWN)
 
 
 @kernel
@@ -232,9 +211,7 @@ def _end_speeding(state: Any, p: Any, events: Any, n: int, device: int) -> int:
 
 
 @kernel
-def watch_speeding(
-    state: Any, p: Any, v_kmh: float, time_ns: int, dt_s: float, events: Any, n: int, device: int
-) -> int:
+def speeding(state: Any, p: Any, v_kmh: float, time_ns: int, dt_s: float, events: Any, n: int, device: int) -> int:
     """Event ``speeding``: peak speed against the vehicle's limit, at least 10 s more than 3 km/h above it; merged below 5 s apart.
 
     Explained: air drag beyond that at the limit, over the way driven.

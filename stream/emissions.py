@@ -1,51 +1,123 @@
 """From fuel or energy to CO2e: amount times factor, each part on its own, unknown staying unknown."""
 
 import math
-from typing import Any
+from typing import Any, Final
 
 from stream.columns import UNKNOWN
-from stream.fixed import plus, times
+from stream.counters import advance, step_up
+from stream.factors import U_WTT_REL
+from stream.fixed import PER_UNIT, plus, times, to_fixed
 from stream.kernel import kernel
-from stream.table import CO2, CO2_BIOGENIC, CO2E_TTW, CO2E_WTT, TRU_FUEL
+from stream.table import (
+    CH4,
+    CO2,
+    CO2_BIOGENIC,
+    CO2E_TTW,
+    CO2E_WTT,
+    CO2E_WTT_MARKET,
+    N2O,
+    REFRIGERANT,
+    REFRIGERANT_UNKNOWN,
+    TRU_FUEL,
+)
+from stream.uncertainty import ASSET, FUEL_TTW, FUEL_WTT
+
+ADBLUE_TICK_NL: Final = 500_000_000
+ADBLUE_LITRE_PER_KWH_CAP: Final = 0.03  # a tenth of the most fuel that an engine can burn; dosing is 3 to 7 % of it
+REFRIGERANT_MOST: Final = 500 * 10**9  # what one service may add at once to the largest plant [µg]
+U_COUNTER_REL: Final = 0.03  # of the refrigeration unit's and AdBlue's counters, as of the engine's
 
 
 @kernel
-def fuel_co2e(out: Any, i: int, amount: int, p: Any, u_amount_rel: float) -> float:
+def fuel_co2e(out: Any, i: int, amount: int, p: Any) -> None:
     """Fill column ``i`` from ``amount`` of fuel (nL with factors per L, or µg with factors per kg).
 
-    m = V f, IPCC Guidelines 2006, volume 2, equation 3.2.1. Errors of amount and factor are independent: U = sqrt(U1^2 + U2^2),
-    which is returned (NaN when the amount is unknown).
+    m = V f, IPCC Guidelines 2006, volume 2, equation 3.2.1. Published gases are columns beside the published total, which is never
+    made of them. Fuel has no market-based figure, so that column repeats the location's.
     """
     out[CO2, i] = times(amount, p["fuel_co2"])
     out[CO2E_TTW, i] = times(amount, p["fuel_ttw"])
     out[CO2E_WTT, i] = times(amount, p["fuel_wtt"])
+    out[CO2E_WTT_MARKET, i] = out[CO2E_WTT, i]
     out[CO2_BIOGENIC, i] = times(amount, p["fuel_biogenic"])
-    return math.nan if amount == UNKNOWN else math.hypot(u_amount_rel, p["fuel_u_rel"])
+    out[CH4, i] = times(amount, p["fuel_ch4"])
+    out[N2O, i] = times(amount, p["fuel_n2o"])
 
 
 @kernel
-def add_tru(out: Any, i: int, tru_nl: int, p: Any) -> None:
-    """Add the refrigeration unit's gas oil to column ``i``. While the vehicle's own part is unknown the total stays unknown."""
-    out[TRU_FUEL, i] = tru_nl
-    if tru_nl == UNKNOWN:
-        return
-    out[CO2, i] = plus(out[CO2, i], times(tru_nl, p["gas_oil_co2"]))
-    out[CO2E_TTW, i] = plus(out[CO2E_TTW, i], times(tru_nl, p["gas_oil_ttw"]))
-    out[CO2E_WTT, i] = plus(out[CO2E_WTT, i], times(tru_nl, p["gas_oil_wtt"]))
+def battery_co2e(out: Any, i: int, energy_uwh: int, p: Any) -> None:
+    """Fill column ``i`` from battery energy; the factors hold generation, losses, supply and charger.
 
-
-@kernel
-def battery_co2e(
-    out: Any, i: int, energy_uwh: int, grid_kg_per_kwh: float, grid_u_rel: float, u_amount_rel: float
-) -> float:
-    """Fill column ``i`` from battery energy; ``grid_kg_per_kwh`` holds generation, losses, supply and charger.
-
-    TTW is 0 by definition (mission definitions, 6). Returns the relative half-width as ``fuel_co2e`` does.
+    TTW is 0 by definition (mission definitions, 6).
     """
     if energy_uwh == UNKNOWN:
-        return math.nan
-    out[CO2, i] = 0
-    out[CO2E_TTW, i] = 0
-    out[CO2_BIOGENIC, i] = 0
-    out[CO2E_WTT, i] = times(energy_uwh, grid_kg_per_kwh)
-    return math.hypot(u_amount_rel, grid_u_rel)
+        return
+    for row in (CO2, CO2E_TTW, CO2_BIOGENIC, CH4, N2O):
+        out[row, i] = 0
+    out[CO2E_WTT, i] = times(energy_uwh, p["grid_total"])
+    out[CO2E_WTT_MARKET, i] = times(energy_uwh, p["grid_market"])
+
+
+@kernel
+def add_tru(out: Any, i: int, state: Any, nl: int, u_rel: float, p: Any, part: Any) -> None:
+    """Add ``nl`` of the refrigeration unit's gas oil, known to ``u_rel``, to column ``i``.
+
+    While the vehicle's own part is unknown so is the total; what the unit burnt meanwhile is kept and stands in the next row
+    that has one, so no litre is lost.
+    """
+    told = nl != UNKNOWN or state["tru_owed_nl"] > 0
+    if nl != UNKNOWN:
+        state["tru_owed_nl"] += nl
+    if not told or out[CO2E_TTW, i] == UNKNOWN or out[CO2E_WTT, i] == UNKNOWN:
+        return
+    nl = state["tru_owed_nl"]
+    state["tru_owed_nl"] = 0
+    out[TRU_FUEL, i] = nl
+    if nl == 0:
+        return
+    ttw, wtt = times(nl, p["gas_oil_ttw"]), times(nl, p["gas_oil_wtt"])
+    out[CO2, i] = plus(out[CO2, i], times(nl, p["gas_oil_co2"]))
+    out[CH4, i] = plus(out[CH4, i], times(nl, p["gas_oil_ch4"]))
+    out[N2O, i] = plus(out[N2O, i], times(nl, p["gas_oil_n2o"]))
+    out[CO2E_TTW, i] += ttw
+    out[CO2E_WTT, i] += wtt
+    out[CO2E_WTT_MARKET, i] = plus(out[CO2E_WTT_MARKET, i], wtt)
+    part[ASSET] += 0.5 * u_rel * (ttw + wtt)
+    part[FUEL_TTW] += 0.5 * p["gas_oil_u_ttw_rel"] * ttw
+    part[FUEL_WTT] += 0.5 * U_WTT_REL * wtt
+
+
+@kernel
+def add_adblue(out: Any, i: int, state: Any, total_l: float, time_ns: int, p: Any, part: Any) -> None:
+    """Add the fossil CO2 of AdBlue's urea to column ``i`` (IPCC 2006, equation 3.2.2), by its counter alone.
+
+    Without a counter nothing is added: dosing is 3 to 7 % of the diesel, 0.3 to 0.7 % of its CO2e, inside the factor's band.
+    What is used while the vehicle's own part is unknown waits as the refrigeration unit's fuel does.
+    """
+    if not math.isnan(total_l):
+        cap = ADBLUE_LITRE_PER_KWH_CAP * p["p_rated_kw"] / 3600.0 * PER_UNIT
+        risen = advance(state["adblue"], to_fixed(total_l, PER_UNIT), time_ns, cap, ADBLUE_TICK_NL, ADBLUE_TICK_NL)
+        if risen != UNKNOWN:
+            state["adblue_owed_nl"] += risen
+    nl = state["adblue_owed_nl"]
+    if nl == 0 or out[CO2E_TTW, i] == UNKNOWN:
+        return
+    state["adblue_owed_nl"] = 0
+    co2 = times(nl, p["adblue_co2"])
+    out[CO2, i] = plus(out[CO2, i], co2)
+    out[CO2E_TTW, i] += co2
+    part[ASSET] += 0.5 * U_COUNTER_REL * co2
+
+
+@kernel
+def leaked(out: Any, i: int, state: Any, total_kg: float, time_ns: int, p: Any, sums: Any) -> None:
+    """Refrigerant that was topped up had leaked: E = kg x GWP, booked whole when the counter steps. In no other total.
+
+    Where the registry does not tell the refrigerant, the kilograms are counted as unknown and the CO2e is null, never 0.
+    """
+    risen = step_up(state["refrigerant"], to_fixed(total_kg, PER_UNIT), time_ns, 0.0, REFRIGERANT_MOST)
+    if risen == UNKNOWN:
+        return
+    out[REFRIGERANT, i] = times(risen, p["refrigerant_gwp"]) if risen > 0 else 0
+    if out[REFRIGERANT, i] == UNKNOWN:
+        sums[REFRIGERANT_UNKNOWN] = risen // 1_000_000

@@ -4,8 +4,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from stream.columns import CHOSEN_SOURCES, EVENT_KINDS, UNKNOWN
+from stream.columns import CHOSEN_SOURCES, EVENT_KINDS
 from stream.kernel import kernel
+from stream.trips import MOVING
 
 _KINDS: Final = tuple(EVENT_KINDS)
 REFUEL: Final = _KINDS.index("refuel")
@@ -70,15 +71,18 @@ def put(
     explained_nl: int,
     chosen: int,
 ) -> int:
-    """Write event ``n`` of ``events`` at the last believed position; returns ``n + 1``."""
+    """Write event ``n`` of ``events`` at the last believed position, on the running trip; returns ``n + 1``.
+
+    Called before the reading is taken into its trip: what ended by moving off still belongs to the stop, and so to its place.
+    """
     e = events[n]
     e["device"] = device
     e["kind"] = kind
     e["chosen"] = chosen
-    e["place"] = -1
+    e["place"] = -1 if state["trip_phase"] == MOVING else max(state["stop_place"], -1)
     e["time_ns"] = time_ns
     e["end_ns"] = end_ns
-    e["trip_start_ns"] = UNKNOWN
+    e["trip_start_ns"] = state["trip_start_ns"]
     e["explained_nl"] = explained_nl
     e["lat_deg"] = state["fix_lat_deg"]
     e["lon_deg"] = state["fix_lon_deg"]

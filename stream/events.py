@@ -1,26 +1,158 @@
-"""What happens on the way: one call per reading, after its amounts were booked, that may write rows of the table ``events``.
+"""What happens on the way, reading by reading: ``notice`` after a reading's amounts were booked, and ``act`` where it asks for that.
 
-Cheap comparisons come first; whatever is heavy runs at standstills, at the end of an event, or every few kilometres.
+``notice`` runs for every reading: comparisons and running sums, and no array but the state's record (handing an array to a function
+costs more than all of it). It answers which parts must look closer; ``act`` calls those and may write rows of the table ``events``.
 """
 
 import math
-from typing import Any
+from typing import Any, Final
 
 from stream.columns import UNKNOWN
+from stream.counters import GAP_S, HOLD_S
 from stream.driver_events import (
+    GPS_WINDOW_S,
+    JITTER,
+    LEAST_MS2,
+    MERGE_NS,
+    SPEEDING_TOLERANCE_KMH,
     STANDING_KMH,
+    WHEEL_WINDOW_S,
+    WINDOW_MAX_S,
+    end_idling,
+    harsh,
     idles,
-    watch_idling,
-    watch_manoeuvres,
-    watch_speeding,
+    speeding,
 )
-from stream.fuel_events import watch_level, watch_topup
+from stream.fuel_events import LEVEL_EVERY_NS, watch_level, watch_topup
 from stream.kernel import kernel
-from stream.plausibility import HDOP_MAX, usable_wheel_kmh, watch_counters, watch_distance, watch_position, watch_weight
+from stream.plausibility import (
+    COMPARED_KMH,
+    HDOP_MAX,
+    METRES_PER_DEG,
+    ODOMETER_CASE,
+    SHORT_M,
+    WEIGHT_M,
+    WHEEL_CASE,
+    counters_fell,
+    drifts,
+    reach_m,
+    stretches,
+    usable_wheel_kmh,
+    watch_position,
+    weigh,
+)
+from stream.state import LEVEL_RING
+
+POSITION: Final = 1
+STRETCH: Final = 2
+MANOEUVRE: Final = 4
+SPEEDING: Final = 8
+IDLE_OVER: Final = 16
+LEVEL: Final = 32
+FELL: Final = 64
+WEIGHED: Final = 128
 
 
 @kernel
-def watch_vehicle(
+def _position(state: Any, lat_deg: float, lon_deg: float, gps_kmh: float, time_ns: int) -> int:
+    """Believe what is surely within reach; the rest is for ``watch_position``."""
+    north = (lat_deg - state["fix_lat_deg"]) * METRES_PER_DEG
+    east = (lon_deg - state["fix_lon_deg"]) * METRES_PER_DEG  # at most: meridians converge
+    reach = reach_m(state, gps_kmh, time_ns)
+    if north * north + east * east <= reach * reach and state["jump_ns"] == UNKNOWN:
+        state["fix_lat_deg"] = lat_deg
+        state["fix_lon_deg"] = lon_deg
+        state["fix_ns"] = time_ns
+        return 0
+    state["reach_m"] = reach
+    return 0 if math.isnan(lat_deg) or math.isnan(lon_deg) else POSITION
+
+
+@kernel
+def _compare(state: Any, wheel_kmh: float, odometer_m: float, gps_kmh: float, hdop: float, dt_s: float) -> int:
+    """Add the interval to the stretches that are compared with GNSS."""
+    found = 0
+    before_kmh = state["gps_seen_kmh"]
+    if gps_kmh > COMPARED_KMH and before_kmh > COMPARED_KMH and dt_s <= HOLD_S and not hdop > HDOP_MAX:
+        gps_m = (before_kmh + gps_kmh) * dt_s * (0.5 / 3.6)
+        wheel_m = (state["wheel_seen_kmh"] + wheel_kmh) * dt_s * (0.5 / 3.6)
+        if wheel_m >= 0.0:
+            state["short_source_m"][WHEEL_CASE] += wheel_m
+            state["short_gps_m"][WHEEL_CASE] += gps_m
+            if state["short_gps_m"][WHEEL_CASE] >= SHORT_M:
+                found = STRETCH
+        driven_m = odometer_m - state["odometer_seen_m"]
+        if 0.0 <= driven_m < SHORT_M:
+            state["short_source_m"][ODOMETER_CASE] += driven_m
+            state["short_gps_m"][ODOMETER_CASE] += gps_m
+            if state["short_gps_m"][ODOMETER_CASE] >= SHORT_M:
+                found = STRETCH
+    state["gps_seen_kmh"] = gps_kmh
+    state["wheel_seen_kmh"] = wheel_kmh
+    state["odometer_seen_m"] = odometer_m
+    return found
+
+
+@kernel
+def _manoeuvre(state: Any, v_kmh: float, by_wheel: bool, time_ns: int) -> int:
+    """Close a window of speed that is full; one that ``harsh`` must look at stays for it."""
+    found = 0
+    if state["harsh_sign"] != 0 and time_ns - state["harsh_last_ns"] > MERGE_NS:
+        found = MANOEUVRE
+    window_s = (time_ns - state["window_ns"]) * 1e-9
+    if state["window_ns"] != UNKNOWN and window_s <= WINDOW_MAX_S and (state["window_wheel"] != 0) == by_wheel:
+        if window_s < (WHEEL_WINDOW_S if by_wheel else GPS_WINDOW_S) * JITTER:
+            return found
+        if math.fabs(v_kmh - state["window_kmh"]) > LEAST_MS2 * 3.6 * window_s:
+            return MANOEUVRE
+    state["window_ns"] = UNKNOWN if math.isnan(v_kmh) else time_ns
+    state["window_kmh"] = v_kmh
+    state["window_wheel"] = by_wheel
+    return found
+
+
+@kernel
+def _stand(
+    state: Any, p: Any, standing: bool, idling: bool, level_pct: float, amount: int, time_ns: int, dt_s: float
+) -> int:
+    """Keep the account of standing and idling."""
+    found = 0
+    if not standing:
+        state["parked_ns"] = UNKNOWN
+        if state["level_n"] > 0:
+            found = LEVEL
+    else:
+        if state["parked_ns"] == UNKNOWN:
+            state["parked_ns"] = time_ns
+        if not math.isnan(level_pct):
+            state["level_pct"] = level_pct
+            state["level_ns"] = time_ns
+        if state["level_n"] < LEVEL_RING or time_ns >= state["level_next_ns"]:
+            state["level_next_ns"] = time_ns + LEVEL_EVERY_NS
+            found = LEVEL
+    if state["idle_ns"] != UNKNOWN and not (idling and dt_s <= GAP_S):
+        return found | IDLE_OVER
+    if idling:
+        if state["idle_ns"] == UNKNOWN:
+            state["idle_ns"] = time_ns
+            state["idle_nl"] = 0
+        elif amount != UNKNOWN and not p["fuel_is_gas"]:
+            state["idle_nl"] += amount
+        state["idle_last_ns"] = time_ns
+    return found
+
+
+@kernel
+def speed_believed_kmh(state: Any, wheel_kmh: float, gps_kmh: float, hdop: float) -> tuple[float, bool]:
+    """Speed of the wheels unless it is known to be wrong, else of a receiver with a good fix; NaN. And whether it is the wheels'."""
+    v_kmh = usable_wheel_kmh(state, wheel_kmh)
+    if not math.isnan(v_kmh):
+        return v_kmh, True
+    return (math.nan if hdop > HDOP_MAX else gps_kmh), False
+
+
+@kernel
+def notice(
     state: Any,
     p: Any,
     lat_deg: float,
@@ -38,6 +170,59 @@ def watch_vehicle(
     total_l: float,
     level_pct: float,
     amount: int,
+    time_ns: int,
+    dt_s: float,
+) -> int:
+    """Take in one reading of a vehicle; returns which parts ``act`` must look at, 0 for none.
+
+    Signals are raw, as sent; ``level_pct``: of the tank or the battery. ``amount``: fuel (nL, µg) or energy (µWh) booked for it;
+    ``dt_s``: since the reading before, NaN for the first.
+    """
+    found = _position(state, lat_deg, lon_deg, gps_kmh, time_ns)
+    found |= _compare(state, wheel_kmh, odometer_m, gps_kmh, hdop, dt_s)
+    v_kmh, by_wheel = speed_believed_kmh(state, wheel_kmh, gps_kmh, hdop)
+    found |= _manoeuvre(state, v_kmh, by_wheel, time_ns)
+    if v_kmh > p["speed_limit_kmh"] + SPEEDING_TOLERANCE_KMH or state["fast_ns"] != UNKNOWN:
+        found |= SPEEDING
+    standing = v_kmh < STANDING_KMH
+    if standing or state["parked_ns"] != UNKNOWN or state["idle_ns"] != UNKNOWN:
+        idling = idles(state, p, standing, rpm, rate_lph, switches)
+        found |= _stand(state, p, standing, idling, level_pct, amount, time_ns, dt_s)
+    if total_hr_l < state["total_hr_seen_l"] or total_l < state["total_seen_l"]:
+        found |= FELL
+    else:
+        if not math.isnan(total_hr_l):
+            state["total_hr_seen_l"] = total_hr_l
+        if not math.isnan(total_l):
+            state["total_seen_l"] = total_l
+    if amount != UNKNOWN:
+        if amount > 0 or not standing:  # what flows into a standing battery is a recharge, not less use
+            state["level_used"] += amount * p["level_per_amount"]
+    elif dt_s > HOLD_S:
+        state["level_unknown_s"] += dt_s
+    if cargo_kg > 0.0 and gross_kg > 0.0 and dt_s <= HOLD_S and v_kmh > COMPARED_KMH:
+        moved_m = v_kmh / 3.6 * dt_s
+        state["weight_m"] += moved_m
+        state["weighed_kgm"] += gross_kg * moved_m
+        state["ordered_kgm"] += (p["tare_kg"] + cargo_kg) * moved_m
+        if state["weight_m"] >= WEIGHT_M:
+            found |= WEIGHED
+    return found
+
+
+@kernel
+def act(
+    found: int,
+    state: Any,
+    p: Any,
+    lat_deg: float,
+    lon_deg: float,
+    hdop: float,
+    wheel_kmh: float,
+    gps_kmh: float,
+    gross_kg: float,
+    total_hr_l: float,
+    total_l: float,
     method: int,
     time_ns: int,
     dt_s: float,
@@ -45,37 +230,34 @@ def watch_vehicle(
     n: int,
     device: int,
 ) -> int:
-    """Look at one reading of a vehicle; returns the number of ``events`` written so far.
+    """Look closer where ``notice`` found something; returns the number of ``events`` written so far.
 
-    Signals are raw, as sent; ``amount``: fuel (nL, µg) or energy (µWh) booked by ``method``; ``dt_s``: since the reading before,
-    NaN for the first.
+    ``method``: how the amount was obtained.
     """
-    n = watch_position(state, lat_deg, lon_deg, time_ns, events, n, device)
-    n = watch_distance(state, wheel_kmh, odometer_m, gps_kmh, hdop, time_ns, dt_s, events, n, device)
-    v_kmh = usable_wheel_kmh(state, wheel_kmh)
-    by_wheel = not math.isnan(v_kmh)
-    if not by_wheel and not hdop > HDOP_MAX:
-        v_kmh = gps_kmh
-    standing = v_kmh < STANDING_KMH
-    if not standing:
-        state["parked_ns"] = UNKNOWN
-    elif state["parked_ns"] == UNKNOWN:
-        state["parked_ns"] = time_ns
-    mass_kg = gross_kg if gross_kg > 0.5 * p["tare_kg"] else p["mass_kg"]
-    n = watch_manoeuvres(state, p, v_kmh, by_wheel, mass_kg, time_ns, events, n, device)
-    n = watch_speeding(state, p, v_kmh, time_ns, dt_s, events, n, device)
-    if standing or state["idle_ns"] != UNKNOWN:
-        fuel_nl = UNKNOWN if p["fuel_is_gas"] else amount
-        idling = idles(state, p, standing, rpm, rate_lph, switches)
-        n = watch_idling(state, idling, fuel_nl, time_ns, dt_s, events, n, device)
-    n = watch_counters(state, total_hr_l, total_l, time_ns, events, n, device)
-    n = watch_level(state, p, level_pct, amount, method, time_ns, dt_s, events, n, device)
-    if cargo_kg > 0.0 and dt_s < 120.0:
-        n = watch_weight(state, p, gross_kg, cargo_kg, v_kmh / 3.6 * dt_s, time_ns, events, n, device)
+    if found & POSITION:
+        n = watch_position(state, lat_deg, lon_deg, time_ns, events, n, device)
+    if found & STRETCH:
+        n = stretches(state, time_ns, events, n, device)
+    if found & (MANOEUVRE | SPEEDING):
+        v_kmh, by_wheel = speed_believed_kmh(state, wheel_kmh, gps_kmh, hdop)
+        if found & MANOEUVRE:
+            mass_kg = gross_kg if gross_kg > 0.5 * p["tare_kg"] else p["mass_kg"]
+            n = harsh(state, p, v_kmh, by_wheel, mass_kg, time_ns, events, n, device)
+        if found & SPEEDING:
+            n = speeding(state, p, v_kmh, time_ns, dt_s, events, n, device)
+    if found & IDLE_OVER:
+        n = end_idling(state, events, n, device)
+    if found & LEVEL:
+        n = drifts(state, p, time_ns, events, n, device)
+        n = watch_level(state, p, method, time_ns, events, n, device)
+    if found & FELL:
+        n = counters_fell(state, total_hr_l, total_l, time_ns, events, n, device)
+    if found & WEIGHED:
+        n = weigh(state, p, time_ns, events, n, device)
     return n
 
 
 @kernel
-def watch_site(state: Any, refrigerant_kg: float, time_ns: int, events: Any, n: int, device: int) -> int:
-    """Look at one reading of a warehouse; returns the number of ``events`` written so far."""
-    return watch_topup(state, refrigerant_kg, time_ns, events, n, device)
+def refrigerant(state: Any, total_kg: float, time_ns: int, events: Any, n: int, device: int) -> int:
+    """Look at the counter of refrigerant, of a vehicle or a warehouse, where it is sent."""
+    return watch_topup(state, total_kg, time_ns, events, n, device)

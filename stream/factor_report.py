@@ -8,16 +8,17 @@ from typing import Final
 from stream.factors import (
     PARAMETERS,
     U_GRID_REL,
-    U_TTW_REL,
     U_WTT_REL,
     Factor,
     FactorError,
     FactorSet,
+    Unit,
     blend_parts,
     fuel_factors,
     gwp_basis,
     is_gwp_set,
     near,
+    u_ttw_rel,
 )
 
 CONFIDENCE: Final = {
@@ -28,7 +29,6 @@ CONFIDENCE: Final = {
 _REGIONS_SHOWN: Final = 6
 _GASES: Final = ("co2", "ch4_co2e", "n2o_co2e")
 _ASSUMED_BAND: Final = {
-    "ttw": U_TTW_REL,
     "wtt": U_WTT_REL,
     "upstream": U_WTT_REL,
     "td_loss": U_WTT_REL,
@@ -89,7 +89,9 @@ def _factor_text(f: Factor, sets: Sequence[str]) -> str:
     band = f"{_known(f.low)} to {_known(f.high)}"
     if math.isnan(f.low) and math.isnan(f.high):
         assumed = _ASSUMED_BAND.get(f.parameter)
-        band = "not published" + (f"; the kernels take ±{100 * assumed:g} % of the value (95 %)" if assumed else "")
+        if f.parameter == "ttw":
+            assumed = u_ttw_rel(f.value, f.co2, gaseous=f.unit == Unit.KG_CO2E_PER_KG)
+        band = "not published" + (f"; the kernels take ±{100 * assumed:.3g} % of the value (95 %)" if assumed else "")
     lines = [
         ("value", f"{f.value:.10g} {f.unit}"),
         ("gases", "not published" if all(math.isnan(getattr(f, g)) for g in _GASES) else gases),

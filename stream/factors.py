@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cache
 from typing import Any, Final
 
@@ -24,24 +25,53 @@ _BLENDS = {  # name of a blend by volume -> (bio share pattern, biofuel, base fu
     "petrol_e": (re.compile(r"petrol_e(\d{1,2})$"), "bioethanol", "petrol_e0"),
 }
 _ALIASES = {"petrol_avg": "petrol_e10"}
-U_TTW_REL = 0.02  # 95 %, relative: IPCC 72.6-74.8 g/MJ with EN 590 density, science reference section 8
+U_TTW_REL = 0.02  # 95 %, relative, of fossil CO2: IPCC 72.6-74.8 g/MJ with EN 590 density, science reference section 8
+U_GASES_REL = 1.0  # of CH4 and N2O: a factor of 2 to 3, same table
+U_ENGINE_GAS_TTW_REL = (
+    0.05  # where a gaseous fuel's gases are not told apart: methane slip, +4.6 % in the mean, section 1
+)
 U_WTT_REL = 0.12  # 10-15 %, same table
 U_GRID_REL = 0.075  # annual national grid factor 5-10 %, same table
 ADBLUE_KG_PER_L: Final = 1.09  # 32.5 % urea solution, ISO 22241: 1.087-1.093 at 20 °C
-_FUEL_UNITS: Final = ("kgCO2e/l", "kgCO2e/kg", "kgCO2e/kWh gross CV", "kgCO2e/kWh net CV")
-_GRID_UNITS: Final = ("kgCO2e/kWh", "kgCO2/kWh")
-PARAMETERS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {  # name -> (meaning, the units it may be in)
-    "ttw": ("tank-to-wheel CO2e", (*_FUEL_UNITS, "kgCO2/l", "kgCO2/kg")),
+
+
+class Unit(StrEnum):
+    """Every unit a factor may be in; text that is none of them cannot become a ``Factor``."""
+
+    KG_CO2E_PER_L = "kgCO2e/l"
+    KG_CO2E_PER_KG = "kgCO2e/kg"
+    KG_CO2_PER_L = "kgCO2/l"
+    KG_CO2_PER_KG = "kgCO2/kg"
+    KG_CO2E_PER_KWH = "kgCO2e/kWh"  # of electricity or heat: a kWh of fuel tells its calorific basis
+    KG_CO2_PER_KWH = "kgCO2/kWh"
+    KG_CO2E_PER_KWH_GROSS = "kgCO2e/kWh gross CV"
+    KG_CO2E_PER_KWH_NET = "kgCO2e/kWh net CV"
+    KG_PER_L = "kg/l"
+    MJ_PER_KG = "MJ/kg"
+
+
+_UNITS: Final = {str(u): u for u in Unit}
+_FUEL_UNITS: Final = (
+    Unit.KG_CO2E_PER_L,
+    Unit.KG_CO2E_PER_KG,
+    Unit.KG_CO2E_PER_KWH_GROSS,
+    Unit.KG_CO2E_PER_KWH_NET,
+)
+_CO2_UNITS: Final = (Unit.KG_CO2_PER_L, Unit.KG_CO2_PER_KG)
+_GRID_UNITS: Final = (Unit.KG_CO2E_PER_KWH, Unit.KG_CO2_PER_KWH)
+PARAMETERS: Final[Mapping[str, tuple[str, tuple[Unit, ...]]]] = {  # name -> (meaning, the units it may be in)
+    "ttw": ("tank-to-wheel CO2e", (*_FUEL_UNITS, *_CO2_UNITS)),
     "wtt": ("well-to-tank CO2e", _FUEL_UNITS),
-    "biogenic": ("biogenic CO2, outside the total", ("kgCO2/l", "kgCO2/kg")),
-    "density": ("mass of a litre at 15 °C", ("kg/l",)),
-    "lhv": ("lower (net) heating value", ("MJ/kg",)),
+    "biogenic": ("biogenic CO2, outside the total", _CO2_UNITS),
+    "density": ("mass of a litre at 15 °C", (Unit.KG_PER_L,)),
+    "lhv": ("lower (net) heating value", (Unit.MJ_PER_KG,)),
     "generation": ("grid electricity as generated, location-based", _GRID_UNITS),
     "td_loss": ("losses between power station and meter", _GRID_UNITS),
-    "upstream": ("supply of the power stations' fuel", _GRID_UNITS),
+    "upstream": ("supply of electricity before generation: fuel, plant", _GRID_UNITS),
     "life_cycle": ("grid electricity, generation and supply in one figure", _GRID_UNITS),
-    "gwp100": ("warming of a kilogram that leaks, over 100 years", ("kgCO2e/kg",)),
+    "gwp100": ("warming of a kilogram that leaks, over 100 years", (Unit.KG_CO2E_PER_KG,)),
 }
+SOLAR: Final = "solar_onsite"  # item of the supply of a kWh made on the own roof
 
 
 class FactorError(ValueError):
@@ -56,12 +86,15 @@ def near(name: str, known: Iterable[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Factor:
-    """One row of a set. ``value`` in ``unit``; the gas columns are kg CO2e per the same unit, NaN where not published."""
+    """One row of a set. ``value`` in ``unit``; the gas columns are kg CO2e per the same unit, NaN where not published.
+
+    It cannot be built with an unknown parameter, or in a unit that is not one of the parameter's: FactorError.
+    """
 
     item: str
     parameter: str
     value: float
-    unit: str
+    unit: Unit
     co2: float
     ch4_co2e: float
     n2o_co2e: float
@@ -77,6 +110,22 @@ class Factor:
     licence: str
     notes: str
 
+    def __post_init__(self) -> None:
+        if self.parameter not in PARAMETERS:
+            raise FactorError(f"unknown parameter {self.parameter!r}{near(self.parameter, PARAMETERS)}")
+        units = PARAMETERS[self.parameter][1]
+        if not isinstance(self.unit, Unit) or self.unit not in units:
+            basis = " (a kWh of fuel must tell its calorific basis)" if str(self.unit).endswith("kWh") else ""
+            raise FactorError(
+                f"{self.item} {self.parameter} is in {str(self.unit)!r}, not in {' or '.join(units)}{basis}"
+            )
+
+    def u_rel(self, assumed: float) -> float:
+        """Half-width of the 95 % interval, relative: of the row's own band where it has one, else ``assumed``."""
+        if math.isnan(self.low) or math.isnan(self.high) or not self.value:
+            return assumed
+        return (self.high - self.low) / 2.0 / self.value
+
 
 CO2_ONLY: Final = "CO2 only"
 LIFE_CYCLE: Final = "life cycle"
@@ -85,7 +134,7 @@ _ASSESSMENT = re.compile(r"\b(?:SAR|TAR|AR\d)\b")
 
 
 @cache
-def _basis(parameter: str, unit: str, label: str) -> str:
+def _basis(parameter: str, unit: Unit, label: str) -> str:
     if parameter in ("density", "lhv") or label.strip().lower() == NO_GWP:
         return NO_GWP
     if unit.startswith("kgCO2/") or label.strip().lower() == "co2 only":
@@ -129,14 +178,14 @@ class FactorSet:
         """Rows by ``gwp_basis``."""
         return Counter(gwp_basis(f) for f in self.rows.values())
 
-    def get(self, item: str, parameter: str, *units: str) -> Factor:
+    def get(self, item: str, parameter: str, *units: Unit) -> Factor:
         """The factor, checked to be in one of ``units`` and of the GWP set of the whole set. Raises FactorError."""
         factor = self.rows.get((item, parameter))
         if factor is None:
             raise FactorError(f"factor set {self.name} has no {parameter!r} for {item!r}")
         if units and factor.unit not in units:
             raise FactorError(
-                f"factor set {self.name}: {item} {parameter} is in {factor.unit!r}, wanted {' or '.join(units)}"
+                f"factor set {self.name}: {item} {parameter} is in {str(factor.unit)!r}, wanted {' or '.join(units)}"
             )
         basis, example = gwp_basis(factor), self.gwp_example
         if example is not None and is_gwp_set(basis) and basis != gwp_basis(example):
@@ -147,7 +196,7 @@ class FactorSet:
             )
         return factor
 
-    def value(self, item: str, parameter: str, *units: str) -> float:
+    def value(self, item: str, parameter: str, *units: Unit) -> float:
         """The value alone. Raises FactorError."""
         return self.get(item, parameter, *units).value
 
@@ -163,13 +212,8 @@ def _number(text: str) -> float:
 def _parse_row(row: Mapping[str, str]) -> Factor:
     """One checked row. Raises FactorError, KeyError, TypeError or ValueError without saying where."""
     fields: dict[str, Any] = {k: _number(v) if k in _NUMBERS else v for k, v in row.items()}
-    factor = Factor(**{**fields, "item": row["item"].strip().lower()})
-    if factor.parameter not in PARAMETERS:
-        raise FactorError(f"unknown parameter {factor.parameter!r}{near(factor.parameter, PARAMETERS)}")
-    units = PARAMETERS[factor.parameter][1]
-    if factor.unit not in units:
-        basis = " (a kWh of fuel must tell its calorific basis)" if factor.unit.endswith("kWh") else ""
-        raise FactorError(f"{factor.item} {factor.parameter} is in {factor.unit!r}, not in {' or '.join(units)}{basis}")
+    unit = _UNITS.get(row["unit"], row["unit"])
+    factor = Factor(**{**fields, "item": row["item"].strip().lower(), "unit": unit})
     if not math.isfinite(factor.value):
         raise FactorError(f"{factor.item} {factor.parameter} has no value")
     if factor.low > factor.value or factor.high < factor.value:
@@ -206,38 +250,58 @@ def parse_factors(name: str, text: str) -> FactorSet:
 class FuelFactors:
     """What one litre (kg for gases) of a fuel emits. NaN = not published, so unknown.
 
-    ttw, wtt: kg CO2e; co2: fossil kg CO2 inside ttw; biogenic: kg CO2 outside the total; density kg/L; lhv MJ/kg;
-    u_rel: half-width of the 95 % interval of ttw + wtt.
+    ttw, wtt: kg CO2e; co2: fossil kg CO2 inside ttw; ch4, n2o: kg CO2e of these gases inside ttw (published parts need not
+    add up to it, so a total is never made of them); biogenic: kg CO2 outside the total; density kg/L; lhv MJ/kg;
+    u_ttw_rel, u_wtt_rel: half-widths of the 95 % intervals of ttw and wtt, which are independent of each other.
     """
 
     unit: str
     ttw: float
     wtt: float
     co2: float
+    ch4: float
+    n2o: float
     biogenic: float
     density: float
     lhv: float
-    u_rel: float
+    u_ttw_rel: float
+    u_wtt_rel: float
+
+    @property
+    def u_rel(self) -> float:
+        """Half-width of the 95 % interval of ttw + wtt, relative: U = sqrt(U1^2 + U2^2)."""
+        total = self.ttw + self.wtt
+        return math.hypot(self.ttw * self.u_ttw_rel, self.wtt * self.u_wtt_rel) / total if total > 0 else U_WTT_REL
 
 
-def _combined_u_rel(ttw: float, wtt: float) -> float:
-    """TTW and WTT errors are independent: root of squares, relative to the sum."""
-    total = ttw + wtt
-    return math.hypot(ttw * U_TTW_REL, wtt * U_WTT_REL) / total if total > 0 else U_WTT_REL
+def u_ttw_rel(ttw: float, co2: float, gaseous: bool) -> float:
+    """Half-width of the 95 % interval of a TTW factor: its CO2 is known to 2 %, the rest (CH4 and N2O) to a factor of 2."""
+    if math.isnan(co2) or ttw <= 0.0:
+        return U_ENGINE_GAS_TTW_REL if gaseous else U_TTW_REL
+    return math.hypot(co2 * U_TTW_REL, max(ttw - co2, 0.0) * U_GASES_REL) / ttw
 
 
 def _blend(factors: FactorSet, bio: str, base: str, share: float) -> FuelFactors:
-    """Mix by volume. Energy adds by volume x density x lhv, mass by volume x density."""
+    """Mix by volume. Energy adds by volume x density x lhv, mass by volume x density. A gas that one part lacks is unknown."""
     a, b = fuel_factors(factors, bio), fuel_factors(factors, base)
 
     def mix(x: float, y: float) -> float:
         return share * x + (1 - share) * y
 
     density = mix(a.density, b.density)
-    lhv = mix(a.density * a.lhv, b.density * b.lhv) / density
-    ttw, wtt = mix(a.ttw, b.ttw), mix(a.wtt, b.wtt)
+    ttw, co2 = mix(a.ttw, b.ttw), mix(a.co2, b.co2)
     return FuelFactors(
-        "l", ttw, wtt, mix(a.co2, b.co2), mix(a.biogenic, b.biogenic), density, lhv, _combined_u_rel(ttw, wtt)
+        unit="l",
+        ttw=ttw,
+        wtt=mix(a.wtt, b.wtt),
+        co2=co2,
+        ch4=mix(a.ch4, b.ch4),
+        n2o=mix(a.n2o, b.n2o),
+        biogenic=mix(a.biogenic, b.biogenic),
+        density=density,
+        lhv=mix(a.density * a.lhv, b.density * b.lhv) / density,
+        u_ttw_rel=u_ttw_rel(ttw, co2, gaseous=False),
+        u_wtt_rel=U_WTT_REL,
     )
 
 
@@ -261,30 +325,44 @@ def fuel_factors(factors: FactorSet, fuel: str) -> FuelFactors:
         raise FactorError(
             f"factor set {factors.name} has no fuel {fuel!r}; it has {', '.join(known)} and blends such as diesel_b7"
         )
-    ttw = factors.get(fuel, "ttw", "kgCO2e/l", "kgCO2e/kg")
+    ttw = factors.get(fuel, "ttw", Unit.KG_CO2E_PER_L, Unit.KG_CO2E_PER_KG)
     unit = ttw.unit.rpartition("/")[2]
-    wtt = factors.value(fuel, "wtt", f"kgCO2e/{unit}")
+    wtt = factors.get(fuel, "wtt", ttw.unit)
     has_biogenic = (fuel, "biogenic") in factors.rows
     return FuelFactors(
         unit=unit,
         ttw=ttw.value,
-        wtt=wtt,
+        wtt=wtt.value,
         co2=ttw.co2,
-        biogenic=factors.value(fuel, "biogenic", f"kgCO2/{unit}") if has_biogenic else 0.0,
-        density=factors.value(fuel, "density", "kg/l") if unit == "l" else 1.0,
-        lhv=factors.value(fuel, "lhv", "MJ/kg") if (fuel, "lhv") in factors.rows else math.nan,
-        u_rel=_combined_u_rel(ttw.value, wtt),
+        ch4=ttw.ch4_co2e,
+        n2o=ttw.n2o_co2e,
+        biogenic=factors.value(fuel, "biogenic", Unit(f"kgCO2/{unit}")) if has_biogenic else 0.0,
+        density=factors.value(fuel, "density", Unit.KG_PER_L) if unit == "l" else 1.0,
+        lhv=factors.value(fuel, "lhv", Unit.MJ_PER_KG) if (fuel, "lhv") in factors.rows else math.nan,
+        u_ttw_rel=ttw.u_rel(u_ttw_rel(ttw.value, ttw.co2, gaseous=unit == "kg")),
+        u_wtt_rel=wtt.u_rel(U_WTT_REL),
     )
 
 
 def adblue_co2_kg_per_l(factors: FactorSet) -> float:
     """Fossil CO2 of a litre of AdBlue [kg/L], from its urea: 12/60 x 0.325 x 44/12 x density. Raises FactorError."""
-    return factors.value("adblue", "ttw", "kgCO2/kg") * ADBLUE_KG_PER_L
+    return factors.value("adblue", "ttw", Unit.KG_CO2_PER_KG) * ADBLUE_KG_PER_L
+
+
+def refrigerant_gwp(factors: FactorSet, refrigerant: str) -> float:
+    """Warming of a kilogram that leaks, GWP100 [kg CO2e/kg] in the GWP set of the whole set. Raises FactorError."""
+    name = refrigerant.strip().lower().replace("-", "")
+    if (name, "gwp100") not in factors.rows:
+        known = sorted(item for item, parameter in factors.rows if parameter == "gwp100")
+        raise FactorError(f"factor set {factors.name} has no refrigerant {refrigerant!r}; it has {', '.join(known)}")
+    return factors.value(name, "gwp100", Unit.KG_CO2E_PER_KG)
 
 
 @dataclass(frozen=True, slots=True)
 class GridFactors:
-    """kg CO2e per kWh delivered: ``generation`` (scope 2, NaN where only a life-cycle figure exists), ``total`` with losses and supply."""
+    """Per kWh delivered [kg CO2e]: ``generation`` (scope 2, NaN where only a life-cycle figure exists), ``total`` with losses
+    and supply; ``u_rel``: half-width of the 95 % interval of ``total``, relative.
+    """
 
     generation: float
     total: float
@@ -297,18 +375,27 @@ def grid_factors(factors: FactorSet, zone: str) -> GridFactors:
     """
     rows, zone = factors.rows, zone.strip().lower()
     if (zone, "life_cycle") in rows:
-        return GridFactors(math.nan, factors.value(zone, "life_cycle"), U_GRID_REL)
+        whole = factors.get(zone, "life_cycle", *_GRID_UNITS)
+        return GridFactors(math.nan, whole.value, whole.u_rel(U_GRID_REL))
     if (zone, "generation") not in rows:
         zones = factors.zones()
         raise FactorError(
             f"factor set {factors.name} has no grid zone {zone!r} among its {len(zones)}{near(zone, zones)};"
             f" `python -m stream factors list {factors.name}` prints all"
         )
-    generation = factors.value(zone, "generation")
-    extra = [factors.value(zone, p) for p in ("td_loss", "upstream") if (zone, p) in rows]
-    upstream = sum(extra) if extra else math.nan
-    u = math.hypot(generation * U_GRID_REL, upstream * U_WTT_REL) / (generation + upstream)
-    return GridFactors(generation, generation + upstream, u)
+    generation = factors.get(zone, "generation", *_GRID_UNITS)
+    extra = [factors.get(zone, p, *_GRID_UNITS) for p in ("td_loss", "upstream") if (zone, p) in rows]
+    total = generation.value + (sum(f.value for f in extra) if extra else math.nan)
+    u = math.hypot(generation.value * generation.u_rel(U_GRID_REL), *(f.value * f.u_rel(U_WTT_REL) for f in extra))
+    return GridFactors(generation.value, total, u / total)
+
+
+def solar_factor(factors: FactorSet) -> tuple[float, float]:
+    """Supply of a kWh from the own roof [kg CO2e/kWh] and its relative half-width; NaN in sets before 2025.2 and 2026.2."""
+    if (SOLAR, "upstream") not in factors.rows:
+        return math.nan, math.nan
+    row = factors.get(SOLAR, "upstream", *_GRID_UNITS)
+    return row.value, row.u_rel(U_WTT_REL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,6 +415,12 @@ class VehicleClass:
     eta_drive: float
     eta_regen: float
     eta_charge: float
+    yaw_a1: float  # m2 per degree of yaw, and per its square and cube
+    yaw_a2: float
+    yaw_a3: float
+    cruise_rpm: float
+    pto_kw: float
+    tru_lph: float
 
 
 ClassTable = Mapping[str, VehicleClass]
@@ -345,6 +438,12 @@ _CLASS_FIELDS = {
     "eta_batt_wheel": "eta_drive",
     "eta_regen": "eta_regen",
     "eta_charge": "eta_charge",
+    "yaw_a1": "yaw_a1",
+    "yaw_a2": "yaw_a2",
+    "yaw_a3": "yaw_a3",
+    "n_cruise": "cruise_rpm",
+    "pto": "pto_kw",
+    "tru": "tru_lph",
 }
 _BATTERY_TWIN = {"bev_van_3.5t": "van_3.5t", "bev_artic_40t": "artic_40t"}  # gvw, power, auxiliaries of the diesel twin
 

@@ -13,7 +13,6 @@ import math
 from typing import Any, Final
 
 from stream.columns import ENERGY_METHODS, UNKNOWN
-from stream.counters import HOLD_S
 from stream.event_rows import (
     CHOSE_COUNTER,
     CHOSE_MODEL,
@@ -26,7 +25,6 @@ from stream.event_rows import (
     REFUEL,
     put,
 )
-from stream.fixed import PER_UNIT
 from stream.kernel import kernel
 from stream.plausibility import report_case
 from stream.state import CASES, LEVEL_RING
@@ -35,6 +33,7 @@ FUEL_CASE: Final = CASES.index("fuel_conflict")
 RATE: Final = ENERGY_METHODS.index("rate")
 MODEL: Final = ENERGY_METHODS.index("model")
 DWELL_S: Final = 10.0  # standing so long before a level is taken (OBDisplay-Uno #63)
+LEVEL_EVERY_NS: Final = 5_000_000_000  # after the first five readings
 SETTLED: Final = 3  # readings from then on
 REPEAT_NS: Final = 900_000_000_000  # a level sent on change only is what it was, for so long
 STABLE_S: Final = 120.0  # a pump or hose that pauses longer has ended
@@ -47,7 +46,7 @@ BETWEEN_L: Final = 8.0
 USED_SHARE: Final = 0.08  # of what was used meanwhile may be missing from counter or level before a drain is believed
 LONG_NS: Final = 3_600_000_000_000
 UNKNOWN_MAX_S: Final = 300.0  # beyond it a lower level may be use that nobody saw
-LEARN_PCT: Final = 30.0  # of the battery before its size is taken as learnt
+LEARN_PCT: Final = 20.0  # of the battery before its size is taken as learnt
 FORGET_PCT: Final = 2_000.0  # then the older half counts half: batteries age
 CONFLICT_TANKS: Final = 1.0  # tanks used up before level and fuel used are compared
 CONFLICT_SHARE: Final = 0.10  # senders are rarely linear to better than 5 %, counters read within 3 %
@@ -178,19 +177,12 @@ def _at_stop(
 
 
 @kernel
-def _standing_level(
-    state: Any, p: Any, level_pct: float, method: int, time_ns: int, events: Any, n: int, device: int
-) -> int:
-    if math.isnan(level_pct):
-        if state["level_ns"] < state["parked_ns"] or time_ns - state["level_ns"] > REPEAT_NS:
-            return n
-        level_pct = state["level_pct"]
-    else:
-        state["level_pct"] = level_pct
-        state["level_ns"] = time_ns
+def _standing_level(state: Any, p: Any, method: int, time_ns: int, events: Any, n: int, device: int) -> int:
+    if state["level_ns"] < state["parked_ns"] or time_ns - state["level_ns"] > REPEAT_NS:
+        return n
     if (time_ns - state["parked_ns"]) * 1e-9 < DWELL_S:
         return n
-    state["level_ring_pct"][state["level_n"] % LEVEL_RING] = level_pct
+    state["level_ring_pct"][state["level_n"] % LEVEL_RING] = state["level_pct"]
     state["level_n"] += 1
     if state["level_n"] < SETTLED:
         return n
@@ -212,37 +204,20 @@ def _standing_level(
 
 
 @kernel
-def watch_level(
-    state: Any,
-    p: Any,
-    level_pct: float,
-    amount: int,
-    method: int,
-    time_ns: int,
-    dt_s: float,
-    events: Any,
-    n: int,
-    device: int,
-) -> int:
+def watch_level(state: Any, p: Any, method: int, time_ns: int, events: Any, n: int, device: int) -> int:
     """Events ``refuel``, ``drain`` [L], ``recharge`` [kWh] and ``fuel_conflict`` (level fallen over fuel used).
 
-    ``level_pct``: of the tank or the battery; ``amount``: fuel or energy booked for this interval (fixed point or UNKNOWN) by
-    ``method``. A change since another standstill must exceed 4 % (8 L), one within a standstill 2 % (4 L); a drain also 8 % of the fuel
-    used meanwhile, and that must be known. ``parked_ns`` of the state comes first.
+    A change since another standstill must exceed 4 % (8 L), one within a standstill 2 %
+    (4 L); a drain also 8 % of the fuel used meanwhile, and that must be known. ``parked_ns``, ``level_pct`` (of tank or
+    battery, as last sent), ``level_ns``, ``level_used`` and ``level_unknown_s`` of the state are up to date.
     """
-    if amount == UNKNOWN:
-        if dt_s > HOLD_S:
-            state["level_unknown_s"] += dt_s
-    elif amount > 0 or state["parked_ns"] == UNKNOWN:  # what flows into a standing battery is a recharge, not less use
-        state["level_used"] += amount * (p["level_per_amount"] / PER_UNIT)
     if state["parked_ns"] != UNKNOWN:
-        return _standing_level(state, p, level_pct, method, time_ns, events, n, device)
-    if state["level_n"] > 0:
-        if state["level_open_ns"] != UNKNOWN:
-            settled = _median(state["level_ring_pct"], min(state["level_n"], LEVEL_RING))
-            size = level_size(state, p)
-            n = _close(state, p, settled, size, state["time_ns"], state["time_ns"], events, n, device)
-        state["level_n"] = 0
+        return _standing_level(state, p, method, time_ns, events, n, device)
+    if state["level_open_ns"] != UNKNOWN:
+        settled = _median(state["level_ring_pct"], min(state["level_n"], LEVEL_RING))
+        size = level_size(state, p)
+        n = _close(state, p, settled, size, state["time_ns"], state["time_ns"], events, n, device)
+    state["level_n"] = 0
     return n
 
 

@@ -88,7 +88,7 @@ def mass_log_ratio(aboard_kg: float, sd_kg: float, capacity_kg: float) -> float:
     low, high = LIGHTEST_SHARE * capacity_kg, 1.05 * capacity_kg
     x = min(x, capacity_kg)
     rising = 2.0 * max(x - low, 0.0) / (high - low)  # of even: heavy loads are more common than light ones
-    goods = _between(x, low, high, sd_kg) * (0.5 + 0.5 * rising)
+    goods = _between(x, low, 2.0 * high, sd_kg) * 2.0 * (0.5 + 0.5 * rising)  # overloaded is no less loaded
     return math.log((goods + 1e-12) / (none + 1e-12))
 
 
@@ -169,11 +169,11 @@ def decide(state: Any, p: Any, g: Any, origin: int, last_mile: bool) -> None:
     if not math.isnan(cargo):
         odds += bounded(20.0 if cargo >= 1.0 else -20.0, ERROR_ORDER)
         evidence |= BIT_ORDER
-    if not math.isnan(loaded_units):
+    elif not math.isnan(loaded_units):  # the same people say both: they count once
         odds += bounded(20.0 if loaded_units >= 1.0 else -20.0, ERROR_UNITS)
         evidence |= BIT_UNITS
     coupled = state["coupled"]
-    if p["has_trailer"] and coupled == 0:
+    if p["has_trailer"] and state["coupling_works"] and coupled == 0:
         odds -= bounded(20.0, ERROR_TRAILER)
         evidence |= BIT_TRAILER
     if state["door_works"] and state["stop_seen_bits"] & SWITCHES_SEEN:
@@ -204,7 +204,7 @@ def decide(state: Any, p: Any, g: Any, origin: int, last_mile: bool) -> None:
         if not math.isnan(empty_units):
             if empty_units >= 1.0:
                 found = WITH_UNITS
-        elif not math.isnan(aboard) and aboard > 1.64 * sd_aboard and aboard > 0.4 * LIGHTEST_SHARE * capacity:
+        elif 1.64 * sd_aboard < aboard < 2.0 * UNITS_SHARE * capacity and aboard > 0.4 * LIGHTEST_SHARE * capacity:
             found = WITH_UNITS
         if found == WITH_UNITS and not math.isnan(aboard):
             units_kg = max(aboard, 0.0)

@@ -18,10 +18,11 @@ from stream.event_rows import EVENT_ROW, MOST_PER_ROW
 from stream.fleet import Fleet
 from stream.sequence import ACCEPT, AHEAD, sequence
 from stream.state import StateRows, empty_state, state_from_bytes, state_to_bytes
-from stream.table import EMISSION_ROWS, ROLLUP_ROWS, TRIP_FLOATS, TRIP_INTS
+from stream.table import EMISSION_ROWS, N_SUMS, ROLLUP_ROWS, TRIP_FLOATS, TRIP_INTS
 from stream.trip_rows import ROWS_PER_READING
+from stream.uncertainty import N_PARTS
 
-KERNEL_VERSION: Final = 1
+KERNEL_VERSION: Final = 3
 MAX_WAITING: Final = (
     200_000  # rows held because one before them is missing; more are dropped, their gateways send again
 )
@@ -133,7 +134,9 @@ def step(state: State, batch: Columns) -> tuple[State, Results]:
     -------
     The next state and the results. Codes in results point into the fleet's ``devices``, ``assets`` and ``route_names``.
     """
-    touched = np.unique(batch["device"])
+    seen = np.zeros(len(state.fleet.devices), np.bool_)
+    seen[batch["device"]] = True
+    touched = np.flatnonzero(seen).astype(np.int32)
     if state.waiting["seq"].size:
         batch = _concatenate(state.waiting, batch)
     n = batch["seq"].size
@@ -172,7 +175,9 @@ def _advance(fleet: Fleet, rows: StateRows, batch: Columns) -> tuple[Columns, Co
     n = batch["seq"].size
     out = np.empty((len(EMISSION_ROWS), n), np.int64)
     u_rel, load_p = np.empty(n), np.empty(n)
-    roll = np.empty((len(ROLLUP_ROWS), n), np.int64)
+    roll = np.empty(
+        (n, len(ROLLUP_ROWS)), np.int64
+    ).T  # one sum lies together: memory of sums not needed stays untouched
     open_rollup = np.full(len(fleet.devices), -1, np.int64)
     happened = np.empty(MOST_PER_ROW * n, EVENT_ROW)  # memory is taken when it is written to, so room costs nothing
     # One row after another, so memory is touched only as far as versions are written.
@@ -191,6 +196,8 @@ def _advance(fleet: Fleet, rows: StateRows, batch: Columns) -> tuple[Columns, Co
         trip_ints,
         trip_floats,
         happened,
+        np.empty(N_SUMS, np.int64),
+        np.empty(N_PARTS),
     )
     device = batch["device"]
     made: Columns = dict(zip(EMISSION_ROWS, out, strict=True))
@@ -198,7 +205,7 @@ def _advance(fleet: Fleet, rows: StateRows, batch: Columns) -> tuple[Columns, Co
     made["asset"] = fleet.params["asset"][device]
     made["load_state_p"], made["co2e_u_rel"] = load_p, u_rel
     made["kernel_version"] = np.full(n, KERNEL_VERSION, np.int32)
-    sums: Columns = dict(zip(ROLLUP_ROWS, roll[:, :n_rolls], strict=True))
+    sums: Columns = dict(zip(ROLLUP_ROWS, np.ascontiguousarray(roll[:, :n_rolls]), strict=True))
     sums["kernel_version"] = np.full(n_rolls, KERNEL_VERSION, np.int32)
     versions: Columns = dict(zip(TRIP_INTS, trip_ints[:n_trips].T, strict=True))
     versions.update(zip(TRIP_FLOATS, trip_floats[:n_trips].T, strict=True))

@@ -13,6 +13,7 @@ from typing import Any, Final
 from stream.columns import UNKNOWN
 from stream.counters import HOLD_S
 from stream.event_rows import (
+    CHOSE_COUNTER,
     CHOSE_GPS,
     CHOSE_NONE,
     CHOSE_ODOMETER,
@@ -20,21 +21,29 @@ from stream.event_rows import (
     CHOSE_WHEEL,
     COUNTER_RESET,
     GPS_JUMP,
+    MODEL_DRIFT,
     ODOMETER_CONFLICT,
+    TARE_DRIFT,
     WEIGHT_CONFLICT,
     WHEEL_SCALE,
     put,
 )
 from stream.kernel import kernel
+from stream.learning import DRIFT_ALARM_REL, drift
+from stream.mass import tare_drift
 from stream.state import CASES
 
 ODOMETER_CASE: Final = CASES.index("odometer_conflict")
 WHEEL_CASE: Final = CASES.index("wheel_scale")
+MODEL_CASE: Final = CASES.index("model_drift")
+TARE_CASE: Final = CASES.index("tare_drift")
 WEIGHT_CASE: Final = CASES.index("weight_conflict")
 DAY_NS: Final = 86_400_000_000_000
 METRES_PER_DEG: Final = 111_195.0  # of a great circle on a sphere of 6371 km
 REACH_M: Final = 100.0  # two fixes of a standing vehicle may differ by this
 REACH_MS: Final = 50.0  # no road vehicle is faster: 180 km/h
+SPEED_MARGIN: Final = 1.3  # on the receiver's own speed at both ends of a short interval, and
+SPEED_SLACK_MS: Final = 5.0
 SETTLED_S: Final = 120.0  # positions that agree with each other for so long are where the vehicle is (a ferry, a tow)
 HDOP_MAX: Final = 2.5  # positions and speeds of a worse fix are not compared
 COMPARED_KMH: Final = 20.0  # toothed wheels miss slow turns, and GNSS noise counts for more
@@ -107,6 +116,17 @@ def apart_m(lat_a: float, lon_a: float, lat_b: float, lon_b: float) -> float:
 
 
 @kernel
+def reach_m(state: Any, gps_kmh: float, time_ns: int) -> float:
+    """How far from the last believed position a vehicle may be [m]: by its speed at both ends of a short interval, else at 50 m/s."""
+    dt_s = (time_ns - state["fix_ns"]) * 1e-9
+    faster_kmh = state["gps_seen_kmh"] if state["gps_seen_kmh"] > gps_kmh else gps_kmh
+    fastest = faster_kmh * (SPEED_MARGIN / 3.6) + SPEED_SLACK_MS
+    if dt_s <= HOLD_S and fastest < REACH_MS:
+        return float(REACH_M + fastest * dt_s)
+    return float(REACH_M + REACH_MS * dt_s)
+
+
+@kernel
 def _stray(state: Any, lat_deg: float, lon_deg: float, time_ns: int, away_m: float, events: Any, n: int, d: int) -> int:
     """A fix that the vehicle cannot have reached from the last believed one."""
     if state["jump_ns"] == UNKNOWN:
@@ -140,16 +160,16 @@ def _landed(state: Any, events: Any, n: int, d: int) -> int:
 
 @kernel
 def watch_position(state: Any, lat_deg: float, lon_deg: float, time_ns: int, events: Any, n: int, device: int) -> int:
-    """Believe a fix that can be reached from the last believed one at 50 m/s, or that 120 s of fixes agree with.
+    """Believe a fix within ``reach_m`` of the last believed one, or that 120 s of fixes agree with.
 
     ``fix_lat_deg``, ``fix_lon_deg`` and ``fix_ns`` of the state hold the last believed position. Event ``gps_jump``: metres off.
     """
     if math.isnan(lat_deg) or math.isnan(lon_deg):
         return n
     if state["fix_ns"] != UNKNOWN:
-        reach = REACH_M + REACH_MS * (time_ns - state["fix_ns"]) * 1e-9
         north = (lat_deg - state["fix_lat_deg"]) * METRES_PER_DEG
         east = (lon_deg - state["fix_lon_deg"]) * METRES_PER_DEG
+        reach = state["reach_m"]
         if north * north + east * east > reach * reach:  # an upper bound: meridians converge
             away = apart_m(state["fix_lat_deg"], state["fix_lon_deg"], lat_deg, lon_deg)
             if away > reach:
@@ -243,63 +263,22 @@ def _stretch(state: Any, case: int, kind: int, time_ns: int, events: Any, n: int
 
 
 @kernel
-def watch_distance(
-    state: Any,
-    wheel_kmh: float,
-    odometer_m: float,
-    gps_kmh: float,
-    hdop: float,
-    time_ns: int,
-    dt_s: float,
-    events: Any,
-    n: int,
-    device: int,
-) -> int:
-    """Compare raw wheel speed and odometer with GNSS speed over the interval that ends here.
+def stretches(state: Any, time_ns: int, events: Any, n: int, device: int) -> int:
+    """Judge raw wheel speed and odometer over the stretches that are full.
 
     Events ``wheel_scale`` and ``odometer_conflict``: ratio to GNSS. Two stretches of 2 km more than 10 % off take the source out of
     use until two are within 5 %; 20 km more than 1.5 % off open a case, and the source stays in use.
     """
-    gps_m = 0.5 * (state["gps_seen_kmh"] + gps_kmh) * dt_s / 3.6
-    if gps_kmh > COMPARED_KMH and state["gps_seen_kmh"] > COMPARED_KMH and dt_s <= HOLD_S and not hdop > HDOP_MAX:
-        wheel_m = 0.5 * (state["wheel_seen_kmh"] + wheel_kmh) * dt_s / 3.6
-        if wheel_m >= 0.0:
-            state["short_source_m"][WHEEL_CASE] += wheel_m
-            state["short_gps_m"][WHEEL_CASE] += gps_m
-            if state["short_gps_m"][WHEEL_CASE] >= SHORT_M:
-                n = _stretch(state, WHEEL_CASE, WHEEL_SCALE, time_ns, events, n, device)
-        driven_m = odometer_m - state["odometer_seen_m"]
-        if 0.0 <= driven_m < SHORT_M:
-            state["short_source_m"][ODOMETER_CASE] += driven_m
-            state["short_gps_m"][ODOMETER_CASE] += gps_m
-            if state["short_gps_m"][ODOMETER_CASE] >= SHORT_M:
-                n = _stretch(state, ODOMETER_CASE, ODOMETER_CONFLICT, time_ns, events, n, device)
-    state["gps_seen_kmh"] = gps_kmh
-    state["wheel_seen_kmh"] = wheel_kmh
-    state["odometer_seen_m"] = odometer_m
+    if state["short_gps_m"][WHEEL_CASE] >= SHORT_M:
+        n = _stretch(state, WHEEL_CASE, WHEEL_SCALE, time_ns, events, n, device)
+    if state["short_gps_m"][ODOMETER_CASE] >= SHORT_M:
+        n = _stretch(state, ODOMETER_CASE, ODOMETER_CONFLICT, time_ns, events, n, device)
     return n
 
 
 @kernel
-def watch_weight(
-    state: Any,
-    p: Any,
-    gross_kg: float,
-    cargo_kg: float,
-    distance_m: float,
-    time_ns: int,
-    events: Any,
-    n: int,
-    device: int,
-) -> int:
-    """Scales against order plus tare over 10 km. Event ``weight_conflict``: ratio of the two; the scales stay in use."""
-    if not (cargo_kg > 0.0 and gross_kg > 0.0 and distance_m > 0.0):
-        return n
-    state["weight_m"] += distance_m
-    state["weighed_kgm"] += gross_kg * distance_m
-    state["ordered_kgm"] += (p["tare_kg"] + cargo_kg) * distance_m
-    if state["weight_m"] < WEIGHT_M:
-        return n
+def weigh(state: Any, p: Any, time_ns: int, events: Any, n: int, device: int) -> int:
+    """Scales against order plus tare over the last 10 km. Event ``weight_conflict``: ratio of the two; the scales stay in use."""
     weighed, ordered = state["weighed_kgm"] / state["weight_m"], state["ordered_kgm"] / state["weight_m"]
     state["weight_m"] = 0.0
     state["weighed_kgm"] = 0.0
@@ -311,16 +290,31 @@ def watch_weight(
 
 
 @kernel
-def watch_counters(
-    state: Any, total_hr_l: float, total_l: float, time_ns: int, events: Any, n: int, device: int
-) -> int:
+def drifts(state: Any, p: Any, time_ns: int, events: Any, n: int, device: int) -> int:
+    """Events ``tare_drift`` and ``model_drift``: what was learnt of the vehicle has left what it was.
+
+    Tare: by how many kilograms the empty vehicle weighs other than the registry says; the learnt tare is used. Model: fuel measured
+    over modelled of late against the vehicle's own past, as a ratio; the measured fuel is used.
+    """
+    off_kg = tare_drift(state, p)
+    bad = not math.isnan(off_kg)
+    n = report_case(
+        state, TARE_CASE, TARE_DRIFT, bad, time_ns, off_kg if bad else 0.0, 0.0, CHOSE_WEIGHT, events, n, device
+    )
+    ratio = drift(state)
+    if math.isnan(ratio):
+        return n
+    bad = math.fabs(ratio - 1.0) > DRIFT_ALARM_REL
+    return report_case(state, MODEL_CASE, MODEL_DRIFT, bad, time_ns, ratio, 1.0, CHOSE_COUNTER, events, n, device)
+
+
+@kernel
+def counters_fell(state: Any, total_hr_l: float, total_l: float, time_ns: int, events: Any, n: int, device: int) -> int:
     """Event ``counter_reset``: by how many litres a counter of fuel used stands lower than before (the fine one, if both fell)."""
     fine, coarse = total_hr_l - state["total_hr_seen_l"], total_l - state["total_seen_l"]
     if not math.isnan(total_hr_l):
         state["total_hr_seen_l"] = total_hr_l
     if not math.isnan(total_l):
         state["total_seen_l"] = total_l
-    if fine < 0.0 or coarse < 0.0:
-        fall = fine if fine < 0.0 else coarse
-        return put(events, n, state, device, COUNTER_RESET, time_ns, time_ns, fall, math.nan, UNKNOWN, CHOSE_NONE)
-    return n
+    fall = fine if fine < 0.0 else coarse
+    return put(events, n, state, device, COUNTER_RESET, time_ns, time_ns, fall, math.nan, UNKNOWN, CHOSE_NONE)

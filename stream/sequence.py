@@ -27,7 +27,14 @@ def sequence(state: Any, device: Any, boot_id: Any, seq: Any, merged: Any, verdi
     taken in their own order (a gateway starts a new boot when the old one was confirmed, or lost with its memory).
     """
     accepted = 0
+    last = -1
     for i in range(device.size):
+        if i > 0 and last == device[i] and boot_id[i] == boot_id[i - 1] and seq[i] - merged[i] == seq[i - 1]:
+            verdict[i] = ACCEPT  # the row after the one just accepted
+            state[last]["next_seq"] = seq[i] + 1
+            accepted += 1
+            continue
+        last = -1
         s = state[device[i]]
         first = seq[i] - merged[i] + 1
         if boot_id[i] != s["boot_id"]:
@@ -56,4 +63,5 @@ def sequence(state: Any, device: Any, boot_id: Any, seq: Any, merged: Any, verdi
             continue
         s["next_seq"] = seq[i] + 1
         accepted += 1
+        last = device[i]
     return accepted

@@ -35,6 +35,7 @@ STOPPED: Final = 2
 NOTHING: Final = 0  # what a reading did to the trip
 CLOSED: Final = 1
 STARTED: Final = 2
+LOOK: Final = 4
 STILL_KMH: Final = 1.0
 STILL_GPS_KMH: Final = 2.5  # a receiver at rest wanders
 GOING_KMH: Final = 5.0
@@ -154,7 +155,6 @@ def _across_gap(state: Any, time_ns: int, dt_s: float, distance_mm: int, lat: fl
 @kernel
 def follow(
     state: Any,
-    g: Any,
     time_ns: int,
     dt_s: float,
     speed_kmh: float,
@@ -166,9 +166,11 @@ def follow(
     rpm: float,
     switches: float,
 ) -> int:
-    """Move the trip on by one reading: bits CLOSED (its stop is now known as one), STARTED (the reading begins another).
+    """Move the trip on by one reading: bits CLOSED (its stop is now known as one), STARTED (the reading begins another), LOOK
+    (it is one if the map knows the place: ``stop_at_place``).
 
-    Speeds NaN where not measured; ``distance_mm`` since the reading before or UNKNOWN.
+    Speeds NaN where not measured; ``distance_mm`` since the reading before or UNKNOWN. No map in here: handing its arrays over
+    for every reading would cost more than all the rest.
     """
     if state["trip_start_ns"] == UNKNOWN:
         _begin_stand(state, time_ns)
@@ -201,14 +203,17 @@ def follow(
             if state["coupled"] >= 0 and state["coupled"] != coupled:
                 state["stop_bits"] |= COUPLED_CHANGED
             state["coupled"] = coupled
+            state["coupling_works"] |= coupled
             confirmed = confirmed or bits & IGNITION_BIT == 0 or bits & PTO_BIT != 0
         if state["trip_phase"] == STANDING:
             since_ns = time_ns - state["stand_ns"]
             if since_ns >= STOP_NS or state["stop_bits"] & COUPLED_CHANGED:
                 confirmed = confirmed or state["stop_bits"] & (DOOR_OPENED | LIFT_USED | COUPLED_CHANGED) != 0
-                if confirmed or since_ns >= LONG_STOP_NS or _look(state, g) >= 0:
+                if confirmed or since_ns >= LONG_STOP_NS:
                     state["trip_phase"] = STOPPED
                     did |= CLOSED
+                elif state["stop_place"] == NOT_LOOKED and state["stop_fixes"] > 0:
+                    did |= LOOK
     elif state["trip_phase"] != MOVING:
         if distance_mm != UNKNOWN:
             state["stand_mm"] += distance_mm
@@ -220,28 +225,49 @@ def follow(
 
 
 @kernel
-def hold_signals(
-    state: Any, g: Any, cargo_kg: float, units_loaded: float, units_empty: float, number: float, time_ns: int
-) -> None:
-    """Orders and dispatch are sent when they change: keep the last values."""
-    if not math.isnan(cargo_kg):
-        state["cargo_kg"], state["cargo_ns"] = cargo_kg, time_ns
-    if not math.isnan(units_loaded) or not math.isnan(units_empty):
-        state["units_loaded"], state["units_empty"], state["units_ns"] = units_loaded, units_empty, time_ns
-    if not math.isnan(number) and number != state["dispatched"]:
-        state["dispatched"] = number
-        state["dispatched_route"] = route_by_number(g, number)
+def stop_at_place(state: Any, g: Any) -> int:
+    """CLOSED where the vehicle stands at a known place, else NOTHING."""
+    if _look(state, g) < 0:
+        return NOTHING
+    state["trip_phase"] = STOPPED
+    return CLOSED
 
 
 @kernel
-def follow_region(state: Any, g: Any, lat: float, lon: float, hdop: float, distance_mm: int) -> None:
-    """Region of the vehicle, looked up after every ``REGION_MM``. A fix too far from the one before is not believed at once."""
+def hold_signals(
+    state: Any, cargo_kg: float, units_loaded: float, units_empty: float, number: float, time_ns: int
+) -> bool:
+    """Orders and dispatch are sent when they change: keep the last values. True where another route was dispatched."""
+    if not math.isnan(cargo_kg):
+        state["cargo_kg"], state["cargo_ns"] = cargo_kg, time_ns
+    if not (math.isnan(units_loaded) and math.isnan(units_empty)):
+        state["units_loaded"], state["units_empty"], state["units_ns"] = units_loaded, units_empty, time_ns
+    if math.isnan(number) or number == state["dispatched"]:
+        return False
+    state["dispatched"] = number
+    return True
+
+
+@kernel
+def dispatch(state: Any, g: Any) -> None:
+    """Find the route that was dispatched."""
+    state["dispatched_route"] = route_by_number(g, state["dispatched"])
+
+
+@kernel
+def region_due(state: Any, distance_mm: int) -> bool:
+    """Whether the vehicle has come so far that its region is looked up again."""
     if distance_mm != UNKNOWN:
         state["region_mm"] += distance_mm
-    known = not math.isnan(state["region_lat_deg"])
-    if (known and state["region_mm"] < REGION_MM) or not is_fix(lat, lon, hdop):
+    return state["region_mm"] >= REGION_MM or math.isnan(state["region_lat_deg"])
+
+
+@kernel
+def find_region(state: Any, g: Any, lat: float, lon: float, hdop: float) -> None:
+    """Look the region up. A fix further from the one before than was driven is not believed at once."""
+    if not is_fix(lat, lon, hdop):
         return
-    if known:
+    if not math.isnan(state["region_lat_deg"]):
         reach = 1.3 * state["region_mm"] / 1000.0 + REGION_SLACK_M
         if metres(state["region_lat_deg"], state["region_lon_deg"], lat, lon) > reach:
             state["region_misfits"] += 1
@@ -334,12 +360,22 @@ def start_trip(state: Any, p: Any, g: Any, time_ns: int) -> None:
 
 
 @kernel
-def look_again(state: Any, p: Any, g: Any, time_ns: int, lat: float, lon: float, hdop: float) -> bool:
-    """Judge the evidence gathered since; whether a reader of the trip must be told."""
-    early = time_ns - state["trip_start_ns"] <= START_FIX_NS
-    if early and math.isnan(state["start_lat_deg"]) and is_fix(lat, lon, hdop):
+def start_is_open(state: Any, time_ns: int) -> bool:
+    """Whether a first fix could still tell where the trip began."""
+    return math.isnan(state["start_lat_deg"]) and time_ns - state["trip_start_ns"] <= START_FIX_NS
+
+
+@kernel
+def find_start(state: Any, g: Any, lat: float, lon: float, hdop: float) -> None:
+    """Take the first fix of a trip as its start."""
+    if is_fix(lat, lon, hdop):
         state["start_lat_deg"], state["start_lon_deg"] = lat, lon
         state["start_place"] = place_at(g.places, lat, lon)
+
+
+@kernel
+def look_again(state: Any, p: Any, g: Any, time_ns: int) -> bool:
+    """Judge the evidence gathered since; whether a reader of the trip must be told."""
     if state["trip_phase"] == MOVING:
         heed_orders(state)
     load, route, stage = state["load_state"], state["trip_route"], state["trip_stage"]

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 
@@ -10,7 +11,7 @@ from devices.actions import Action, Publish, Sync
 from devices.config import Broker, GatewayConfig, OutboxConfig
 from devices.core import GatewayCore
 from devices.counters import Counters
-from devices.disk import JOURNAL_BYTES
+from devices.disk import JOURNAL_BYTES, Disk, FolderDisk
 from devices.envelope import Sign
 from devices.ring import Recovered, Ring
 from devices.unbatch import head, samples
@@ -96,7 +97,7 @@ def config(**changes: object) -> GatewayConfig:
     return msgspec.structs.replace(base, **changes)
 
 
-def opened(disk: FaultDisk, sign: Sign | None = None) -> tuple[Ring, Recovered]:
+def opened(disk: Disk, sign: Sign | None = None) -> tuple[Ring, Recovered]:
     ring = Ring(disk, device="truck-01", tenant="acme", sign=sign)
     return ring, ring.recover()
 
@@ -150,8 +151,10 @@ class Server:
 class Bench:
     """One start of a gateway on a disk, driven second by second."""
 
-    def __init__(self, disk: FaultDisk, boot_id: int, *, sign: Sign | None = None, **changes: object) -> None:
-        self.disk = disk
+    def __init__(
+        self, disk: FaultDisk | FolderDisk, boot_id: int, *, sign: Sign | None = None, **changes: object
+    ) -> None:
+        self.disk: Any = disk
         self.boot_id = boot_id
         self.counters = Counters()
         self.ring, self.recovered = opened(disk, sign)

@@ -103,6 +103,8 @@ def rollup(asset: str, time_ns: int, **more: Any) -> dict[str, Any]:
         "kind": "warehouse" if asset == "hub-1" else "vehicle",
         "asset": asset,
         "route": route,
+        "region": None if asset == "hub-1" else "hesse" if asset in VANS else "ruhr",
+        "trip_start_ns": None if asset == "hub-1" else time_ns,
         "load_state": "unknown",
         "readings": 60,
         "observed_us": 60_000_000,
@@ -113,7 +115,7 @@ def rollup(asset: str, time_ns: int, **more: Any) -> dict[str, Any]:
         **more,
     }
     total = row.get("co2e_ttw_ug", 0) + row.get("co2e_wtt_ug", 0)
-    return {"co2e_measured_ug": total, "co2e_u_ug": total // 20, **row}
+    return {"co2e_measured_ug": total, "u_model_ug": round(total / 20 / 1.96), **row}
 
 
 def trip(asset: str, start_ns: int, **more: Any) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """Made-up rows for tests of the lake: any number, from a seed, with gaps where columns may have them."""
 
-import hashlib
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from devices.envelope import Sign, batch_hash, envelope, seal
+from devices.wire import Sample, encode_batch
 from storage.disk import Disk
 from storage.lake import Commit
 from storage.schema import BATCHES, Columns, Names, empty, to_arrow
@@ -65,25 +66,29 @@ def nothing(state: bytes = b"state") -> Commit:
     return replace(commit(0), state=state)
 
 
-def batches(n: int, *, seed: int = 1, start_ns: int = T0) -> pa.Table:
-    """``n`` signed frames of ten readings each, one device's after another; the signatures are made up."""
+def batches(n: int, *, seed: int = 1, start_ns: int = T0, sign: Sign | None = None) -> pa.Table:
+    """``n`` frames of one reading each of three devices in turn, every other one signed: by ``sign``, or by nobody's key."""
     rng = np.random.default_rng(seed)
     rows: list[dict[str, Any]] = []
     for i in range(n):
-        signature = rng.bytes(64)
-        frame = b"FC\1\0" + rng.bytes(40) + signature + rng.bytes(int(rng.integers(100, 1_000)))
+        signed = sign or (lambda _: rng.bytes(64)) if i % 2 else None
+        sample = Sample(start_ns // 1_000_000 + 1_000 * i, {"speed_kmh": float(rng.integers(0, 90))})
+        previous = rows[i - 3]["frame_sha256"] if i >= 3 else None
+        frame = seal(
+            encode_batch(DEVICES[i % 3], 7, i // 3, [sample]), "acme", previous=previous, replaces=None, sign=signed
+        )
         rows.append(
             {
                 "tenant": "acme",
                 "device": DEVICES[i % 3],
                 "boot_id": 7,
-                "first_seq": i // 3 * 10,
-                "n": 10,
+                "first_seq": i // 3,
+                "n": 1,
                 "time_ns": start_ns + i * SECOND,
                 "received_ns": start_ns + (i + 1) * SECOND,
-                "frame_sha256": hashlib.sha256(frame).digest(),
-                "previous_sha256": rows[i - 3]["frame_sha256"] if i >= 3 else None,
-                "signature": signature if i % 2 else None,
+                "frame_sha256": batch_hash(frame),
+                "previous_sha256": previous,
+                "signature": envelope(frame).signature,
                 "frame": frame,
             }
         )

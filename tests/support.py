@@ -7,9 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from stream.columns import READING, SIGNALS
-from stream.factors import FactorSet, parse_classes, parse_factors
+from stream.factors import FactorSet, VehicleClass, parse_classes, parse_factors
 from stream.fleet import Fleet, Route, Vehicle, Warehouse, build_fleet
 from stream.pipeline import Columns, empty_columns
+from stream.places import Place
+from stream.regions import Region
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared"
@@ -18,16 +20,32 @@ S_NS = 1_000_000_000
 BOOT = 77
 
 
-def factors(name: str = "fleetco2-2025.1") -> FactorSet:
+def factors(name: str = "fleetco2-2025.2") -> FactorSet:
     """A packaged factor set."""
     return parse_factors(name, (ROOT / "stream" / "factor_sets" / f"{name}.csv").read_text(encoding="utf-8"))
 
 
-def fleet(*vehicles: Vehicle, warehouses: tuple[Warehouse, ...] = (), routes: tuple[Route, ...] = ()) -> Fleet:
+def classes() -> dict[str, VehicleClass]:
+    """The packaged vehicle classes."""
+    return parse_classes((ROOT / "stream" / "vehicle_classes.csv").read_text(encoding="utf-8"))
+
+
+def fleet(
+    *vehicles: Vehicle,
+    warehouses: tuple[Warehouse, ...] = (),
+    routes: tuple[Route, ...] = (),
+    places: tuple[Place, ...] = (),
+    regions: tuple[Region, ...] = (),
+) -> Fleet:
     """A fleet; without arguments one 40 t artic on diesel B7, device ``d-t1``."""
-    classes = parse_classes((ROOT / "stream" / "vehicle_classes.csv").read_text(encoding="utf-8"))
     return build_fleet(
-        vehicles or (Vehicle("t1", "d-t1", "artic_40t", "diesel_b7"),), warehouses, routes, factors(), classes
+        vehicles or (Vehicle("t1", "d-t1", "artic_40t", "diesel_b7"),),
+        warehouses,
+        routes,
+        factors(),
+        classes(),
+        places=places,
+        regions=regions,
     )
 
 

@@ -75,6 +75,10 @@ class Access:
                 self._keys, self._seen = load(self._path), seen
         return self._keys
 
+    def check(self) -> None:
+        """Read the keys once, so that a file that cannot be used is told at the start. Raises KeyFileError."""
+        self._fresh()
+
     def _valid(self, key: Key | None) -> Key:
         if key is None:
             raise ProblemError(403, "this key is not known; ask the operator for one", code="AccessDenied")

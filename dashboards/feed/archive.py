@@ -16,6 +16,7 @@ import msgspec
 
 from dashboards.feed.periods import Period
 
+FORMAT: Final = "fleetco2 figure 1"
 RELOAD_NS: Final = 1_000_000_000
 
 
@@ -23,15 +24,22 @@ class ArchiveError(Exception):
     """A published figure that cannot be read or written. The text names the file."""
 
 
-class Filter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which rows a figure is made of: those of one cell in [from_ns, to_ns), UTC."""
+class Cell(msgspec.Struct, frozen=True):
+    """What a figure is about."""
 
     tenant: str
     by: str
     name: str
+
+
+class Filter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which rows a figure is made of, as the verifier picks them: minutes in [from_ns, to_ns), UTC; null = all."""
+
     from_ns: int
     to_ns: int
-    assets: tuple[str, ...]
+    kinds: tuple[str, ...] | None
+    routes: tuple[str, ...] | None
+    assets: tuple[str, ...] | None
 
 
 class Commits(msgspec.Struct, frozen=True):
@@ -43,13 +51,18 @@ class Commits(msgspec.Struct, frozen=True):
 
 
 class Published(msgspec.Struct, frozen=True, kw_only=True):
-    """A published figure. ``sums`` are the exact integers that the verifier makes again; all else follows from them."""
+    """A published figure, in the form that ``verify_export.py --figure`` reads.
 
+    ``sums`` are the exact integers that the verifier makes again; all else follows from them.
+    """
+
+    format: str = FORMAT
     id: Annotated[str, msgspec.Meta(pattern="^[0-9a-f-]{36}$")]
     version: int
     precedingPfIds: tuple[str, ...]  # noqa: N815  the name of the standard
     created: str
     kind: str
+    cell: Cell
     filter: Filter
     sums: Mapping[str, int]
     factor_set: str
@@ -58,14 +71,19 @@ class Published(msgspec.Struct, frozen=True, kw_only=True):
     small: bool
     figure: dict[str, Any]
     footprint: dict[str, Any] | None = None
+    proof: dict[str, Any] | None = None
 
 
 Identity = tuple[str, str, str, str, int, int, str]
 
 
-def identity(kind: str, f: Filter, factor_set: str) -> Identity:
+def identity(kind: str, cell: Cell, period: Period, factor_set: str) -> Identity:
     """What stays the same over all versions of a figure."""
-    return kind, f.tenant, f.by, f.name, f.from_ns, f.to_ns, factor_set
+    return kind, cell.tenant, cell.by, cell.name, period.from_ns, period.to_ns, factor_set
+
+
+def _identity(p: Published) -> Identity:
+    return identity(p.kind, p.cell, period_of(p.filter), p.factor_set)
 
 
 class Archive:
@@ -103,14 +121,14 @@ class Archive:
 
     def _take(self, p: Published) -> None:
         self._by_id[p.id] = p
-        versions = self._versions.setdefault(identity(p.kind, p.filter, p.factor_set), [])
+        versions = self._versions.setdefault(_identity(p), [])
         versions.append(p)
         versions.sort(key=lambda v: v.version)
 
-    def newest(self, kind: str, f: Filter, factor_set: str) -> Published | None:
+    def newest(self, kind: str, cell: Cell, period: Period, factor_set: str) -> Published | None:
         """The newest version of a figure."""
         self._look()
-        versions = self._versions.get(identity(kind, f, factor_set))
+        versions = self._versions.get(identity(kind, cell, period, factor_set))
         return versions[-1] if versions else None
 
     def of(self, figure_id: str) -> Published | None:
@@ -120,7 +138,7 @@ class Archive:
 
     def active(self, p: Published) -> bool:
         """Whether ``p`` is the newest version."""
-        return self._versions[identity(p.kind, p.filter, p.factor_set)][-1].id == p.id
+        return self._versions[_identity(p)][-1].id == p.id
 
     def all(self) -> list[Published]:
         """All versions of all figures, oldest first."""
@@ -157,6 +175,7 @@ class Archive:
         self,
         *,
         kind: str,
+        cell: Cell,
         where: Filter,
         sums: Mapping[str, int],
         factor_set: str,
@@ -166,24 +185,27 @@ class Archive:
         small: bool,
         figure: dict[str, Any],
         footprint: Callable[[str, int, tuple[str, ...]], dict[str, Any]] | None = None,
+        proof: dict[str, Any] | None = None,
     ) -> tuple[Published, bool]:
         """The published figure of these sums, and whether it is new: the first version, or a restatement.
 
         Equal sums are not published twice. ``footprint`` makes the PACT form from id, version and preceding ids.
         """
         self.reload()
-        before = self._versions.get(identity(kind, where, factor_set), [])
+        before = self._versions.get(identity(kind, cell, period_of(where), factor_set), [])
         if before and before[-1].sums == sums and before[-1].kernel_versions == kernel_versions:
             return before[-1], False
         figure_id = str(uuid.uuid4())
         preceding = tuple(p.id for p in reversed(before))
         return self.add(
             Published(
+                format=FORMAT if kind == "progress" else f"fleetco2 {kind} 1",
                 id=figure_id,
                 version=len(before),
                 precedingPfIds=preceding,
                 created=created,
                 kind=kind,
+                cell=cell,
                 filter=where,
                 sums=dict(sums),
                 factor_set=factor_set,
@@ -192,6 +214,7 @@ class Archive:
                 small=small,
                 figure=figure,
                 footprint=footprint(figure_id, len(before), preceding) if footprint else None,
+                proof=proof,
             )
         ), True
 

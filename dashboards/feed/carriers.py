@@ -11,7 +11,7 @@ from dashboards.feed.decimals import DIGITS, ratio, text
 from dashboards.feed.ileap import CarrierType, EnergyCarrier, Feedstock, Unit
 from dashboards.feed.periods import Period
 from dashboards.feed.reader import query
-from dashboards.feed.sums import CELL, By, CarrierSums, parameters
+from dashboards.feed.sums import LONGEST_TRIP, By, CarrierSums, here, parameters
 from storage.factor_files import factor_set as packaged
 from stream.factors import ELECTRICITY, FactorError, FactorSet, blend_parts, fuel_factors, is_gwp_set
 
@@ -59,19 +59,22 @@ def gwp_set(factor_set: str) -> str:
 def work_by_fuel(
     cursor: duckdb.DuckDBPyConnection, by: By, period: Period, factor_set: str, own: str
 ) -> dict[tuple[str, str], dict[str, int]]:
-    """(tenant, cell) -> fuel -> goods mass times distance of the trips that began in ``period``. [kg m]"""
+    """(tenant, cell) -> fuel -> goods mass times distance within ``period``. [kg m]"""
     rows = query(
         cursor,
         f"""
-WITH newest AS (
-  SELECT *, row_number() OVER (PARTITION BY asset, trip_start_ns ORDER BY version DESC) AS place FROM trips
-  WHERE day BETWEEN $first_day AND $last_day AND trip_start_ns >= $from_ns AND trip_start_ns < $to_ns
-    AND factor_set = $factor_set
+WITH here AS ({here(by)}
+), driven AS (
+  SELECT tenant, name, asset, trip_start_ns, sum(distance_mm) AS mm FROM here WHERE trip_start_ns IS NOT NULL GROUP BY ALL
+), newest AS (
+  SELECT asset, trip_start_ns, excluded, transport_kgm, distance_mm,
+    row_number() OVER (PARTITION BY asset, trip_start_ns ORDER BY version DESC) AS place
+  FROM trips WHERE day BETWEEN $first_trip_day AND $last_day AND factor_set = $factor_set
 )
-SELECT coalesce(owner.tenant, $own) AS tenant, {CELL[by]} AS name, fuel, CAST(sum(transport_kgm) AS HUGEINT) AS work
-FROM newest AS r JOIN vehicles AS owner ON owner.vehicle = r.asset LEFT JOIN routes ON routes.route = r.route
+SELECT tenant, name, fuel, CAST(sum(round(mm / nullif(distance_mm, 0) * transport_kgm)) AS HUGEINT) AS work
+FROM driven JOIN newest USING (asset, trip_start_ns) JOIN (SELECT vehicle AS asset, fuel FROM vehicles) USING (asset)
 WHERE place = 1 AND NOT excluded GROUP BY 1, 2, 3 HAVING sum(transport_kgm) > 0""",  # noqa: S608
-        parameters(period, factor_set, own),
+        {**parameters(period, factor_set, own), "first_trip_day": period.days[0] - LONGEST_TRIP},
     )
     out: dict[tuple[str, str], dict[str, int]] = {}
     for r in rows:

@@ -78,7 +78,8 @@ SELECT coalesce(v.tenant, $own) AS tenant, v.vehicle, v.grid_zone, v.vin IN (SEL
   coalesce(sum(distance_mm) FILTER (NOT measured), 0) AS unmeasured,
   count(trip_start_ns) AS trips, coalesce(sum(energy_uwh), 0) AS energy,
   coalesce(sum(co2e_ttw_ug + co2e_wtt_ug), 0) AS co2e, any_value(kwh) AS charged
-FROM vehicles AS v LEFT JOIN judged ON judged.asset = v.vehicle LEFT JOIN charged ON charged.asset = v.vehicle
+FROM (SELECT vehicle, tenant, grid_zone, vin, fuel FROM vehicles) AS v
+  LEFT JOIN judged ON judged.asset = v.vehicle LEFT JOIN charged ON charged.asset = v.vehicle
 WHERE v.fuel = $electricity GROUP BY ALL ORDER BY tenant, v.vehicle"""
 
 

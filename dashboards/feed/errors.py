@@ -1,5 +1,6 @@
 """How errors are answered and documented."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ from dashboards.feed.orders import OrdersError
 from dashboards.feed.problem import PROBLEM_TYPE, PactError, Problem, ProblemError, TokenError, body
 from storage.errors import StorageError
 
+_LOG: Final = logging.getLogger(__name__)
 AnyRequest = Request[Any, Any, State]
 
 
@@ -94,8 +96,9 @@ def on_refused(_: AnyRequest, error: RefusedError) -> Response[TokenError]:
     return Response(error.error, status_code=error.status, media_type="application/json", headers=headers)
 
 
-def on_crash(request: AnyRequest, _: Exception) -> Response[bytes]:
+def on_crash(request: AnyRequest, error: Exception) -> Response[bytes]:
     """Our mistake: told without its inside, which stands in the server's log."""
+    _LOG.error("request crashed", exc_info=error, extra={"path": request.scope["path"]})
     return answer(request, 500, "the server made a mistake; tell the operator the time of this request")
 
 

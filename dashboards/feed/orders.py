@@ -194,7 +194,7 @@ class Categories:
         self._stage = {
             r["vehicle"]: (r["tenant"] or reader.own_tenant, r["stage"] or NONE)
             for r in query(
-                cursor, "SELECT vehicle, vehicles.tenant, stage FROM vehicles LEFT JOIN routes USING (route)"
+                cursor, "SELECT vehicle, vehicles.tenant, routes.stage FROM vehicles LEFT JOIN routes USING (route)"
             )
         }
 

@@ -1,6 +1,7 @@
 """Publishing: closed figures into the archive, with their PACT footprints where there is one. The operator's act, by command."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import duckdb
@@ -8,8 +9,9 @@ import msgspec
 
 from dashboards.feed import orders as labels
 from dashboards.feed.answers import choose_factor_set, loss_of, too_small
-from dashboards.feed.archive import Commits, Filter, Published
+from dashboards.feed.archive import Cell, Commits, Filter, Published
 from dashboards.feed.carriers import CarrierError, carriers, work_by_fuel
+from dashboards.feed.config import FeedConfig
 from dashboards.feed.decimals import ratio, text
 from dashboards.feed.footprints import UG_PER_KG, Owner, Quality, hoc, product_footprint, toc
 from dashboards.feed.ileap import HOC, TOC, EnergyCarrier, ShipmentFootprint
@@ -17,13 +19,14 @@ from dashboards.feed.keys import ALL, Key
 from dashboards.feed.linter import ImpossibleError
 from dashboards.feed.periods import Period, iso, month_of
 from dashboards.feed.progress import coverage, methods
+from dashboards.feed.reader import query
 from dashboards.feed.service import Feed, Question
 from dashboards.feed.state import closes_ns
-from dashboards.feed.sums import NONE, By, HubFacts, Sums, cells, hub_facts, received
+from dashboards.feed.sums import NONE, By, HubFacts, Sums, cells, hub_facts, parameters, received
 from dashboards.feed.sums import carriers as carrier_sums
-from storage.proof import commit_range
+from storage.proof import commit_range, inclusion, latest_root
 
-PUBLISHED_BY: Final[tuple[By, ...]] = ("operator", "region", "route_group", "route", "warehouse", "vehicle")
+PUBLISHED_BY: Final[tuple[By, ...]] = ("operator", "route_group", "route", "warehouse", "vehicle")
 SUMMED: Final = (  # what the verifier makes again from the exported rows
     "observed_us",
     "unknown_us",
@@ -61,12 +64,25 @@ def _operator() -> Key:
     )
 
 
+class PublishError(Exception):
+    """Nothing can be published at the moment. The text says what to do first."""
+
+
+def sealed_feed(lake: Path, tenant: str, config: FeedConfig, now_ns: Callable[[], int]) -> Feed:
+    """The feed as of the newest sealed hour: that state can be read again for ever. Raises PublishError."""
+    root = latest_root(lake)
+    if root is None:
+        raise PublishError(f"no hour is sealed yet; run: python -m storage --lake {lake} compact --key FILE")
+    return Feed(lake, tenant, config, now_ns, as_of=root.last)
+
+
 class _Basis(msgspec.Struct, frozen=True):
     """What all figures of one run share."""
 
     period: Period
     factor_set: str
     commits: Commits
+    proof: dict[str, Any]
     created: str
     owner: Owner
 
@@ -74,11 +90,9 @@ class _Basis(msgspec.Struct, frozen=True):
 def publish(
     feed: Feed, cursor: duckdb.DuckDBPyConnection, by: By, period: Period, *, asked_set: str | None, tenant: str | None
 ) -> Iterator[Outcome]:
-    """Publish every closed figure of ``by`` over ``period``; a provisional one is refused and says why."""
+    """Publish every closed figure of ``by`` over ``period``; a provisional one is refused and says why. Raises PublishError."""
     basis = _basis(feed, cursor, period, asked_set)
-    if basis is None:
-        yield Outcome(by, f"refused: nothing was committed from {iso(period.from_ns)} on")
-        return
+    where = _Where(cursor, period, basis.factor_set)
     own = feed.reader.own_tenant
     answer = feed.answer(cursor, _operator(), Question(by, period, tenant, basis.factor_set))
     found = {(s.tenant, s.name): s for s in cells(cursor, by, period, basis.factor_set, own)}
@@ -108,9 +122,8 @@ def publish(
             told.pop(moving, None)
         made, new = feed.archive.publish(
             kind="progress",
-            where=Filter(
-                tenant=s.tenant, by=by, name=s.name, from_ns=period.from_ns, to_ns=period.to_ns, assets=s.assets
-            ),
+            cell=Cell(s.tenant, by, s.name),
+            where=where.of(by, s),
             sums={name: getattr(s, name) for name in SUMMED},
             factor_set=basis.factor_set,
             kernel_versions=s.kernel_versions,
@@ -119,19 +132,56 @@ def publish(
             small=(s.tenant, s.name) in small,
             figure=told,
             footprint=_footprint(item, basis, quality),
+            proof=basis.proof,
         )
         word = f"published, version {made.version}" if new else "unchanged"
         yield Outcome(figure.name, word + (f"; no footprint: {reason}" if reason else ""), made.id)
 
 
-def _basis(feed: Feed, cursor: duckdb.DuckDBPyConnection, period: Period, asked_set: str | None) -> _Basis | None:
+def _basis(feed: Feed, cursor: duckdb.DuckDBPyConnection, period: Period, asked_set: str | None) -> _Basis:
+    """What the figures rest on: the commit that ``feed`` shows, which must lie under a root."""
     newest = feed.reader.newest
-    found = commit_range(feed.lake, period.from_ns, feed.now_ns() + 1) if newest else None
-    if newest is None or found is None:
-        return None
+    proof = inclusion(feed.lake, newest.n) if newest else None
+    if newest is None or proof is None:
+        raise PublishError("no hour is sealed yet; run: python -m storage --lake LAKE compact --key FILE")
+    found = commit_range(feed.lake, period.from_ns, feed.now_ns() + 1)
+    first = found[0] if found else 1
     owner = Owner(feed.config.company, feed.config.company_ids, feed.config.country)
-    commits = Commits(found[0], newest.n, newest.sha256)
-    return _Basis(period, choose_factor_set(cursor, asked_set), commits, iso(feed.now_ns()), owner)
+    commits = Commits(first, newest.n, newest.sha256)
+    chosen = choose_factor_set(cursor, asked_set)
+    return _Basis(period, chosen, commits, msgspec.to_builtins(proof), iso(feed.now_ns()), owner)
+
+
+class _Where:
+    """Filters that the verifier can apply without our registry. Vehicles are named only where kind and routes are not enough."""
+
+    def __init__(self, cursor: duckdb.DuckDBPyConnection, period: Period, factor_set: str) -> None:
+        self._period = period
+        self._rows = query(
+            cursor,
+            """
+SELECT DISTINCT kind, asset, r.route, registered AS stage
+FROM rollups AS r LEFT JOIN (SELECT route, stage AS registered FROM routes) AS routes ON routes.route = r.route
+WHERE factor_set = $factor_set AND day BETWEEN $first_day AND $last_day AND minute_ns >= $from_ns AND minute_ns < $to_ns""",
+            {k: v for k, v in parameters(period, factor_set, "").items() if k != "own"},
+        )
+
+    def of(self, by: By, s: Sums) -> Filter:
+        """The filter of one cell."""
+        kind = "warehouse" if by == "warehouse" else "vehicle"
+        routes: tuple[str, ...] | None = None
+        if by == "route":
+            routes = (s.name,)
+        elif by == "route_group":
+            routes = tuple(sorted({r["route"] for r in self._rows if r["stage"] == s.name and r["route"] is not None}))
+        here = {r["asset"] for r in self._rows if r["kind"] == kind and (routes is None or r["route"] in routes)}
+        return Filter(
+            from_ns=self._period.from_ns,
+            to_ns=self._period.to_ns,
+            kinds=(kind,),
+            routes=routes,
+            assets=None if here == set(s.assets) else s.assets,
+        )
 
 
 def _quality(s: Sums, loss: float | None) -> Quality:
@@ -197,6 +247,7 @@ def publish_orders(
     factor_set = choose_factor_set(cursor, asked_set)
     known = labels.Categories(cursor, feed.reader, factor_set)
     now = feed.now_ns()
+    basis = _basis(feed, cursor, Period(0, now), factor_set)
     for name, legs in sorted(orders.all().items()):
         ends = [month_of(leg.start_ns) for leg in legs]
         period = Period(min(leg.start_ns for leg in legs), max(leg.end_ns or now for leg in legs))
@@ -205,8 +256,7 @@ def publish_orders(
             yield Outcome(name, f"refused: not delivered, or its month closes at {iso(due)}")
             continue
         found = labels.elements(legs, known, now)
-        basis = _basis(feed, cursor, Period(min(p.from_ns for p in ends), period.to_ns), factor_set)
-        if None in found.tces or basis is None:
+        if None in found.tces:
             yield Outcome(name, "refused: a leg has no distance or no intensity")
             continue
         item = labels.shipment(legs, found)
@@ -214,9 +264,8 @@ def publish_orders(
         sums = {f"{t.tceId} wtw_ug": round(float(t.co2eWTW) * UG_PER_KG) for t in found.tces if t is not None}
         made, new = feed.archive.publish(
             kind="shipment",
-            where=Filter(
-                tenant=legs[0].tenant, by="order", name=name, from_ns=period.from_ns, to_ns=period.to_ns, assets=()
-            ),
+            cell=Cell(legs[0].tenant, "order", name),
+            where=Filter(from_ns=period.from_ns, to_ns=period.to_ns, kinds=None, routes=None, assets=None),
             sums=sums,
             factor_set=factor_set,
             kernel_versions=(),
@@ -229,13 +278,14 @@ def publish_orders(
                 msgspec.structs.replace(basis, period=period),
                 Quality(1.0, sum(primary) / len(primary), 1.0),
             ),
+            proof=basis.proof,
         )
         yield Outcome(name, f"published, version {made.version}" if new else "unchanged", made.id)
 
 
 def visible(key: Key, p: Published) -> bool:
     """Whether a key may see a published figure."""
-    f = p.filter
+    f = p.cell
     if not key.sees_tenant(f.tenant):
         return False
     if not key.sees_region(None):

@@ -83,11 +83,13 @@ def commits_between(lake: Path, after: int, until: int) -> Iterator[CommitMark]:
 
 
 class Reader:
-    """Questions to one lake. ``own_tenant`` owns vehicles whose registry row names no tenant."""
+    """Questions to one lake, as of now or as of a commit. ``own_tenant`` owns vehicles whose registry row names no tenant."""
 
-    def __init__(self, lake: Path, own_tenant: str, now_ns: Callable[[], int] = time.time_ns) -> None:
-        self.lake, self.own_tenant, self.now_ns = lake, own_tenant, now_ns
-        self._con = connect(lake, threads=WORKERS)
+    def __init__(
+        self, lake: Path, own_tenant: str, now_ns: Callable[[], int] = time.time_ns, *, as_of: int | None = None
+    ) -> None:
+        self.lake, self.own_tenant, self.now_ns, self._as_of = lake, own_tenant, now_ns, as_of
+        self._con = connect(lake, threads=WORKERS, as_of=as_of)
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="feed")
         self._waiting = 0
         self._newest: CommitMark | None = None
@@ -105,7 +107,8 @@ class Reader:
         with self._refreshing:
             changed = refresh(self._con)
             if changed or self._newest is None:
-                newest = newest_commit(self.lake)
+                n = self._as_of
+                newest = newest_commit(self.lake) if n is None else next(commits_between(self.lake, n - 1, n), None)
                 changed = newest != self._newest
                 self._newest = newest
             return changed

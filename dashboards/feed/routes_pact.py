@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 import msgspec
 from litestar import Response, get, post
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import Body, Parameter
+from litestar.params import Body, PathParameter, QueryParameter
 
 from dashboards.feed.answers import choose_factor_set
 from dashboards.feed.errors import PACT_ERRORS, PROBLEMS, AnyRequest
@@ -17,6 +17,7 @@ from dashboards.feed.ileap import TAD
 from dashboards.feed.keys import Key
 from dashboards.feed.odata import FilterError, parse
 from dashboards.feed.orders import Categories, activity_data, elements
+from dashboards.feed.parameters import TheFeed, TheKey
 from dashboards.feed.periods import iso
 from dashboards.feed.problem import ProblemError
 from dashboards.feed.publish import visible
@@ -27,12 +28,12 @@ PAGE: Final = 100
 PAGE_MAX: Final = 1_000
 
 PageParameter = Annotated[
-    int, Parameter(ge=0, le=2**31 - 1, description="Most items of the answer; 0 = as many as fit a page.")
+    int, QueryParameter(ge=0, le=2**31 - 1, description="Most items of the answer; 0 = as many as fit a page.")
 ]
-OffsetParameter = Annotated[int, Parameter(ge=0, le=10_000_000, description="Part of pagination links.")]
+OffsetParameter = Annotated[int, QueryParameter(ge=0, le=10_000_000, description="Part of pagination links.")]
 FilterParameter = Annotated[
     str | None,
-    Parameter(query="$filter", max_length=2_000, description="OData: created ge '2026-01-01T00:00:00Z' and ..."),
+    QueryParameter(name="$filter", max_length=2_000, description="OData: created ge '2026-01-01T00:00:00Z' and ..."),
 ]
 
 
@@ -78,8 +79,8 @@ def _page(found: Sequence[Any], limit: int, offset: int) -> tuple[list[Any], int
 
 @get("/2/footprints", responses=PACT_ERRORS, tags=["PACT"])
 async def footprints(
-    feed: Feed,
-    key: Key,
+    feed: TheFeed,
+    key: TheKey,
     request: AnyRequest,
     limit: PageParameter = PAGE,
     offset: OffsetParameter = 0,
@@ -103,7 +104,9 @@ async def footprints(
     tags=["PACT"],
 )
 async def footprint(
-    feed: Feed, key: Key, footprint_id: Annotated[str, Parameter(pattern="^[0-9a-fA-F-]{36}$", description="Its id.")]
+    feed: TheFeed,
+    key: TheKey,
+    footprint_id: Annotated[str, PathParameter(pattern="^[0-9a-fA-F-]{36}$", description="Its id.")],
 ) -> OneFootprint:
     """Action GetFootprint; older versions stay to be had, as Deprecated."""
     wanted = footprint_id.lower()
@@ -122,8 +125,8 @@ class Accepted(msgspec.Struct, frozen=True):
 
 @post("/2/events", status_code=200, responses=PACT_ERRORS, tags=["PACT"])
 async def events(
-    feed: Feed,
-    key: Key,
+    feed: TheFeed,
+    key: TheKey,
     data: Annotated[Event, Body(media_type="application/cloudevents+json")],
 ) -> Accepted:
     """Action Events. A request for footprints is answered at once; the answer is fetched at /v1/events."""
@@ -138,7 +141,7 @@ class Answers(msgspec.Struct, frozen=True):
 
 
 @get("/v1/events", responses=PROBLEMS, tags=["PACT"])
-async def answers(feed: Feed, key: Key) -> Answers:
+async def answers(feed: TheFeed, key: TheKey) -> Answers:
     """What the key's requests are answered as of now; this server calls nobody back."""
 
     def made() -> Answers:
@@ -160,10 +163,10 @@ def _holds(item: Any, name: str, wanted: str) -> bool:
 
 @get("/2/ileap/tad", responses=PACT_ERRORS, tags=["PACT"])
 async def transport_activity(
-    feed: Feed,
-    key: Key,
+    feed: TheFeed,
+    key: TheKey,
     request: AnyRequest,
-    limit: Annotated[int, Parameter(ge=1, le=2**31 - 1)] = PAGE,
+    limit: Annotated[int, QueryParameter(ge=1, le=2**31 - 1)] = PAGE,
     offset: OffsetParameter = 0,
 ) -> Response[Activities]:
     """Action TransportActivityData: legs of orders that are over. Any field filters: ?mode=Road&city=Duisburg."""

@@ -7,7 +7,7 @@ import msgspec
 from litestar import Response, get, post
 from litestar.enums import RequestEncodingType
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import Body, Parameter
+from litestar.params import Body, HeaderParameter
 from litestar.response import Stream
 
 from dashboards.feed.access import Token
@@ -19,10 +19,11 @@ from dashboards.feed.parameters import (
     FactorSetParameter,
     FromParameter,
     TenantParameter,
+    TheFeed,
+    TheKey,
     ToParameter,
     period_of,
 )
-from dashboards.feed.problem import ProblemError
 from dashboards.feed.service import Feed, Form, Question
 from dashboards.feed.tables import MEDIA_TYPES
 
@@ -38,7 +39,7 @@ class Health(msgspec.Struct, frozen=True):
 
 
 @get("/v1/health", sync_to_thread=False, responses={503: PROBLEMS[503]}, security=[], tags=["service"])
-def health(feed: Feed) -> Health:
+def health(feed: TheFeed) -> Health:
     """No key needed."""
     newest = feed.reader.newest
     age = None if newest is None else (feed.now_ns() - newest.time_ns) / 1e9
@@ -63,7 +64,7 @@ class TokenForm(msgspec.Struct, frozen=True, kw_only=True):
     tags=["access"],
 )
 def token(
-    feed: Feed,
+    feed: TheFeed,
     request: AnyRequest,
     data: Annotated[TokenForm, Body(media_type=RequestEncodingType.URL_ENCODED)],
 ) -> Response[Token]:
@@ -83,8 +84,8 @@ async def _answer(feed: Feed, key: Key, question: Question, request: AnyRequest,
 
 @get("/v1/progress", responses=PROBLEMS, tags=["progress"])
 async def progress(
-    feed: Feed,
-    key: Key,
+    feed: TheFeed,
+    key: TheKey,
     request: AnyRequest,
     by: ByParameter = "operator",
     start: FromParameter = None,
@@ -106,8 +107,8 @@ def _table(form: Form) -> HTTPRouteHandler:
         name=f"progress_{form}",
     )
     async def progress_table(
-        feed: Feed,
-        key: Key,
+        feed: TheFeed,
+        key: TheKey,
         request: AnyRequest,
         by: ByParameter = "operator",
         start: FromParameter = None,
@@ -124,8 +125,8 @@ def _table(form: Form) -> HTTPRouteHandler:
 
 LastEvent = Annotated[
     str | None,
-    Parameter(
-        header="Last-Event-ID",
+    HeaderParameter(
+        name="Last-Event-ID",
         pattern="^[0-9]{1,18}$",
         description="Newest commit that the client knows; what came after it is told.",
     ),
@@ -134,8 +135,8 @@ LastEvent = Annotated[
 
 @get("/v1/live", responses=PROBLEMS, media_type="text/event-stream", tags=["progress"])
 async def live(
-    feed: Feed,
-    key: Key,
+    feed: TheFeed,
+    key: TheKey,
     by: ByParameter = "operator",
     tenant: TenantParameter = None,
     factor_set: FactorSetParameter = None,
@@ -145,10 +146,8 @@ async def live(
 
     Reconnect with Last-Event-ID and nothing is missed: events ``resume`` tell the commits in between, then ``progress`` goes on.
     """
-    now = feed.now_ns()
-    question = Question(by, period_of(None, None, now), tenant, factor_set)
     feed.check_streams(key)
-    first = feed.stream(key, question, None if last_event is None else int(last_event))
+    first = feed.stream(key, by, tenant, factor_set, None if last_event is None else int(last_event))
     return Stream(
         await _begun(first),
         media_type="text/event-stream",
@@ -169,10 +168,6 @@ async def _begun(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             await stream.aclose()  # type: ignore[attr-defined]
 
     return rest()
-
-
-class NotYetError(ProblemError):
-    """A proof that does not exist yet."""
 
 
 ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (

@@ -5,7 +5,7 @@ from typing import Annotated, Final
 import duckdb
 from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import Parameter
+from litestar.params import PathParameter, QueryParameter
 from litestar.response import Stream
 
 from dashboards.feed import export as rows
@@ -21,6 +21,8 @@ from dashboards.feed.parameters import (
     ByParameter,
     FactorSetParameter,
     FromParameter,
+    TheFeed,
+    TheKey,
     ToParameter,
     period_of,
 )
@@ -28,25 +30,27 @@ from dashboards.feed.periods import FORM
 from dashboards.feed.problem import ProblemError
 from dashboards.feed.progress import MM_PER_KM
 from dashboards.feed.routes_progress import NO_STORE
-from dashboards.feed.service import Feed, rights
+from dashboards.feed.service import rights
 from dashboards.feed.tables import MEDIA_TYPES
 
-OwnerParameter = Annotated[str, Parameter(pattern=r"^[a-z0-9-]{3,40}$", description="The operator.")]
-CellParameter = Annotated[str | None, Parameter(pattern=NAME, description="The cell; without it the operator's own.")]
-AgainstFrom = Annotated[
-    str, Parameter(query="against", pattern=FORM, description="Start of the period to compare with.")
+OwnerParameter = Annotated[str, QueryParameter(pattern=r"^[a-z0-9-]{3,40}$", description="The operator.")]
+CellParameter = Annotated[
+    str | None, QueryParameter(pattern=NAME, description="The cell; without it the operator's own.")
 ]
-AgainstTo = Annotated[str | None, Parameter(query="against_to", pattern=FORM, description="Its end.")]
+AgainstFrom = Annotated[
+    str, QueryParameter(name="against", pattern=FORM, description="Start of the period to compare with.")
+]
+AgainstTo = Annotated[str | None, QueryParameter(name="against_to", pattern=FORM, description="Its end.")]
 AgainstSet = Annotated[
     str | None,
-    Parameter(pattern=r"^[a-z0-9.-]{1,60}$", description="Its factor set, if it was published under another."),
+    QueryParameter(pattern=r"^[a-z0-9.-]{1,60}$", description="Its factor set, if it was published under another."),
 ]
 
 
 @get("/v1/change", responses=PROBLEMS, tags=["progress"])
 async def why(
-    feed: Feed,
-    key: Key,
+    feed: TheFeed,
+    key: TheKey,
     tenant: OwnerParameter,
     against: AgainstFrom,
     by: ByParameter = "operator",
@@ -90,7 +94,11 @@ def _single_vehicles(key: Key) -> None:
 
 @get("/v1/electric", responses=PROBLEMS, tags=["subsidy"])
 async def electric_view(
-    feed: Feed, key: Key, start: FromParameter = None, end: ToParameter = None, factor_set: FactorSetParameter = None
+    feed: TheFeed,
+    key: TheKey,
+    start: FromParameter = None,
+    end: ToParameter = None,
+    factor_set: FactorSetParameter = None,
 ) -> Electric:
     """Verified zero-emission loaded kilometres per vehicle, each once, and the energy charged with its zone's factor."""
     _single_vehicles(key)
@@ -112,11 +120,13 @@ async def electric_view(
     return Response(found.content, media_type="application/json", headers=NO_STORE)  # type: ignore[return-value]
 
 
-OrderParameter = Annotated[str, Parameter(pattern=NAME, description="The order.")]
+OrderParameter = Annotated[str, PathParameter(pattern=NAME, description="The order.")]
 
 
 @get("/v1/orders/{order:str}", responses=PROBLEMS, tags=["orders"])
-async def order_label(feed: Feed, key: Key, order: OrderParameter, factor_set: FactorSetParameter = None) -> Label:
+async def order_label(
+    feed: TheFeed, key: TheKey, order: OrderParameter, factor_set: FactorSetParameter = None
+) -> Label:
     """g CO2e of one order from packaging, legs and hubs; moves until it is delivered. Its history shows what it said before."""
     _single_vehicles(key)
     legs = feed.orders.all().get(order)
@@ -138,9 +148,9 @@ def _export(form: str) -> HTTPRouteHandler:
         name=f"export_{form}",
     )
     async def export_rows(
-        feed: Feed,
-        key: Key,
-        table: Annotated[rows.Exported, Parameter(description="Which rows.")],
+        feed: TheFeed,
+        key: TheKey,
+        table: Annotated[rows.Exported, PathParameter(description="Which rows.")],
         start: FromParameter = None,
         end: ToParameter = None,
         factor_set: FactorSetParameter = None,

@@ -13,13 +13,13 @@ import msgspec
 from dashboards.feed import answers, tables
 from dashboards.feed.access import Access, Audit
 from dashboards.feed.answers import Archived, Progress
-from dashboards.feed.archive import Archive, Filter
+from dashboards.feed.archive import Archive, Cell
 from dashboards.feed.cache import Answer, Cache
 from dashboards.feed.config import FeedConfig
 from dashboards.feed.keys import Key
 from dashboards.feed.live import Hub
 from dashboards.feed.orders import History, Orders
-from dashboards.feed.periods import Period
+from dashboards.feed.periods import Period, month_of
 from dashboards.feed.problem import ProblemError
 from dashboards.feed.progress import Figure
 from dashboards.feed.reader import CommitMark, Reader
@@ -43,12 +43,20 @@ class Question(msgspec.Struct, frozen=True):
 
 
 class Feed:
-    """The feed over one lake."""
+    """The feed over one lake, as of now or as of a commit."""
 
-    def __init__(self, lake: Path, tenant: str, config: FeedConfig, now_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self,
+        lake: Path,
+        tenant: str,
+        config: FeedConfig,
+        now_ns: Callable[[], int] = time.time_ns,
+        *,
+        as_of: int | None = None,
+    ) -> None:
         self.config, self.now_ns = config, now_ns
         self.lake = lake
-        self.reader = Reader(lake, tenant, now_ns)
+        self.reader = Reader(lake, tenant, now_ns, as_of=as_of)
         self.access = Access(Path(config.keys), now_ns, token_s=config.token_s, rate=config.rate)
         self.audit = Audit(Path(config.audit), now_ns)
         self.archive = Archive(Path(config.figures), now_ns)
@@ -87,8 +95,7 @@ class Feed:
 
     def archived(self, tenant: str, by: str, name: str, period: Period, factor_set: str) -> Archived | None:
         """The newest published version of a cell's figure."""
-        where = Filter(tenant=tenant, by=by, name=name, from_ns=period.from_ns, to_ns=period.to_ns, assets=())
-        found = self.archive.newest("progress", where, factor_set)
+        found = self.archive.newest("progress", Cell(tenant, by, name), period, factor_set)
         if found is None:
             return None
         return Archived(found.id, found.commits.last <= self.sealed(), found.sums)
@@ -126,16 +133,19 @@ class Feed:
         """Any other answer as JSON, kept like progress. ``key`` must hold the rights."""
         return await self._cache.get(key, lambda: self.reader.run(lambda cursor: msgspec.json.encode(make(cursor))))
 
-    async def stream(self, key: Key, q: Question, last: int | None) -> AsyncIterator[bytes]:
-        """Live progress. Ends when the key does. Raises ProblemError 403, 429."""
-        answers.may_ask(key, q.by, q.period, q.tenant)
+    async def stream(
+        self, key: Key, by: By, tenant: str | None, factor_set: str | None, last: int | None
+    ) -> AsyncIterator[bytes]:
+        """Live progress of the running month. Ends when the key does. Raises ProblemError 403 and 503."""
+        answers.may_ask(key, by, month_of(self.now_ns()), tenant)
 
         async def ask() -> msgspec.Raw:
-            return msgspec.Raw((await self.progress(key, q)).content)
+            q = Question(by, month_of(self.now_ns()), tenant, factor_set)
+            return msgspec.Raw(await self.reader.run(lambda cursor: self._encoded(cursor, key, q)))
 
         self._streams[key.id] += 1
         try:
-            async for text in self.hub.listen((rights(key), q), ask, last):
+            async for text in self.hub.listen((rights(key), by, tenant, factor_set), ask, last):
                 yield text
                 if not self.access.stands(key.id):
                     return

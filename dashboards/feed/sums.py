@@ -5,6 +5,7 @@ tenants, which would let one be had as the difference of two.
 """
 # ruff: noqa: S608  the SQL is put together from our own names; values go in as parameters
 
+import datetime
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
@@ -13,17 +14,19 @@ import msgspec
 
 from dashboards.feed.periods import DAY_NS, MINUTE_NS, Period
 from dashboards.feed.reader import query
-from stream.columns import ROLLUP
+from storage.bands import half_widths
 
 By = Literal["operator", "region", "route_group", "route", "warehouse", "vehicle"]
 NONE: Final = "(none)"  # name of the cell of what has no region, route or stage
+LONGEST_TRIP: Final = datetime.timedelta(
+    days=7
+)  # a trip that began earlier is not looked for; its load is unknown then
 LIVE_WINDOW_NS: Final = 2 * DAY_NS  # how far back the last minute of enough vehicles is looked for
 
-_REGION: Final = "r.region" if any(c.name == "region" for c in ROLLUP) else "NULL"
-CELL: Final[Mapping[str, str]] = {
+_CELL: Final[Mapping[str, str]] = {
     "operator": "coalesce(owner.tenant, $own)",
-    "region": f"coalesce({_REGION}, '{NONE}')",
-    "route_group": f"coalesce(routes.stage, '{NONE}')",
+    "region": f"coalesce(r.region, '{NONE}')",
+    "route_group": f"coalesce(routes.registered, '{NONE}')",
     "route": f"coalesce(r.route, '{NONE}')",
     "vehicle": "r.asset",
     "warehouse": "r.asset",
@@ -56,7 +59,7 @@ class Sums(msgspec.Struct, frozen=True, kw_only=True):
     co2e_wtt_ug: int = 0
     co2_biogenic_ug: int = 0
     co2e_measured_ug: int = 0
-    co2e_u_ug: int = 0
+    co2e_u_ug: int = 0  # half-width of the 95 % band of TTW + WTT; of cells it does not add up
     newest_time_ns: int | None = None
     newest_received_ns: int | None = None
     kernel_versions: tuple[int, ...] = ()
@@ -92,17 +95,16 @@ _ADDITIVE: Final = (
     "co2e_wtt_ug",
     "co2_biogenic_ug",
     "co2e_measured_ug",
-    "co2e_u_ug",
 )
 
 
-def _here(by: By) -> str:
+def here(by: By) -> str:
     """Rows of the period with their tenant and cell."""
     kind, owner = ("warehouse", "warehouses") if by == "warehouse" else ("vehicle", "vehicles")
     return f"""
-  SELECT coalesce(owner.tenant, $own) AS tenant, {CELL[by]} AS name, r.*
-  FROM rollups AS r JOIN {owner} AS owner ON owner.{kind} = r.asset
-    LEFT JOIN routes ON routes.route = r.route
+  SELECT coalesce(owner.tenant, $own) AS tenant, {_CELL[by]} AS name, r.*
+  FROM rollups AS r JOIN (SELECT {kind}, tenant FROM {owner}) AS owner ON owner.{kind} = r.asset
+    LEFT JOIN (SELECT route, stage AS registered FROM routes) AS routes ON routes.route = r.route
   WHERE r.kind = '{kind}' AND r.factor_set = $factor_set
     AND r.day BETWEEN $first_day AND $last_day AND r.minute_ns >= $from_ns AND r.minute_ns < $to_ns"""
 
@@ -146,16 +148,19 @@ def cells(
     rows = query(
         cursor,
         f"""
-WITH here AS ({_here(by)}
-){cut}
+WITH here AS ({here(by)}
+){cut}, chosen AS (SELECT * FROM {source}
+), wide AS ({half_widths("chosen", ("tenant", "name"))}
+)
 SELECT tenant, name, count(DISTINCT asset) AS vehicles, count(DISTINCT day) AS days,
   {", ".join(f"CAST(sum({c}) AS HUGEINT) AS {c}" for c in _ADDITIVE)},
+  coalesce(max(co2e_u_ug), 0) AS co2e_u_ug,
   max(newest_time_ns) AS newest_time_ns, max(newest_received_ns) AS newest_received_ns,
   list_sort(list(DISTINCT kernel_version)) AS kernel_versions, list_sort(list(DISTINCT asset)) AS assets, {last} AS last
-FROM {source} GROUP BY tenant, name ORDER BY tenant, name""",
+FROM chosen JOIN wide USING (tenant, name) GROUP BY tenant, name ORDER BY tenant, name""",
         bound,
     )
-    trips = _trips(cursor, by, period, factor_set, own) if by not in ("warehouse", "region") else {}
+    trips = {} if by == "warehouse" else _trips(cursor, by, period, factor_set, own)
     return [_sums(row, period, trips) for row in rows]
 
 
@@ -169,23 +174,24 @@ def _sums(row: dict[str, Any], period: Period, trips: Mapping[tuple[str, str], d
     return msgspec.convert(cell, Sums)
 
 
-_BY_TRIP: Final = {  # sum over trips -> the trips that it is taken over
-    "excluded_mm": ("distance_mm", "excluded"),
-    "empty_mm": ("distance_mm", "NOT excluded AND load_state = 'empty'"),
-    "empty_units_mm": ("distance_mm", "NOT excluded AND load_state = 'empty_with_load_units'"),
-    "loaded_mm": ("distance_mm", "NOT excluded AND load_state IN ('partial', 'full')"),
-    "transport_kgm": ("transport_kgm", "NOT excluded"),
-    "capacity_kgm": ("capacity_kg * distance_mm / 1000", "NOT excluded AND load_state IN ('partial', 'full')"),
-    "co2e_empty_ug": ("co2e_ttw_ug + co2e_wtt_ug", "NOT excluded AND load_state = 'empty'"),
+_BY_TRIP: Final = {  # sum -> what is summed, over which of the minutes
+    "excluded_mm": ("mm", "excluded"),
+    "empty_mm": ("mm", "NOT excluded AND load_state = 'empty'"),
+    "empty_units_mm": ("mm", "NOT excluded AND load_state = 'empty_with_load_units'"),
+    "loaded_mm": ("mm", "NOT excluded AND load_state IN ('partial', 'full')"),
+    "transport_kgm": ("round(part * transport_kgm)", "NOT excluded"),
+    "capacity_kgm": ("round(mm / 1000 * capacity_kg)", "NOT excluded AND load_state IN ('partial', 'full')"),
+    "co2e_empty_ug": ("ug", "NOT excluded AND load_state = 'empty'"),
 }
 
 
 def _trips(
     cursor: duckdb.DuckDBPyConnection, by: By, period: Period, factor_set: str, own: str
 ) -> dict[tuple[str, str], dict[str, int]]:
-    """What only trips know, of those that began in ``period``, by cell: load states, goods carried, capacity.
+    """What only trips know of the minutes in ``period``, by cell: load states, goods carried, capacity.
 
-    The newest version of a trip is what holds, whatever was known when its minutes were summed.
+    The newest version of a trip is what holds, whatever was known when its minutes were summed. A trip that crosses cells or the
+    ends of the period counts with the part of its distance that lies inside.
     """
     sums = ", ".join(
         f"CAST(coalesce(sum({what}) FILTER ({which}), 0) AS HUGEINT) AS {name}"
@@ -194,15 +200,20 @@ def _trips(
     rows = query(
         cursor,
         f"""
-WITH newest AS (
-  SELECT *, row_number() OVER (PARTITION BY asset, trip_start_ns ORDER BY version DESC) AS place FROM trips
-  WHERE day BETWEEN $first_day AND $last_day AND trip_start_ns >= $from_ns AND trip_start_ns < $to_ns
-    AND factor_set = $factor_set
+WITH here AS ({here(by)}
+), driven AS (
+  SELECT tenant, name, asset, trip_start_ns, sum(distance_mm) AS mm, sum(co2e_ttw_ug + co2e_wtt_ug) AS ug
+  FROM here WHERE trip_start_ns IS NOT NULL GROUP BY ALL
+), newest AS (
+  SELECT asset, trip_start_ns, load_state, excluded, transport_kgm, capacity_kg, distance_mm,
+    row_number() OVER (PARTITION BY asset, trip_start_ns ORDER BY version DESC) AS place
+  FROM trips WHERE day BETWEEN $first_trip_day AND $last_day AND factor_set = $factor_set
+), known AS (
+  SELECT driven.*, load_state, excluded, transport_kgm, capacity_kg, mm / nullif(distance_mm, 0) AS part
+  FROM driven JOIN newest USING (asset, trip_start_ns) WHERE place = 1
 )
-SELECT coalesce(owner.tenant, $own) AS tenant, {CELL[by]} AS name, {sums}
-FROM newest AS r JOIN vehicles AS owner ON owner.vehicle = r.asset LEFT JOIN routes ON routes.route = r.route
-WHERE place = 1 GROUP BY 1, 2""",
-        parameters(period, factor_set, own),
+SELECT tenant, name, {sums} FROM known GROUP BY tenant, name""",
+        {**parameters(period, factor_set, own), "first_trip_day": period.days[0] - LONGEST_TRIP},
     )
     return {(r.pop("tenant"), r.pop("name")): r for r in rows}
 
@@ -248,7 +259,7 @@ def carriers(
     rows = query(
         cursor,
         f"""
-WITH here AS ({_here(by)})
+WITH here AS ({here(by)})
 SELECT tenant, name, fuel, CAST(sum(distance_mm) AS HUGEINT) AS distance_mm,
   CAST(sum(CASE WHEN fuel = 'electricity' THEN energy_uwh WHEN fuel_gas_ug > 0 THEN fuel_gas_ug ELSE fuel_nl END)
     AS HUGEINT) AS energy,
@@ -304,7 +315,7 @@ def counts(
     """tenant -> cell -> number of distinct vehicles."""
     rows = query(
         cursor,
-        f"WITH here AS ({_here(by)}) SELECT tenant, name, count(DISTINCT asset) AS n FROM here GROUP BY ALL",
+        f"WITH here AS ({here(by)}) SELECT tenant, name, count(DISTINCT asset) AS n FROM here GROUP BY ALL",
         parameters(period, factor_set, own),
     )
     out: dict[str, dict[str, int]] = {}

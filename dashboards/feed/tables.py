@@ -1,13 +1,13 @@
 """Figures as rows: CSV, Parquet, Arrow. Columns and types come from the struct, so an answer without rows has them too."""
 
-import csv
-import io
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
 import pyarrow.parquet as pq
 
 MEDIA_TYPES: Final[Mapping[str, str]] = {
@@ -60,18 +60,15 @@ def table_of(items: Sequence[msgspec.Struct], kind: type[msgspec.Struct], head: 
     return pa.Table.from_pylist([{**head, **flat(msgspec.to_builtins(i))} for i in items], schema=schema)
 
 
-def _guard(value: Any) -> Any:
+def _guarded(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Text that a spreadsheet would run as a formula gets an apostrophe in front."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
-
-
-def _csv_lines(names: Sequence[str] | None, rows: Iterable[Sequence[Any]]) -> bytes:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\r\n")  # RFC 4180
-    if names is not None:
-        writer.writerow(names)
-    writer.writerows([[_guard(v) for v in row] for row in rows])
-    return out.getvalue().encode()
+    columns = []
+    for column in batch.columns:
+        if pa.types.is_string(column.type):
+            runs = pc.match_substring_regex(column, "^[=+@\\t\\r-]")
+            column = pc.if_else(runs, pc.binary_join_element_wise("'", column, ""), column)
+        columns.append(column)
+    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 
 
 class _Sink:
@@ -121,17 +118,11 @@ class _Sink:
 
 def stream(form: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[bytes]:
     """The rows in ``form``, chunk by chunk: never more than one batch is held."""
-    if form == "csv":
-        yield _csv_lines(schema.names, [])
-        for batch in batches:
-            columns = [c.to_pylist() for c in batch.columns]
-            yield _csv_lines(None, zip(*columns, strict=True))
-        return
     sink = _Sink()
-    make: Callable[..., Any] = pa.ipc.new_stream if form == "arrow" else pq.ParquetWriter
+    make: Callable[..., Any] = {"arrow": pa.ipc.new_stream, "parquet": pq.ParquetWriter, "csv": pa.csv.CSVWriter}[form]
     with make(pa.PythonFile(sink, "w"), schema) as writer:
         for batch in batches:
-            writer.write_batch(batch)
+            writer.write_batch(_guarded(batch) if form == "csv" else batch)
             if part := sink.take():
                 yield part
     if part := sink.take():

@@ -36,6 +36,7 @@ class Relation:
     name: str
     columns: Mapping[str, str]
     nanoseconds: str = ""  # the int64 column that ``time`` shows
+    by_day: bool = False  # its column ``day`` is the day of ``time``, and files lie by it
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,7 +348,13 @@ class _Walk:
             raise _denied("this is not answered here")
         if name in f.SCALARS_IN_FROM:
             return self._scalar_in_from(node, name, scope, depth)
-        if name not in f.TABLE_FUNCTIONS or _qualifier(function) not in ("", "pg_catalog"):
+        named = f.TABLE_MACROS.get(name, ("",))
+        known = name in f.TABLE_FUNCTIONS or name in f.TABLE_MACROS
+        if (
+            not known
+            or _qualifier(function) not in ("", "pg_catalog")
+            or {a["name"] for a in function["arguments"]} - set(named)
+        ):
             raise _denied(f"table function {name} is not answered here")
         out = {
             k: self._field(node, k, v, f.NODES["TABLE_FUNCTION"], scope, depth)
@@ -355,8 +362,11 @@ class _Walk:
             if k != "function"
         }
         arguments = self._field(function, "arguments", function["arguments"], f.NODES["FUNCTION"], scope, depth)
-        out["function"] = call(name, *(a["expression"] for a in arguments))
-        if node["alias"] and not node["column_name_alias"]:  # PostgreSQL names the only column as the alias
+        out["function"] = call(name)
+        out["function"]["arguments"] = arguments
+        if (
+            name in f.TABLE_FUNCTIONS and node["alias"] and not node["column_name_alias"]
+        ):  # PostgreSQL names the only column as the alias
             out["column_name_alias"] = [node["alias"]]
         return out
 

@@ -1,4 +1,8 @@
-"""Runs queries for sessions: one run for those who ask the same at once, a short memory of answers, and limits."""
+"""Runs queries for sessions: one run for those who ask the same at once, a short memory of answers, and limits.
+
+An answer is given again for ``cache_s`` after its data were looked at; past half of that the next run begins in the background, so
+of many viewers of one panel none waits. With the look itself, a commit shows within ``cache_s`` + ``REFRESH_S`` and a run.
+"""
 
 import asyncio
 import os
@@ -14,7 +18,7 @@ from dashboards.config import SqlConfig
 from dashboards.sql import check
 from dashboards.sql.check import Plan, Surroundings
 from dashboards.sql.errors import BUSY, CANCELLED, LAKE, OUT_OF_MEMORY, SqlError
-from dashboards.sql.lanes import LONG_S, Lanes
+from dashboards.sql.lanes import LONG_S, PATIENCE_S, Lanes
 from dashboards.sql.protocol import Field
 from dashboards.sql.roles import EVERYONE
 from dashboards.sql.session import DEFAULTS
@@ -27,12 +31,13 @@ CACHE_SHARE: Final = 8  # an answer over this part of it is not remembered
 PLANS: Final = 2_000  # checked statements remembered
 CHECKERS: Final = 2  # threads that check statements; one takes about 2 ms
 _STOP_AGAIN_S: Final = 0.05
+_LOOK_AGAIN_S: Final = 0.1  # how late a query may learn that its time is up, and how often it is told
 Key = tuple[object, ...]
 
 
 @dataclass
 class _Flight:
-    """One run, and how many wait for it."""
+    """One run, and how many wait for it: it ends when nobody does. A run for later counts as one."""
 
     job: Job
     task: "asyncio.Task[Result] | None" = None
@@ -49,11 +54,15 @@ class _Tenancy:
 class Engine:
     """All stores of one server; used from one event loop. ``close`` waits for what runs."""
 
-    def __init__(self, config: SqlConfig, lake: Path, unnamed: str) -> None:
+    def __init__(
+        self, config: SqlConfig, lake: Path, unnamed: str, *, long_s: float = LONG_S, patience_s: float = PATIENCE_S
+    ) -> None:
         """``unnamed``: the tenant that owns what the registry gives to nobody; blank = none does."""
         self._config = config
         self._lake = lake
         self._unnamed = unnamed
+        self._long_s = long_s
+        self._patience_s = patience_s
         cores = os.cpu_count() or 2
         self._short = config.at_once or cores + 2
         self._threads = self._short + 2 * config.long_at_once + 2
@@ -127,17 +136,16 @@ class Engine:
         self, tenancy: "_Tenancy", plan: Plan, values: Sequence[Any] = (), formats: Sequence[int] = ()
     ) -> Result:
         """The answer, from memory or from a run that others may share. Raises SqlError; a cancelled caller leaves the run to others."""
-        await self._look(tenancy)
-        loop = asyncio.get_running_loop()
-        key: Key = (id(tenancy), tenancy.store.generation, plan.sql, plan.names, _hashable(values), tuple(formats))
-        if (answer := self._answers.get(key)) is not None:
-            if loop.time() < answer[0]:
-                return answer[1]
-            self._forget(key)
+        now = asyncio.get_running_loop().time()
+        key: Key = (id(tenancy), plan.sql, plan.names, _hashable(values), tuple(formats))
         flight = self._flights.get(key)
-        if flight is None:
-            flight = self._flights[key] = _Flight(Job())
-            flight.task = loop.create_task(self._fly(key, flight, tenancy, plan, values, formats))
+        known = self._answers.get(key)
+        if known is not None and now - known[0] < self._config.cache_s:
+            if flight is None and now - known[0] > self._config.cache_s / 2:
+                begun = self._begin(key, tenancy, plan, values, formats)  # so that the next to ask need not wait
+                begun.waiters = 1
+            return known[1]
+        flight = flight or self._begin(key, tenancy, plan, values, formats)
         task = flight.task
         if task is None:
             raise AssertionError("a flight has its task from the start")
@@ -150,7 +158,14 @@ class Engine:
                 if self._flights.get(key) is flight:
                     del self._flights[key]
                 flight.job.stop(CANCELLED_BY_USER)
-                task.add_done_callback(_heard)
+
+    def _begin(
+        self, key: Key, tenancy: "_Tenancy", plan: Plan, values: Sequence[Any], formats: Sequence[int]
+    ) -> _Flight:
+        flight = self._flights[key] = _Flight(Job())
+        flight.task = asyncio.get_running_loop().create_task(self._fly(key, flight, tenancy, plan, values, formats))
+        flight.task.add_done_callback(_heard)
+        return flight
 
     async def _look(self, tenancy: "_Tenancy") -> None:
         loop = asyncio.get_running_loop()
@@ -164,6 +179,8 @@ class Engine:
         self, key: Key, flight: _Flight, tenancy: "_Tenancy", plan: Plan, values: Sequence[Any], formats: Sequence[int]
     ) -> Result:
         try:
+            await self._look(tenancy)
+            born = asyncio.get_running_loop().time()
             await self._lanes.enter()
             try:
                 result = await self._timed(tenancy, plan, values, formats, flight.job)
@@ -173,7 +190,7 @@ class Engine:
                 flight.job = Job(why=flight.job.why)
                 await self._lanes.enter()
                 result = await self._timed(tenancy, plan, values, formats, flight.job)
-            self._remember(key, result)
+            self._remember(key, born, result)
             return result
         finally:
             if self._flights.get(key) is flight:
@@ -189,36 +206,33 @@ class Engine:
         run = loop.run_in_executor(self._runners, tenancy.store.run, plan, values, formats, self._limits, job)
         leave = self._lanes.leave
         try:
-            done, _ = await asyncio.wait([run], timeout=min(LONG_S, self._config.time_s))
-            if not done:
-                if self._config.time_s > LONG_S and self._lanes.become_long():
+            done, _ = await asyncio.wait([run], timeout=min(self._long_s, self._config.time_s))
+            while not done:
+                if (over := self._over(loop.time() - job.started, long=leave == self._lanes.leave_long)) is not None:
+                    job.stop(over)
+                elif leave != self._lanes.leave_long and self._lanes.become_long():
                     leave = self._lanes.leave_long
-                    done, _ = await asyncio.wait([run], timeout=self._config.time_s - LONG_S)
-                    job_over = SqlError(
-                        CANCELLED, f"the query took longer than {self._config.time_s:g} s and was ended"
-                    )
-                elif self._config.time_s > LONG_S:
-                    job_over = SqlError(
-                        BUSY,
-                        f"{self._config.long_at_once} queries of more than {LONG_S:g} s run already; this one was ended",
-                        hint="ask for less, or try again later",
-                    )
-                else:
-                    job_over = SqlError(
-                        CANCELLED, f"the query took longer than {self._config.time_s:g} s and was ended"
-                    )
-                while not done:
-                    job.stop(job_over)
-                    done, _ = await asyncio.wait([run], timeout=_STOP_AGAIN_S)
+                done, _ = await asyncio.wait([run], timeout=_LOOK_AGAIN_S)
             return run.result()
         finally:
             tenancy.running.remove(job)
             leave()
 
+    def _over(self, ran_s: float, *, long: bool) -> SqlError | None:
+        """Why a query that has run for so long is to end, if it is."""
+        if ran_s >= self._config.time_s:
+            return SqlError(CANCELLED, f"the query took longer than {self._config.time_s:g} s and was ended")
+        if not long and ran_s >= self._patience_s and self._lanes.crowded:
+            text = f"{self._config.long_at_once} queries of more than {self._long_s:g} s run already and others wait; this one was ended"
+            return SqlError(BUSY, text, hint="ask for less, or try again later")
+        return None
+
     async def _make_room(self, tenancy: "_Tenancy", job: Job) -> bool:
         """After a query found no memory: end the longest-running one, if that is another and long. False where there is none."""
         now = asyncio.get_running_loop().time()
-        others = [j for j in tenancy.running if j is not job and now - j.started > LONG_S and j.started < job.started]
+        others = [
+            j for j in tenancy.running if j is not job and now - j.started > self._long_s and j.started < job.started
+        ]
         if not others:
             return False
         hog = min(others, key=lambda j: j.started)
@@ -227,17 +241,17 @@ class Engine:
             await asyncio.sleep(_STOP_AGAIN_S)
         return True
 
-    def _remember(self, key: Key, result: Result) -> None:
+    def _remember(self, key: Key, born: float, result: Result) -> None:
         if self._config.cache_s <= 0 or result.size > CACHE_BYTES // CACHE_SHARE:
             return
         self._forget(key)
-        self._answers[key] = (asyncio.get_running_loop().time() + self._config.cache_s, result)
+        self._answers[key] = (born, result)
         self._answers_size += result.size
-        while self._answers_size > CACHE_BYTES or self._stale():
+        while self._answers_size > CACHE_BYTES or self._oldest() < born - self._config.cache_s:
             self._forget(next(iter(self._answers)))
 
-    def _stale(self) -> bool:
-        return bool(self._answers) and next(iter(self._answers.values()))[0] < asyncio.get_running_loop().time()
+    def _oldest(self) -> float:
+        return next(iter(self._answers.values()))[0] if self._answers else float("inf")
 
     def _forget(self, key: Key) -> None:
         if (old := self._answers.pop(key, None)) is not None:

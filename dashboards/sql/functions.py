@@ -25,7 +25,7 @@ OPERATORS: Final = _words("""
 + - * / % ^ ** // || & | << >> ~ @ ~~ !~~ ~~* !~~* ~~~ ^@
 """)
 SCALARS: Final = _words("""
-abs acos age array_length array_position array_to_string ascii asin atan atan2 bit_length btrim cardinality cbrt ceil
+abs acos age array_length array_position array_to_string ascii asin atan atan2 band_high band_low bit_length btrim cardinality cbrt ceil
 ceiling char_length character_length chr concat concat_ws contains cos cot date_add date_diff date_part date_sub
 date_trunc datediff datepart datetrunc day dayname dayofmonth dayofweek dayofyear degrees ends_with epoch epoch_ms
 epoch_ns epoch_us even exp factorial floor fmod gcd greatest hash hour ifnull ilike_escape initcap instr isfinite
@@ -59,6 +59,7 @@ SESSION_WORDS: Final = frozenset(
 """Those of them that stand without parentheses."""
 FUNCTIONS: Final = AGGREGATES | SCALARS | OPERATORS | CATALOGUE
 TABLE_FUNCTIONS: Final = frozenset(("generate_series", "range", "unnest"))
+TABLE_MACROS: Final = {"wtw_bands": ("", "condition")}  # of storage.bands, with the names that its arguments may have
 SCALARS_IN_FROM: Final = frozenset(("string_to_array", "regexp_split_to_array", "current_setting"))
 
 TYPES: Final = {  # as written in a query, in lower case -> DuckDB's

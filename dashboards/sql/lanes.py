@@ -7,6 +7,7 @@ from typing import Final
 from dashboards.sql.errors import BUSY, SqlError
 
 LONG_S: Final = 1.0  # a query that has run for longer gives its place to the next one and counts as long
+PATIENCE_S: Final = 5.0  # one that found no long place keeps its short one for so long while others wait
 
 
 class Lanes:
@@ -46,6 +47,11 @@ class Lanes:
                 place.set_result(None)
                 return
         self._free += 1
+
+    @property
+    def crowded(self) -> bool:
+        """Whether somebody waits."""
+        return any(not place.done() for place in self._waiting)
 
     def become_long(self) -> bool:
         """Change a short place for a long one; False where none is free."""

@@ -2,8 +2,13 @@
 
 ``time`` is a view's ``make_timestamp(ns // 1000)``, and no statistics exist for that. The added condition holds for exactly the same
 rows: for a moment t in whole µs, time >= t is ns >= t, and time <= t is ns < t + 1000 ns.
+
+Where ``time`` is the start of a minute or an hour, a literal between two of them means the one beside it: it is moved there. The same
+rows are left, and viewers whose clocks differ by seconds ask the same question, which is answered once.
 """
 
+import datetime
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -15,6 +20,8 @@ _MIRRORED: Final = {
     "COMPARE_LESSTHANOREQUALTO": "COMPARE_GREATERTHANOREQUALTO",
     "COMPARE_EQUAL": "COMPARE_EQUAL",
 }
+GRAINS_S: Final = {"minute_ns": 60, "hour_ns": 3_600}
+_UTC: Final = re.compile(r"((?:19|20)\d\d-\d\d-\d\dT\d\d:\d\d:\d\d)((?:\.\d{1,6})?)Z")  # as Grafana writes it
 _STILL: Final = frozenset(
     ("now", "to_timestamp", "+", "-", "to_seconds", "to_minutes", "to_hours", "to_days", "date_trunc", "trunc")
 )
@@ -32,7 +39,9 @@ def with_nanoseconds(select: Node, tables: Sequence[tuple[str, Any]]) -> None:
         for column, kind, moment in _bounds(condition):
             alias = column[0].lower() if len(column) == 2 else only
             if alias in by_alias and column[-1].lower() == "time" and _still(moment):
+                _snap(moment, kind, GRAINS_S.get(by_alias[alias].nanoseconds, 0))
                 added += _same_in_ns([*column[:-1], by_alias[alias].nanoseconds], kind, moment)
+                added += _same_in_days([*column[:-1], "day"], kind, moment) if by_alias[alias].by_day else []
     if added:
         select["where_clause"] = {
             "class": "CONJUNCTION",
@@ -78,37 +87,68 @@ def _still(node: Node) -> bool:
     return False
 
 
+def _snap(moment: Node, kind: str, grain_s: int) -> None:
+    """Move a literal to the start of a minute or hour that leaves the same rows. Equality is left alone."""
+    literal = moment.get("literal", {})
+    found = _UTC.fullmatch(str(literal.get("text", ""))) if literal.get("kind") == "STRING" else None
+    if not grain_s or found is None or kind == "COMPARE_EQUAL":
+        return
+    try:
+        seconds = int(datetime.datetime.fromisoformat(f"{found[1]}+00:00").timestamp())
+        start = seconds // grain_s * grain_s
+        exact = start == seconds and not found[2].strip(".0")
+        up = kind in ("COMPARE_GREATERTHANOREQUALTO", "COMPARE_LESSTHAN") and not exact
+        there = datetime.datetime.fromtimestamp(start + grain_s * up, datetime.UTC)
+    except (ValueError, OverflowError):
+        return  # no such moment: DuckDB says so
+    moment["literal"] = {"kind": "STRING", "text": there.strftime("%Y-%m-%dT%H:%M:%SZ")}
+
+
+_PLACE: Final = {"alias": "", "query_location": 0, "query_location_length": 0}
+
+
+def _macro_of(macro: str, moment: Node) -> Node:
+    return {
+        "class": "FUNCTION", "type": "FUNCTION", **_PLACE, "function_name": macro, "schema": "", "filter": None,
+        "order_bys": {"type": "ORDER_MODIFIER", "orders": []}, "distinct": False, "is_operator": False,
+        "export_state": False, "catalog": "", "arguments": [{"name": "", "expression": moment}],
+        "qualified_name": {"path": [macro]},
+    }  # fmt: skip
+
+
+def _compare(column: list[str], how: str, right: Node) -> Node:
+    left = {"class": "COLUMN_REF", "type": "COLUMN_REF", **_PLACE, "column_names": column}
+    return {"class": "COMPARISON", "type": how, **_PLACE, "left": left, "right": right}
+
+
 def _same_in_ns(column: list[str], kind: str, moment: Node) -> list[Node]:
-    place = {"alias": "", "query_location": 0, "query_location_length": 0}
-
-    def ns(macro: str) -> Node:
-        return {
-            "class": "FUNCTION", "type": "FUNCTION", **place, "function_name": macro, "schema": "", "filter": None,
-            "order_bys": {"type": "ORDER_MODIFIER", "orders": []}, "distinct": False, "is_operator": False,
-            "export_state": False, "catalog": "", "arguments": [{"name": "", "expression": moment}],
-            "qualified_name": {"path": [macro]},
-        }  # fmt: skip
-
-    def compare(how: str, right: Node) -> Node:
-        left = {"class": "COLUMN_REF", "type": "COLUMN_REF", **place, "column_names": column}
-        return {"class": "COMPARISON", "type": how, **place, "left": left, "right": right}
-
-    from_here = compare("COMPARE_GREATERTHANOREQUALTO", ns(FIRST_NS))
-    to_here = compare("COMPARE_LESSTHANOREQUALTO", ns(LAST_NS))
+    from_here = _compare(column, "COMPARE_GREATERTHANOREQUALTO", _macro_of(FIRST_NS, moment))
+    to_here = _compare(column, "COMPARE_LESSTHANOREQUALTO", _macro_of(LAST_NS, moment))
     match kind:
         case "COMPARE_GREATERTHANOREQUALTO":
             return [from_here]
         case "COMPARE_GREATERTHAN":
-            return [compare("COMPARE_GREATERTHAN", ns(LAST_NS))]
+            return [_compare(column, "COMPARE_GREATERTHAN", _macro_of(LAST_NS, moment))]
         case "COMPARE_LESSTHANOREQUALTO":
             return [to_here]
         case "COMPARE_LESSTHAN":
-            return [compare("COMPARE_LESSTHAN", ns(FIRST_NS))]
+            return [_compare(column, "COMPARE_LESSTHAN", _macro_of(FIRST_NS, moment))]
     return [from_here, to_here]
+
+
+def _same_in_days(column: list[str], kind: str, moment: Node) -> list[Node]:
+    """Looser than the moment, never tighter: its whole day."""
+    bounds = []
+    if kind != "COMPARE_LESSTHANOREQUALTO" and kind != "COMPARE_LESSTHAN":
+        bounds.append("COMPARE_GREATERTHANOREQUALTO")
+    if kind != "COMPARE_GREATERTHANOREQUALTO" and kind != "COMPARE_GREATERTHAN":
+        bounds.append("COMPARE_LESSTHANOREQUALTO")
+    return [_compare(column, how, _macro_of(DAY, moment)) for how in bounds]
 
 
 FIRST_NS: Final = "fleet_first_ns"
 LAST_NS: Final = "fleet_last_ns"
+DAY: Final = "fleet_day"
 _EARLY, _LATE = "TIMESTAMP '1677-12-31'", "TIMESTAMP '2262-01-01'"  # an int64 holds the ns of what lies between
 
 
@@ -119,4 +159,8 @@ def _macro(name: str, beyond: int) -> str:
     )
 
 
-MACROS: Final = (_macro(FIRST_NS, 0), _macro(LAST_NS, 999))
+MACROS: Final = (
+    _macro(FIRST_NS, 0),
+    _macro(LAST_NS, 999),
+    f"CREATE OR REPLACE MACRO {DAY}(x) AS CAST(CAST(x AS TIMESTAMP) AS DATE)",
+)

@@ -4,7 +4,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -17,10 +17,11 @@ from dashboards.sql.errors import CANCELLED, LAKE, TOO_LARGE, SqlError, of_duckd
 from dashboards.sql.protocol import Field
 from storage.errors import StorageError
 from storage.query import connect, refresh
+from storage.schema import DAY_OF
 from storage.views import FIGURES, STORED, Tenant
 
 BATCH_ROWS: Final = 10_000  # rows that are encoded at once
-REFRESH_S: Final = 0.5  # a commit is looked for this often at most, so it shows within a second
+REFRESH_S: Final = 0.4  # a commit is looked for this often at most
 _NANOSECONDS: Final = (
     "minute_ns",
     "hour_ns",
@@ -81,7 +82,7 @@ class Job:
 
 
 class Store:
-    """Opened by ``open_store``. ``generation`` counts the versions of the lake that were seen."""
+    """Opened by ``open_store``. ``looked``: when the newest version was last looked for, by the monotonic clock."""
 
     def __init__(
         self, con: duckdb.DuckDBPyConnection, relations: Mapping[tuple[str, str], Relation], cursors: int
@@ -93,7 +94,6 @@ class Store:
             if schema == "public"
             for column, kind in r.columns.items()
         }
-        self.generation = 0
         self.looked = time.monotonic()
         self._con = con
         self._cursors: queue.SimpleQueue[duckdb.DuckDBPyConnection] = queue.SimpleQueue()
@@ -103,8 +103,7 @@ class Store:
     def look(self) -> None:
         """Bring the views up to the newest commit. One thread at a time. Raises SqlError."""
         try:
-            if refresh(self._con):
-                self.generation += 1
+            refresh(self._con)
         except StorageError as error:
             raise SqlError(LAKE, "the lake cannot be read now; the server's log says more") from error
         self.looked = time.monotonic()
@@ -194,8 +193,8 @@ def open_store(
 def _relation(con: duckdb.DuckDBPyConnection, name: str) -> Relation:
     columns = {str(row[0]): str(row[1]) for row in con.execute(f"DESCRIBE {name}").fetchall()}
     nanoseconds = next((c for c in _NANOSECONDS if c in columns), "") if "time" in columns else ""
-    return Relation("main", name, columns, nanoseconds)
+    by_day = "day" in columns and nanoseconds == DAY_OF.get(name, nanoseconds)
+    return Relation("main", name, columns, nanoseconds, by_day)
 
 
 CANCELLED_BY_USER: Final = SqlError(CANCELLED, "canceling statement due to user request")
-Clock = Callable[[], float]

@@ -1,7 +1,7 @@
 """One gateway process for ``bench_gateway``: imports nothing that a Raspberry Pi would not, and tells what it cost.
 
-``python -m tests.bench.gateway_child busy FD PORT SECONDS``: CAN frames from the datagram socket FD and a position at 1 Hz.
-``python -m tests.bench.gateway_child full``: the default outbox full of rows of 16 signals, no broker.
+``python -m tests.bench.gateway_child busy FD PORT SECONDS FOLDER``: CAN frames from the datagram socket FD and a position at 1 Hz.
+``python -m tests.bench.gateway_child disk FOLDER``: a full outbox on disk, 3,000 readings more, no broker.
 """
 
 import asyncio
@@ -11,16 +11,20 @@ import random
 import resource
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from devices import source_can
+from devices.actions import Sync
 from devices.clock import ClockState, Timekeeper
 from devices.config import Broker, GatewayConfig
+from devices.core import GatewayCore
 from devices.counters import Counters
 from devices.gateway import Gateway
+from devices.outbox_folder import open_outbox
 from devices.source_can import Bus, CanSource, Options, SocketBus
 from devices.sources import Context, Source
 from devices.wire import Sample
@@ -50,30 +54,24 @@ class Position:
             await asyncio.sleep(1.0)
 
 
-@dataclass
-class Flood:
-    """More readings than the outbox keeps, as fast as they go; then ``through`` is set."""
-
-    rows: int
-    through: asyncio.Event
-    name: str = "flood"
-
-    async def samples(self) -> AsyncIterator[Sample]:
-        signals = (
-            "lat_deg",
-            "lon_deg",
-            "alt_m",
-            "gps_speed_kmh",
-            "speed_kmh",
-            "odometer_m",
-            "engine_speed_rpm",
-            "hdop",
-        )
-        more = ("fuel_rate_lph", "fuel_total_hr_l", "fuel_level_pct", "gross_weight_kg", "ambient_temp_c", "baro_kpa")
-        names = (*signals, *more, "engine_load_pct", "engine_torque_pct")
-        for i in range(self.rows):
-            yield Sample(START_NS + i * 10**9, {name: 50 + math.sin(i + k) for k, name in enumerate(names)})
-        self.through.set()
+SIGNALS_16: Final = (
+    "lat_deg",
+    "lon_deg",
+    "alt_m",
+    "gps_speed_kmh",
+    "speed_kmh",
+    "odometer_m",
+    "engine_speed_rpm",
+    "hdop",
+    "fuel_rate_lph",
+    "fuel_total_hr_l",
+    "fuel_level_pct",
+    "gross_weight_kg",
+    "ambient_temp_c",
+    "baro_kpa",
+    "engine_load_pct",
+    "engine_torque_pct",
+)
 
 
 def config(port: int) -> GatewayConfig:
@@ -98,7 +96,7 @@ def memory_bytes(key: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key))
 
 
-async def busy(fd: int, port: int, seconds: float) -> dict[str, float]:
+async def busy(fd: int, port: int, seconds: float, folder: Path) -> dict[str, float]:
     counters = Counters()
     keeper = Timekeeper(counters, system=lambda: KEPT)
     context = Context(name="can", now_ns=keeper.now_ns, counters=counters)
@@ -109,7 +107,17 @@ async def busy(fd: int, port: int, seconds: float) -> dict[str, float]:
 
     source_can.open_bus = open_bus
     sources: list[Source] = [CanSource(Options(), context), Position(context)]
-    gateway = Gateway(config(port), sources, rng=random.Random(1), counters=counters, clock=keeper)
+    chosen = config(port)
+    opened = open_outbox(chosen, folder, None)
+    gateway = Gateway(
+        chosen,
+        sources,
+        rng=random.Random(1),
+        counters=counters,
+        clock=keeper,
+        ring=opened.ring,
+        recovered=opened.recovered,
+    )
     stop = asyncio.Event()
     running = asyncio.create_task(gateway.run(stop))
     await asyncio.sleep(SETTLE_S)
@@ -131,21 +139,29 @@ async def busy(fd: int, port: int, seconds: float) -> dict[str, float]:
     return result
 
 
-async def full() -> dict[str, float]:
-    counters = Counters()
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port = s.getsockname()[1]
-    chosen = config(port)
-    stop = asyncio.Event()
-    flood = Flood(chosen.keep_max_readings + 1000, stop)
-    gateway = Gateway(chosen, [flood], rng=random.Random(1), counters=counters, say=lambda _: None)
-    await gateway.run(stop)
-    return {"rows": gateway.figures().kept_rows, "rss": memory_bytes("VmHWM")}
+def disk(folder: Path) -> dict[str, float]:
+    """Virtual time: a reading a second, and the disk synced when the core wants it."""
+    chosen = config(1)
+    begun = time.perf_counter()
+    opened = open_outbox(chosen, folder, None)
+    start_s = time.perf_counter() - begun
+    core = GatewayCore(
+        chosen, boot_id=9, rng=random.Random(1), counters=Counters(), ring=opened.ring, recovered=opened.recovered
+    )
+    batches, worst_s = len(opened.ring.entries), 0.0
+    for i in range(3000):
+        sample = Sample(START_NS + i * 10**9, {name: 50 + math.sin(i + k) for k, name in enumerate(SIGNALS_16)})
+        begun = time.perf_counter()
+        actions = core.on_sample(sample, float(i))
+        worst_s = max(worst_s, time.perf_counter() - begun)
+        while any(isinstance(action, Sync) for action in actions):
+            opened.ring.disk.sync([f for action in actions if isinstance(action, Sync) for f in action.files])
+            actions = core.on_synced(float(i))
+    return {"batches": batches, "rss": memory_bytes("VmHWM"), "start_s": start_s, "worst_s": worst_s}
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "busy":
-        print(json.dumps(asyncio.run(busy(int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])))))
+        print(json.dumps(asyncio.run(busy(int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]), Path(sys.argv[5])))))
     else:
-        print(json.dumps(asyncio.run(full())))
+        print(json.dumps(disk(Path(sys.argv[2]))))

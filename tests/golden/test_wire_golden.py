@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from devices.envelope import batch_hash
 from devices.signals import SIGNALS
 from ingest.decode import Decoded, Message, decode
 from stream.columns import CLOCK_SOURCES
@@ -23,6 +25,7 @@ NEVER_DELETED = {
     "v1_merged",
     "v1_no_signals",
     "v1_one_reading",
+    "v1_signed",
     "v1_truck_minute",
 }
 NAMES = sorted(path.stem for path in FOLDER.glob("*.bin"))
@@ -82,3 +85,19 @@ def test_a_flipped_bit_never_changes_a_value(name: str) -> None:
         for s in SIGNALS:
             times = decoded.n // len(rows)
             np.testing.assert_array_equal(decoded.columns[s.name], np.tile(good.columns[s.name], times), err_msg=s.name)
+
+
+def test_the_signed_vector_is_read_by_hand() -> None:
+    """Offsets and the signed message as ``devices/envelope.py`` tells them, without its code."""
+    payload = bytearray((FOLDER / "v1_signed.bin").read_bytes())
+    at = 43 + payload[42]
+    assert payload[at : at + 34] == b"\x01\x20" + b"P" * 32
+    assert payload[at + 34 : at + 68] == b"\x02\x20" + b"R" * 32
+    assert payload[at + 68 : at + 70] == b"\x03\x40"
+    assert int.from_bytes(payload[4:6], "little") == at + 70 + 64
+    assert payload[3] == 1
+    payload[3] = 0  # late data: says how it travels
+    signature, rest = payload[at + 70 : at + 134], payload[: at + 70] + payload[at + 134 :]
+    key = Ed25519PrivateKey.from_private_bytes(bytes(range(32))).public_key()
+    key.verify(bytes(signature), b"fleetco2 batch 1\nacme\n" + bytes(rest))
+    assert batch_hash((FOLDER / "v1_signed.bin").read_bytes()) == hashlib.sha256(bytes(payload)).digest()

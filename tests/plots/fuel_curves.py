@@ -13,10 +13,12 @@ from stream.fleet import DIESEL_KG_PER_L
 from stream.road_load import (
     STANDARD_TEMP_C,
     air_density,
+    air_drag_n,
     battery_power_kw,
     engine_fuel_g_per_h,
     pressure_at,
-    wheel_power_w,
+    road_powers_w,
+    tyre_factor,
 )
 
 LOADS: Final = (0.0, 0.5, 1.0)
@@ -48,9 +50,10 @@ def gross_kg(c: VehicleClass, load: float) -> float:
 
 def _wheel_w(c: VehicleClass, speed_kmh: float, load: float, grade: float) -> float:
     v = speed_kmh / 3.6
-    rho = air_density(STANDARD_TEMP_C, pressure_at(0.0))
-    mass = gross_kg(c, load)
-    return wheel_power_w(v, v, 1.0, mass, c.f_rot, c.cda_m2, c.crr, grade, rho, STANDARD_TEMP_C)
+    rho = air_density(STANDARD_TEMP_C, pressure_at(0.0), 0.0)
+    drag = air_drag_n(v, 0.0, 0.0, rho, c.cda_m2, 0.0, 0.0, 0.0)
+    crr = c.crr * tyre_factor(STANDARD_TEMP_C, 0.0)
+    return sum(road_powers_w(v, v, 1.0, gross_kg(c, load), c.f_rot, crr, grade, drag))
 
 
 def is_battery(c: VehicleClass) -> bool:
@@ -63,12 +66,12 @@ def steady(c: VehicleClass, speed_kmh: float, load: float, grade: float = 0.0) -
     v = speed_kmh / 3.6
     wheel = _wheel_w(c, speed_kmh, load, grade)
     if is_battery(c):
-        kw = battery_power_kw(wheel, v, c.aux_kw, c.p_rated_kw, c.eta_drive, c.eta_regen)
+        kw = battery_power_kw(wheel, v, c.aux_kw, c.p_rated_kw, c.eta_drive, c.eta_regen, math.nan)
         return Point(kw / speed_kmh * 100.0, wheel / 1000.0 > c.p_rated_kw)
     idle = c.idle_lph * DIESEL_KG_PER_L * 1000.0
     a, b = c.willans_a_g_per_h_kw, c.willans_b_g_per_kwh
-    g_per_h = engine_fuel_g_per_h(wheel, v, c.aux_kw, c.p_rated_kw, a, b, idle)
-    full = engine_fuel_g_per_h(1e12, v, c.aux_kw, c.p_rated_kw, a, b, idle)
+    g_per_h = engine_fuel_g_per_h(wheel, v, c.aux_kw, 0.0, c.p_rated_kw, 1.0, a, b, idle)
+    full = engine_fuel_g_per_h(1e12, v, c.aux_kw, 0.0, c.p_rated_kw, 1.0, a, b, idle)
     return Point(g_per_h / (DIESEL_KG_PER_L * 1000.0) / speed_kmh * 100.0, g_per_h >= full)
 
 

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from devices.envelope import UNSIGNED, as_historical, batch_hash, envelope, seal, signed_message
+from devices.envelope import UNSIGNED, as_historical, batch_hash, envelope, replaced, seal, signed_message
 from devices.signals import SIGNALS
 from devices.unbatch import head, samples
 from devices.wire import SCALE, Sample, encode_batch
@@ -73,6 +73,7 @@ def test_what_was_sealed_is_found_and_the_server_reads_the_batch(
     found = envelope(sealed)
     assert (found.previous, found.replaces) == (previous, replaces)
     assert (found.signature is not None) == signs
+    assert replaced(sealed) == ((replaces,) if replaces else ())
     if signs:
         assert found.signature is not None
         KEY.public_key().verify(found.signature, signed_message(sealed, "acme", found.signature_at))

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import zstandard
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from devices.envelope import seal
 from devices.signals import SIGNALS
 from devices.wire import Sample, encode_batch
 
@@ -107,6 +109,13 @@ def _by_hand() -> Vector:
     return "v1_by_hand", header + name + extension + frame, rows
 
 
+def _signed() -> Vector:
+    """Chained, thinned and signed by the key of 32 bytes 0, 1, 2 ... for the tenant acme."""
+    payload, rows = _batch([_sample(i, _truck(i), merged=60) for i in range(10)], 600, historical=True)
+    sign = Ed25519PrivateKey.from_private_bytes(bytes(range(32))).sign
+    return "v1_signed", seal(payload, "acme", previous=b"P" * 32, replaces=b"R" * 32, sign=sign), rows
+
+
 def _json() -> Vector:
     text = (
         f'{{"v":1,"device":"{DEVICE}","boot_id":{BOOT_ID},"seq":3,"time_ns":{T0_MS * 1_000_000 + 5},"clock_source":"ntp",'
@@ -133,6 +142,7 @@ def vectors() -> list[Vector]:
         ("v1_extremes", *_batch(_extremes(), 2**62)),
         ("v1_no_signals", *_batch([_sample(i, {}) for i in range(1000)])),
         _by_hand(),
+        _signed(),
         _json(),
     ]
 

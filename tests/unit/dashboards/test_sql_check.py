@@ -93,6 +93,10 @@ HOSTILE = [
     "SELECT * FROM seq_scan('rollups')",
     "SELECT * FROM query('SELECT 1')",
     "SELECT * FROM query_table('rollups')",
+    "SELECT * FROM wtw_bands(asset, source := 'x.parquet')",
+    "SELECT * FROM wtw_bands(asset, true, source := 'rollups')",
+    "SELECT * FROM wtw_bands((SELECT max(file) FROM glob('*')))",
+    "SELECT * FROM generate_series(1, 3, stop := 4)",
     "SELECT * FROM json_execute_serialized_sql('{}')",
     "SELECT * FROM generate_series(1, (SELECT count(*) FROM read_text('/etc/passwd')))",
     "SELECT (SELECT content FROM read_text('/etc/passwd'))",
@@ -214,6 +218,10 @@ def test_hostile_sql_is_refused_before_anything_runs(sql: str) -> None:
         ("SELECT current_setting('search_path') AS s", "SELECT 'public' AS s"),
         ("SELECT s FROM string_to_array('a,b', ',') s", "SELECT s FROM (SELECT string_to_array('a,b', ',') AS s) AS s"),
         ("SELECT i FROM generate_series(1, 3) AS i", "SELECT i FROM generate_series(1, 3) AS i(i)"),
+        (
+            "SELECT * FROM wtw_bands(asset, condition := n > 1) AS b",
+            "SELECT * FROM wtw_bands(asset, condition := (n > 1)) AS b",
+        ),
     ],
 )  # fmt: skip
 def test_what_is_run(sql: str, ran: str) -> None:

@@ -1,5 +1,7 @@
 """The condition on nanoseconds leaves exactly the rows that the one on ``time`` leaves."""
 
+import datetime
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -45,7 +47,34 @@ def test_the_same_rows_are_left(store: Store, how: str, offset_us: int, mirrored
     literal = store._con.execute(f"SELECT CAST({moment} AS VARCHAR)").fetchall()[0][0]
     mirror = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "="}[how]
     condition = f"'{literal}Z' {mirror} time" if mirrored else f"time {how} '{literal}Z'"
-    plan = check.plan(f"SELECT count(*) FROM readings WHERE {condition}", surroundings(store))
-    assert "fleet_first_ns" in plan.sql or "fleet_last_ns" in plan.sql
-    wanted = store._con.execute(f"SELECT count(*) FROM readings WHERE time {how} {moment}").fetchall()
+    for table in ("readings", "rollups"):
+        plan = check.plan(f"SELECT count(*) FROM {table} WHERE {condition}", surroundings(store))
+        assert "fleet_first_ns" in plan.sql or "fleet_last_ns" in plan.sql
+        wanted = store._con.execute(f"SELECT count(*) FROM {table} WHERE time {how} {moment}").fetchall()
+        assert store._con.execute(plan.sql).fetchall() == wanted
+
+
+@given(
+    st.sampled_from(["<", "<=", ">", ">=", "="]),
+    st.one_of(st.integers(-60, 3_700).map(lambda s: s * 1_000_000), st.integers(-(10**8), 4 * 10**9)),
+)
+@settings(max_examples=80, deadline=None)
+def test_a_literal_moved_to_the_minute_leaves_the_same_rows(store: Store, how: str, offset_us: int) -> None:
+    moment = datetime.datetime.fromtimestamp(0, datetime.UTC) + datetime.timedelta(microseconds=MICRO + offset_us)
+    literal = moment.strftime("%Y-%m-%dT%H:%M:%S.%f").rstrip("0").rstrip(".") + "Z"
+    plan = check.plan(f"SELECT count(*) FROM rollups WHERE time {how} '{literal}'", surroundings(store))
+    if how != "=":
+        assert ":00Z'" in plan.sql
+    wanted = store._con.execute(
+        f"SELECT count(*) FROM rollups WHERE time {how} make_timestamp({MICRO + offset_us})"
+    ).fetchall()
     assert store._con.execute(plan.sql).fetchall() == wanted
+
+
+def test_viewers_within_a_minute_ask_the_same(store: Store) -> None:
+    asked = "SELECT route, count(*) FROM route_minutes WHERE time BETWEEN '2026-11-22T00:00:{0}Z' AND '2026-11-22T06:00:{0}Z' GROUP BY 1"
+    plans = {check.plan(asked.format(s), surroundings(store)).sql for s in ("01", "17.5", "59.999999")}
+    assert len(plans) == 1
+    assert check.plan(asked.format("00"), surroundings(store)).sql not in plans  # at 00:00:00 that minute is in
+    readings = "SELECT count(*) FROM readings WHERE time > '2026-11-22T00:00:17Z'"
+    assert "00:00:17Z" in check.plan(readings, surroundings(store)).sql  # readings are not by the minute

@@ -112,6 +112,25 @@ def test_a_reading_is_acknowledged_only_after_it_is_safe_here() -> None:
     assert line.reply(1) == (3, None)
 
 
+def test_with_an_outbox_on_disk_only_what_is_on_it_is_acknowledged() -> None:
+    line = Line(ack_after_s=15)
+    line.intake.on_durable(float("-inf"))
+    line.give(beat(9))
+    line.reply()
+    line.seqs(reading(0), reading(1))
+    assert line.reply(1) == (0, None)  # taken at 1001
+    for _ in range(100):
+        assert line.reply(1) == (0, None), "time alone makes nothing safe"
+    line.intake.on_durable(1001.0)
+    assert line.reply(1) == (0, None)
+    line.intake.on_durable(1001.5)
+    assert line.reply(1) == (2, None)
+    line.seqs(reading(2))
+    assert line.reply(1) == (2, None)
+    line.intake.on_durable(line.now_s + 1)
+    assert line.reply(1) == (3, None)
+
+
 def test_a_reading_that_nobody_took_is_not_acknowledged() -> None:
     line = Line()
     line.give(beat(2))

@@ -6,15 +6,20 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import msgspec
+import pytest
 
 from devices.actions import Say
 from devices.clock import BUILD_NS, ClockState, Timekeeper
-from devices.config import Broker, GatewayConfig
+from devices.config import Broker, GatewayConfig, OutboxConfig
 from devices.counters import Counters
+from devices.disk import FolderDisk
 from devices.gateway import ROOM_BATCHES, Gateway
+from devices.outbox_folder import Opened, open_outbox
 from devices.remote_config import RemoteConfig, Signed
+from devices.ring import Ring
 from devices.wire import Sample
 
 START_NS = 1_700_000_000_000_000_000
@@ -211,3 +216,53 @@ def test_a_receiver_among_the_sources_dates_the_others() -> None:
             return before, gateway.health().clock, gateway.figures().sent
 
     assert asyncio.run(scene()) == (0, "gps", 1)
+
+
+@dataclass
+class Keeper(Script):
+    """A source that keeps its readings until they are safe here."""
+
+    told: list[float] = field(default_factory=list)
+
+    def on_durable(self, at_s: float) -> None:
+        self.told.append(at_s)
+
+
+@pytest.mark.parametrize("sources", [1, 2])
+def test_a_source_is_told_when_what_it_gave_is_on_the_disk(tmp_path: Path, sources: int) -> None:
+    async def scene() -> None:
+        config = msgspec.structs.replace(nowhere(), outbox=OutboxConfig(max_mib=4, commit_s=0.1))
+        opened = open_outbox(config, tmp_path / "outbox", None)
+        kept = Keeper("node", [reading(i) for i in range(5)])
+        other = [Script("other", [])] if sources == 2 else []
+        gateway = Gateway(
+            config, [kept, *other], rng=Hasty(1), counters=Counters(), say=lambda _: None, ring=opened.ring
+        )
+        async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as tasks:
+            stop = asyncio.Event()
+            done = tasks.create_task(gateway.run(stop))
+            await kept.through.wait()
+            given_s = asyncio.get_running_loop().time()
+            assert kept.told[0] == float("-inf")
+            before = len(kept.told)
+            while len(kept.told) <= before:
+                await asyncio.sleep(0.01)
+            if sources == 1:
+                while kept.told[-1] < given_s:
+                    await asyncio.sleep(0.01)
+            else:
+                assert kept.told[-1] <= given_s  # the reading in work waits for the next cell
+            stop.set()
+            figures = await done
+        assert figures.sent == 5
+        assert sorted(kept.told) == kept.told
+        again = Ring(disk_again(opened, tmp_path), device="truck-01", tenant="acme")
+        assert again.recover().readings == 5  # the end waited for the disk
+
+    asyncio.run(scene())
+
+
+def disk_again(opened: Opened, folder: Path) -> FolderDisk:
+    """The same folder after its gateway has ended."""
+    opened.ring.disk.close()  # type: ignore[attr-defined]
+    return FolderDisk(folder / "outbox", 4, 1 << 20)

@@ -266,3 +266,18 @@ def test_boots_are_sent_in_order_and_only_so_many_at_once() -> None:
     last.core.on_disconnected("gone", 0.0)
     last.drain(server)
     assert server.boots == list(range(1, 11))
+
+
+def test_hours_offline_are_kept_in_large_batches_and_drained_in_seconds() -> None:
+    disk, server = FaultDisk(segments=8, segment_bytes=1 << 17), Server()
+    bench = Bench(disk, 1, batch_max=600)
+    bench.give(6 * 3600)
+    assert [e.rows for e in bench.ring.entries] == [600] * 36
+    assert bench.core.figures().thinned == 0
+    begun = bench.now
+    bench.connect(server)
+    while server.next.get(1, 0) < 6 * 3600:
+        bench.run_until(bench.core.wake_at())
+    assert bench.now - begun <= 36 / 4 + 1  # four batches a second: 72 h take 108 s
+    assert len(server.rows) == 6 * 3600
+    assert all(p.payload[3] & 1 for p in bench.published[1:-1])  # marked as late data

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,8 +12,10 @@ import pytest
 from devices.signals import SIGNALS
 from simulators import layout as at
 from simulators.fleet import CODED, MAX_CHUNK_S, Chunk, World, build
+from simulators.registry_files import write_registry
 from simulators.scenario import load
 from simulators.single import SingleVehicle
+from storage.registry import load_registry
 from stream.columns import LOAD_STATES, READING
 from tests.small_world import HONEST, run, scenario
 
@@ -147,11 +150,13 @@ def test_load_states_follow_the_load() -> None:
 def test_the_registry_says_what_an_operator_knows() -> None:
     world = build("cold-trunk", 6)
     registry = world.registry()
-    columns = {table: ",".join(rows[0]) for table, rows in registry.items()}
+    columns = {table: ",".join(rows[0]) for table, rows in registry.items() if rows}
     assert columns == {
-        "vehicles": "vehicle,device,vehicle_class,fuel,route,tare_kg,gvw_kg,cda_m2,crr,p_rated_kw,tank_l,grid_zone,vin",
+        "vehicles": "vehicle,device,vehicle_class,fuel,route,tare_kg,gvw_kg,cda_m2,crr,p_rated_kw,tank_l,battery_kwh,grid_zone,vin,"
+        "pallet_positions,ref_torque_nm",
         "warehouses": "warehouse,device,name,lat_deg,lon_deg,area_m2,pallet_positions,grid_zone",
-        "routes": "route,name,origin,destination,stage",
+        "routes": "route,name,origin,destination,stage,number",
+        "benchmarks": "benchmark,region,year,empty_share_pct,definition,source,note",
     }
     assert [row["device"] for row in registry["vehicles"]] == list(world.devices)
     for row in registry["vehicles"] + registry["warehouses"]:
@@ -198,3 +203,13 @@ def test_days_follow_one_another() -> None:
         for chunk in world.chunks(86_400, chunk_s=3600):
             km[day] += chunk.truth["distance_m"].sum() / 1000.0
     assert min(km) > 0.5 * max(km) > 500.0
+
+
+def test_published_shares_can_be_used_as_benchmarks(tmp_path: Path) -> None:
+    world = build("demo", 1)
+    write_registry(tmp_path, world.registry())
+    shares = {b.benchmark: b for b in load_registry(tmp_path).benchmarks}
+    assert (shares["EU"].empty_share_pct, shares["EU"].year, shares["EU"].region) == (21.6, 2024, None)
+    national, delta = shares["China"], shares["Yangtze delta"]
+    assert delta.empty_share_pct - national.empty_share_pct == 6.5
+    assert all(b.source and b.definition for b in shares.values())

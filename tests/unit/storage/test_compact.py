@@ -24,8 +24,8 @@ from storage.ledger import Change, chain
 from storage.query import connect, refresh
 from tests.lake_data import SECOND, T0, Crash, FaultyDisk, batches, commit, nothing, rollup_rows
 
-KEY = "minute_ns, kind, asset, route, load_state, kernel_version, factor_set"
-SUMS = "sum(readings), sum(observed_us), sum(co2e_ttw_ug), sum(co2e_wtt_ug), sum(distance_mm), sum(co2e_u_ug)"
+KEY = "minute_ns, kind, asset, route, region, trip_start_ns, load_state, kernel_version, factor_set"
+SUMS = "sum(readings), sum(observed_us), sum(co2e_ttw_ug), sum(co2e_wtt_ug), sum(distance_mm), sum(u_asset_ug), sum(u_ind_mg2)"
 COMMITTED = ("readings", "emissions", "rollups", "trips", "events")
 DIED = "merged-000000000001-000000000002-died.parquet"
 QUESTIONS = (

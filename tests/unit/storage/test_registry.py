@@ -13,6 +13,7 @@ from storage.lake import Lake
 from storage.registry import Registry, RegistryError, load_registry, write_dimensions
 from stream.factors import FactorError
 from stream.fleet import Route, Vehicle, Warehouse, build_fleet
+from stream.market import MarketFactor
 from tests.lake_data import FaultyDisk
 
 VEHICLES = "vehicle,device,vehicle_class,fuel,route,tare_kg,gvw_kg,cda_m2,crr,p_rated_kw,tank_l,grid_zone,vin\n"
@@ -127,6 +128,42 @@ def test_a_wrong_header(tmp_path: Path, header: str, message: str) -> None:
         load_registry(tmp_path)
 
 
+MARKET = "instrument,factor_kg_per_kwh,year,source,asset,grid_zone,share\n"
+
+
+def test_market_factors_may_stand_beside_and_reach_the_fleet(tmp_path: Path) -> None:
+    write(tmp_path, warehouses="w1,gw-w1,W,1,2,,,uk\n")
+    text = "residual,0.38,2024,AIB residual mix 2024,,UK,\ncontract,0.05,2025,letter of 2025-03-01,w1,,0.5\n"
+    (tmp_path / "market_factors.csv").write_text(MARKET + text, encoding="utf-8")
+    registry = load_registry(tmp_path)
+    assert registry.market[1] == MarketFactor("contract", 0.05, 2025, "letter of 2025-03-01", "w1", None, 0.5)
+    built = build_fleet(
+        (), registry.warehouses, (), factor_set("fleetco2-2025.2"), class_table(), market=registry.market
+    )
+    beyond = 0.2454 - 0.177
+    assert built.params["grid_market"][0] == pytest.approx(0.5 * 0.05 + 0.5 * 0.38 + beyond, abs=1e-6)
+    assert built.params["grid_total"][0] == pytest.approx(0.2454, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (
+            "residual,0,2024,AIB,,at,\n",
+            r"market_factors\.csv, line 2, column factor_kg_per_kwh: Austria's published residual mix",
+        ),
+        ("green,0.1,2024,x,w1,,\n", "'green' is not known; use one of eac, contract"),
+        ("eac,,2024,x,w1,,\n", "column factor_kg_per_kwh: is blank"),
+        ("eac,0.1,2024,,w1,,\n", "column source: is blank"),
+    ],
+)
+def test_a_mistake_in_market_factors(tmp_path: Path, row: str, message: str) -> None:
+    write(tmp_path)
+    (tmp_path / "market_factors.csv").write_text(MARKET + row, encoding="utf-8")
+    with pytest.raises(RegistryError, match=message):
+        load_registry(tmp_path)
+
+
 def test_a_missing_file_is_named_with_the_header_to_write(tmp_path: Path) -> None:
     write(tmp_path)
     (tmp_path / "warehouses.csv").unlink()
@@ -150,7 +187,17 @@ def test_dimensions_are_written_once_per_content(tmp_path: Path) -> None:
     vehicles = "t1,gw-t1,artic_40t,diesel_b7,r1,14500,40000,,,,,,\n"
     (tmp_path / "registry").mkdir()
     registry = load_registry(write(tmp_path / "registry", vehicles))
-    everything = ["vehicles", "warehouses", "routes", "baselines", "benchmarks", "factors"]
+    everything = [
+        "market_factors",
+        "vehicles",
+        "warehouses",
+        "routes",
+        "places",
+        "regions",
+        "baselines",
+        "benchmarks",
+        "factors",
+    ]
     with Lake.open(tmp_path / "lake", create=True) as lake:
         assert write_dimensions(lake, registry) == everything
         assert write_dimensions(lake, registry) == []
@@ -187,6 +234,22 @@ def test_a_full_disk_is_said_and_the_dimensions_stay(tmp_path: Path) -> None:
             write_dimensions(lake, Registry((), (), ()))
         disk.arm(None, OSError())
         assert write_dimensions(lake, registry) == []
+
+
+def test_places_and_regions_are_read_where_there_are_such(tmp_path: Path) -> None:
+    folder = write(tmp_path, "t1,gw-t1,artic_40t,diesel_b7,,,,,,,,,\n")
+    assert load_registry(folder).places == ()
+    (folder / "places.csv").write_text("place,name,kind,lat_deg,lon_deg\np1,Pump,fuel,50.0,8.0\n")
+    (folder / "regions.csv").write_text('region,name,polygon\nhere,Here,"POLYGON ((7 49, 9 49, 9 51, 7 49))"\n')
+    registry = load_registry(folder)
+    assert (registry.places[0].kind, registry.places[0].radius_m, registry.regions[0].region) == ("fuel", 250.0, "here")
+    (folder / "places.csv").write_text("place,name,kind,lat_deg,lon_deg\np1,Pump,pub,50.0,8.0\n")
+    with pytest.raises(RegistryError, match="line 2, column kind: 'pub' is not known"):
+        load_registry(folder)
+    (folder / "places.csv").unlink()
+    (folder / "regions.csv").write_text('region,name,polygon\nhere,Here,"POLYGON ((7 49, 9 49))"\n')
+    with pytest.raises(RegistryError, match=r"regions\.csv, line 2, column polygon: a ring of 2 points"):
+        load_registry(folder)
 
 
 BASELINES = (

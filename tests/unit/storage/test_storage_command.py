@@ -69,7 +69,7 @@ def test_stats(lake: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--lake", lake, "stats"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split()[:3] == ["readings", "2", "60"]
-    assert [line.split()[0] for line in lines[1:14]] == [
+    assert [line.split()[0] for line in lines[1:18]] == [
         "readings",
         "emissions",
         "rollups",
@@ -77,9 +77,13 @@ def test_stats(lake: str, capsys: pytest.CaptureFixture[str]) -> None:
         "events",
         "quarantine",
         "batches",
+        "rollup_hours",
+        "backhaul",
         "vehicles",
         "warehouses",
         "routes",
+        "places",
+        "regions",
         "baselines",
         "benchmarks",
         "factors",
@@ -108,6 +112,13 @@ def test_compact_and_verify(lake: str, capsys: pytest.CaptureFixture[str]) -> No
     out = capsys.readouterr().out
     assert f"first file: {path.relative_to(lake)}: is not as it was written" in out
     assert "the first hour is 20" in out
+
+
+def test_days_that_are_not_kept(lake: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--lake", lake, "compact", "--keep", "events=-1"]) == 0
+    assert "events: 2 files of days over -1 days ago dropped" in capsys.readouterr().out
+    assert main(["--lake", lake, "compact", "--keep", "nothing=3"]) == 2
+    assert "there is no table nothing" in capsys.readouterr().err
 
 
 def test_a_key_signs_the_roots(lake: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from stream.factors import adblue_co2_kg_per_l, fuel_factors, grid_factors
+from stream.factors import Unit, adblue_co2_kg_per_l, fuel_factors, grid_factors
 from stream.fixed import PER_UNIT, times, to_fixed
 from tests.support import SHARED, factors
 
@@ -104,7 +104,7 @@ def kg(amount: float, factor: float) -> float:
 
 
 def test_thousand_litres_of_diesel_2026() -> None:
-    diesel = factors("fleetco2-2026.1").get("diesel_avg", "ttw", "kgCO2e/l")
+    diesel = factors("fleetco2-2026.1").get("diesel_avg", "ttw", Unit.KG_CO2E_PER_L)
     assert kg(1000.0, diesel.value) == 2583.54
     assert kg(1000.0, diesel.co2) == 2550.35
     assert kg(1000.0, diesel.ch4_co2e) == pytest.approx(0.29, abs=1e-9)
@@ -113,7 +113,7 @@ def test_thousand_litres_of_diesel_2026() -> None:
 
 def test_gross_gas() -> None:
     for name in ("fleetco2-2025.1", "fleetco2-2026.1"):
-        assert kg(12_500.0, factors(name).value("natural_gas", "ttw", "kgCO2e/kWh gross CV")) == 2278.875
+        assert kg(12_500.0, factors(name).value("natural_gas", "ttw", Unit.KG_CO2E_PER_KWH_GROSS)) == 2278.875
 
 
 def test_grid_electricity_of_a_province_against_the_national_mean() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from stream.__main__ import main
 from stream.factor_report import compare_text, items_text, list_text, show_text
-from stream.factors import FactorError, FactorSet
+from stream.factors import FactorError, FactorSet, Unit
 from tests.support import factors
 
 OLD, NEW = factors("fleetco2-2025.1"), factors("fleetco2-2026.1")
@@ -105,7 +105,7 @@ def test_compare_lists_what_only_one_has() -> None:
 
 def test_compare_does_not_give_a_percentage_between_units() -> None:
     row = OLD.rows["lng", "ttw"]
-    rows = {**OLD.rows, ("lng", "ttw"): dataclasses.replace(row, unit="kgCO2e/l", value=1.178)}
+    rows = {**OLD.rows, ("lng", "ttw"): dataclasses.replace(row, unit=Unit.KG_CO2E_PER_L, value=1.178)}
     (line,) = [x for x in compare_text(OLD, dataclasses.replace(OLD, rows=rows)).splitlines() if x.startswith("lng")]
     assert "kgCO2e/kg -> kgCO2e/l" in line
     assert "%" not in line

@@ -1,6 +1,7 @@
 """Factor sets against the published values, and what they refuse."""
 
 import csv
+import dataclasses
 import io
 import math
 from collections.abc import Callable
@@ -10,19 +11,24 @@ import pytest
 from stream.factors import (
     FactorError,
     FactorSet,
+    Unit,
     adblue_co2_kg_per_l,
     fuel_factors,
     grid_factors,
     gwp_basis,
     parse_classes,
     parse_factors,
+    refrigerant_gwp,
+    solar_factor,
 )
 from stream.fleet import Vehicle, Warehouse, build_fleet
 from tests.support import ROOT, factors
 
 PUBLISHED = {
     "fleetco2-2025.1": "68950b2288dd5db91e5e7b90966e399ca4af0c1397ea93be9262cbd39cae3f50",
+    "fleetco2-2025.2": "cab2e1399b264fb2d57f7ab8ec794ac8cd911b7ae9e031afb0d5a022fdb43e64",
     "fleetco2-2026.1": "c291520fdf364c6d7ab591b46beb4d306d7611bebd5970e27184e589e9704cb4",
+    "fleetco2-2026.2": "ebd64c0e37a3f8beaf3aadde32d1cf7a54365dbf950aea9b0d2d1a4dbcc6d71a",
 }
 SETS = tuple(PUBLISHED)
 Edit = Callable[[dict[str, str]], None]
@@ -93,15 +99,17 @@ def test_unknown_fuel_is_not_guessed() -> None:
 
 def test_unit_is_checked() -> None:
     with pytest.raises(FactorError, match="kgCO2e/kWh gross CV"):
-        factors().get("natural_gas", "ttw", "kgCO2e/kWh net CV")
+        factors().get("natural_gas", "ttw", Unit.KG_CO2E_PER_KWH_NET)
 
 
 def test_every_row_tells_source_version_and_licence() -> None:
     for name in SETS:
         for row in factors(name).rows.values():
             assert all((row.source, row.vintage, row.licence)), row
-    for line in (ROOT / "stream" / "vehicle_classes.csv").read_text(encoding="utf-8").splitlines()[1:]:
-        assert "own work" in line
+    for line in csv.DictReader((ROOT / "stream" / "vehicle_classes.csv").read_text(encoding="utf-8").splitlines()):
+        assert line["source"], line
+        assert line["vintage"], line
+        assert line["licence"] in ("own work", "EUPL-1.2"), line
 
 
 def test_bad_tables_name_the_line() -> None:
@@ -207,9 +215,48 @@ def test_unit_band_and_parameter_are_checked_by_type(
         edited((item, parameter, setting(field, value)))
 
 
+@pytest.mark.parametrize("unit", [Unit.KG_CO2E_PER_KWH, Unit.KG_PER_L, Unit.MJ_PER_KG, "kgCO2e/l", "gCO2e/l"])
+def test_a_factor_in_a_wrong_unit_cannot_be_built(unit: Unit) -> None:
+    good = factors().rows["diesel_b0", "ttw"]
+    with pytest.raises(FactorError, match=r"diesel_b0 ttw is in '.*', not in kgCO2e/l or"):
+        dataclasses.replace(good, unit=unit)
+
+
+def test_a_row_with_a_band_has_its_own_uncertainty() -> None:
+    shanxi, row = grid_factors(factors(), "cn-shanxi"), factors().rows["cn-shanxi", "upstream"]
+    assert row.u_rel(0.12) == pytest.approx((0.15 - 0.03) / 2 / row.value)
+    assert shanxi.u_rel == pytest.approx(math.hypot(0.075 * shanxi.generation, 0.06) / shanxi.total)
+    assert factors().rows["uk", "upstream"].u_rel(0.12) == 0.12
+
+
+def test_refrigerants_are_weighed_as_everything_else() -> None:
+    site = Warehouse("w1", "d-w1", "North", 52.0, 0.0, "uk", refrigerant="R404A")
+    classes = parse_classes((ROOT / "stream" / "vehicle_classes.csv").read_text(encoding="utf-8"))
+    build_fleet([], [site], [], factors(), classes)
+    ar6 = edited(("r404a", "gwp100", setting("gwp_set", "AR6")), ("r404a", "gwp100", setting("value", "4728")))
+    with pytest.raises(ValueError, match=r"warehouse w1: .*mixes GWP sets: r404a gwp100 .*is AR6, but .* is AR5"):
+        build_fleet([], [site], [], ar6, classes)
+    lorry_ = Vehicle("t1", "d-t1", "artic_40t", "diesel_b0", tru_refrigerant="R404A")
+    with pytest.raises(ValueError, match=r"vehicle t1: .*mixes GWP sets"):
+        build_fleet([lorry_], [], [], ar6, classes)
+
+
+def test_an_unknown_refrigerant_is_not_guessed() -> None:
+    with pytest.raises(FactorError, match="no refrigerant 'r404b'; it has r1234yf"):
+        refrigerant_gwp(factors(), "r404b")
+
+
+def test_own_solar_has_a_source_and_a_band() -> None:
+    for name in ("fleetco2-2025.2", "fleetco2-2026.2"):
+        value, u_rel = solar_factor(factors(name))
+        assert value == 0.041
+        assert u_rel == pytest.approx((0.060 - 0.026) / 2 / 0.041)
+    assert math.isnan(solar_factor(factors("fleetco2-2025.1"))[0])
+
+
 def test_gas_kwh_without_calorific_basis_is_refused() -> None:
     with pytest.raises(FactorError, match="gross CV"):
-        factors().value("natural_gas", "ttw", "kgCO2e/kWh")
+        factors().value("natural_gas", "ttw", Unit.KG_CO2E_PER_KWH)
     net = edited(("natural_gas", "ttw", setting("unit", "kgCO2e/kWh net CV")))
     with pytest.raises(ValueError, match=r"warehouse w1: .*net CV.*gross CV"):
         resolve(net, lorry())
@@ -238,5 +285,5 @@ def test_unknown_zone_lists_near_names() -> None:
 
 def test_adblue() -> None:
     urea = 12 / 60 * 0.325 * 44 / 12  # IPCC 2006, equation 3.2.2
-    assert factors().value("adblue", "ttw", "kgCO2/kg") == pytest.approx(urea, abs=1e-5)
+    assert factors().value("adblue", "ttw", Unit.KG_CO2_PER_KG) == pytest.approx(urea, abs=1e-5)
     assert adblue_co2_kg_per_l(factors()) == pytest.approx(0.2598, abs=1e-4)

@@ -67,7 +67,7 @@ def test_model_is_the_last_resort_and_says_so() -> None:
     e = _run(readings(T, speed_kmh=80.0, gross_weight_kg=27_500.0))
     assert _methods(e) == {"model", "none"}
     assert _litres(e) / (80 * 599 / 3600) * 100 == pytest.approx(26.7, rel=0.10)  # EMEP/EEA artic half laden
-    assert np.nanmin(e["co2e_u_rel"]) > 0.2
+    assert np.nanmin(e["co2e_u_rel"]) > 0.15
 
 
 def test_vehicle_teaches_its_model_and_a_gap_is_filled_by_it() -> None:
@@ -80,7 +80,7 @@ def test_vehicle_teaches_its_model_and_a_gap_is_filled_by_it() -> None:
     gap = e["fuel_nl"][t >= 2 * 3600]
     assert {ENERGY_METHODS[m] for m in e["energy_method"][t >= 2 * 3600]} == {"model"}
     assert gap.sum() / 1e9 == pytest.approx(planted[-1] - planted[2 * 3600 - 1], rel=0.06)
-    assert np.nanmin(e["co2e_u_rel"][t >= 2 * 3600]) < np.nanmin(bare["co2e_u_rel"]) - 0.03
+    assert np.nanmin(e["co2e_u_rel"][t >= 2 * 3600]) < np.nanmin(bare["co2e_u_rel"])
 
 
 def test_a_wild_counter_does_not_teach_without_bound() -> None:

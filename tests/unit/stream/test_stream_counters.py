@@ -7,11 +7,12 @@ import pytest
 
 from stream.columns import UNKNOWN
 from stream.counters import advance, book, settle
-from stream.state import empty_state
+from stream.state import COUNTERS, empty_state
 from tests.support import S_NS, T0_NS
 
-K = 1
+K = COUNTERS[1]
 TICK = 1_000_000
+LSB = TICK
 CAP = 30_000_000.0  # per second
 
 
@@ -20,8 +21,8 @@ def _feed(values: Sequence[int | None], step_s: float = 1.0) -> list[int | None]
     out = []
     for i, value in enumerate(values):
         t = T0_NS + int(i * step_s * S_NS)
-        got = advance(state[0], K, UNKNOWN if value is None else value, t, CAP, TICK)
-        book(state[0], K, K, 0 if got == UNKNOWN else got)
+        got = advance(state[0][K], UNKNOWN if value is None else value, t, CAP, TICK, LSB)
+        book(state[0][K], 0 if got == UNKNOWN else got)
         out.append(None if got == UNKNOWN else int(got))
     return out
 
@@ -71,28 +72,28 @@ def test_shaped_bookings_stay_within_a_tick_of_the_counter(bias: float) -> None:
         rate = 3_000_000 + 2_000_000 * np.sin(i / 60)
         used += rate
         counter = int(used // tick) * tick
-        risen = advance(state[0], K, counter, T0_NS + i * S_NS, 1e9, tick)
+        risen = advance(state[0][K], counter, T0_NS + i * S_NS, 1e9, tick, tick)
         if risen == UNKNOWN:
             used_at_anchor = used
-            book(state[0], K, K, 0)
+            book(state[0][K], 0)
             continue
-        amount = settle(state[0], K, risen, int(rate * bias), tick, True)
+        amount = settle(state[0][K], risen, int(rate * bias), tick, True)
         assert amount >= 0
         booked += amount
-        book(state[0], K, K, amount)
+        book(state[0][K], amount)
         assert abs(booked - (used - used_at_anchor)) <= 1.6 * tick
 
 
 def test_counter_that_stands_still_gives_way_to_the_estimate() -> None:
     state = empty_state(1)
     tick = 100_000_000
-    advance(state[0], K, 0, T0_NS, 1e9, tick)
-    book(state[0], K, K, 0)
+    advance(state[0][K], 0, T0_NS, 1e9, tick, tick)
+    book(state[0][K], 0)
     got = []
     for i in range(1, 100):
-        risen = advance(state[0], K, 0, T0_NS + i * S_NS, 1e9, tick)
-        amount = settle(state[0], K, risen, 10_000_000, tick, False)
+        risen = advance(state[0][K], 0, T0_NS + i * S_NS, 1e9, tick, tick)
+        amount = settle(state[0][K], risen, 10_000_000, tick, False)
         got.append(amount)
-        book(state[0], K, K, 10_000_000 if amount == UNKNOWN else amount)
+        book(state[0][K], 10_000_000 if amount == UNKNOWN else amount)
     assert got[0] == 0
     assert got[-1] == UNKNOWN

@@ -1,0 +1,128 @@
+"""What changes slowly around a vehicle: weather, its weight, its reference torque. Sent rarely or on change, so held for an hour."""
+
+import math
+from typing import Any, Final
+
+from stream.kernel import kernel
+from stream.road_load import STANDARD_TEMP_C, air_density, pressure_at, tyre_factor
+
+HELD_NS: Final = 3_600_000_000_000
+HEIGHT_STEP_M: Final = 25.0  # air density changes by 0.3 % over it
+WEIGHT_S: Final = 120.0  # axle loads swing with slope, brakes and road: their mean over this
+NEW_LOAD: Final = 0.15  # a weight this far from the mean is another load, taken at once
+LEAST_OF_TARE: Final = 0.7  # a gross weight below it, or above 1.3 of what is permitted, is a fault of the sensor
+MOST_OF_GVW: Final = 1.3
+U_MASS_REL: Final = 0.12  # of a trip's fuel where the load is not known: empty to full is 40 %
+U_GRADE_REL: Final = 0.10  # of a trip where hills are not known
+U_GRADE_FILTER_REL: Final = 0.05
+U_RAIN_REL: Final = 0.05  # half of what the low-confidence modifiers change (science reference 3.4)
+U_SNOW_REL: Final = 0.15
+U_ROUGH_REL: Final = 0.03
+U_PTO_REL: Final = 0.15
+
+
+@kernel
+def observe(
+    state: Any,
+    temp_c: float,
+    baro_kpa: float,
+    alt_m: float,
+    wind_ms: float,
+    wind_from_deg: float,
+    rain_mm_h: float,
+    gross_kg: float,
+    ref_torque_nm: float,
+    time_ns: int,
+    dt_s: float,
+) -> None:
+    """Keep what a reading says of weather and weight (NaN = nothing new) and the air density and tyre factor that follow.
+
+    Units as the signals'. GNSS altitude serves where pressure is not measured: 20 m are 0.2 % of density.
+    """
+    if time_ns - state["slow_ns"] > HELD_NS:
+        state["temp_c"] = math.nan
+        state["baro_kpa"] = math.nan
+        state["wind_speed_ms"] = math.nan
+        state["wind_from_deg"] = math.nan
+        state["rain_mm_h"] = math.nan
+        state["gross_kg"] = math.nan
+        state["rho_height_m"] = math.nan
+        state["slow_ns"] = time_ns
+    heard = False
+    air = math.isnan(state["rho_height_m"])
+    if temp_c == temp_c:
+        heard = True
+        air |= temp_c != state["temp_c"]
+        state["temp_c"] = temp_c
+    if baro_kpa == baro_kpa:
+        heard = True
+        air |= baro_kpa != state["baro_kpa"]
+        state["baro_kpa"] = baro_kpa
+    if rain_mm_h == rain_mm_h:
+        heard = True
+        air |= rain_mm_h != state["rain_mm_h"]
+        state["rain_mm_h"] = rain_mm_h
+    if wind_ms == wind_ms:
+        heard = True
+        state["wind_speed_ms"] = wind_ms
+    if wind_from_deg == wind_from_deg:
+        heard = True
+        state["wind_from_deg"] = wind_from_deg
+    if ref_torque_nm == ref_torque_nm:
+        state["ref_torque_nm"] = ref_torque_nm
+    if gross_kg == gross_kg:
+        heard = True
+        mean = state["gross_kg"]
+        if dt_s < WEIGHT_S and abs(gross_kg - mean) < NEW_LOAD * mean:
+            state["gross_kg"] = mean + dt_s * (1.0 / WEIGHT_S) * (gross_kg - mean)
+        else:
+            state["gross_kg"] = gross_kg
+    if heard:
+        state["slow_ns"] = time_ns
+    if air or abs(alt_m - state["rho_height_m"]) > HEIGHT_STEP_M:
+        height_m = alt_m
+        if math.isnan(alt_m):
+            height_m = 0.0 if math.isnan(state["rho_height_m"]) else state["rho_height_m"]
+        temp = STANDARD_TEMP_C if math.isnan(state["temp_c"]) else state["temp_c"]
+        pressure_pa = state["baro_kpa"] * 1000.0
+        if math.isnan(pressure_pa):
+            pressure_pa = pressure_at(height_m)
+        state["rho"] = air_density(temp, pressure_pa, 0.0)
+        state["tyre"] = tyre_factor(temp, state["rain_mm_h"])
+        state["rho_height_m"] = height_m
+
+
+@kernel
+def mass_of(state: Any, p: Any) -> tuple[float, bool]:
+    """(gross mass [kg], whether it is known): of the trip by all evidence, else weighed, else tare and order, else half loaded."""
+    if state["mass_kg"] > 0.0:
+        return state["mass_kg"], True
+    gross = state["gross_kg"]
+    if LEAST_OF_TARE * p["tare_kg"] < gross < MOST_OF_GVW * p["gvw_kg"]:
+        return gross, True
+    cargo = state["cargo_kg"]
+    if cargo >= 0.0:
+        return p["tare_kg"] + cargo, True
+    return p["mass_kg"], False
+
+
+@kernel
+def widened(
+    state: Any, u_rel: float, mass_known: bool, grade_known: bool, grade_filtered: bool, rough: bool, pto_assumed: bool
+) -> float:
+    """Half-width of the 95 % interval of a modelled trip [1] with what was assumed in it: squares add up."""
+    u2 = u_rel * u_rel
+    if not mass_known:
+        u2 += U_MASS_REL * U_MASS_REL
+    if grade_filtered:
+        u2 += U_GRADE_FILTER_REL * U_GRADE_FILTER_REL
+    elif not grade_known:
+        u2 += U_GRADE_REL * U_GRADE_REL
+    if state["rain_mm_h"] > 0.0:
+        more = U_SNOW_REL if state["temp_c"] < 1.0 else U_RAIN_REL
+        u2 += more * more
+    if rough:
+        u2 += U_ROUGH_REL * U_ROUGH_REL
+    if pto_assumed:
+        u2 += U_PTO_REL * U_PTO_REL
+    return math.sqrt(u2)

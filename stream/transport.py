@@ -1,0 +1,74 @@
+"""Transport work and what the time was spent on: payload times distance, capacity beside it, standing with the engine on."""
+
+import math
+from typing import Any, Final
+
+import numpy as np
+
+from stream.columns import LOAD_STATES, UNKNOWN
+from stream.counters import GAP_S
+from stream.kernel import kernel
+from stream.road_load import ENGINE_OFF_RPM
+from stream.table import CAPACITY, DISTANCE, DT, IDLE, LOAD_STATE, MOVING, PAYLOAD_UNKNOWN, TRANSPORT
+from stream.trips import PTO_BIT, STILL_KMH
+
+EMPTY_WITH_LOAD_UNITS: Final = LOAD_STATES.index("empty_with_load_units")
+STATE_UNKNOWN: Final = LOAD_STATES.index("unknown")
+LEAST_OF_TARE: Final = 0.5  # a gross weight below this share of the tare is no weight
+
+
+@kernel
+def payload(p: Any, state: Any, gross_weight_kg: float, cargo_kg: float) -> float:
+    """Goods aboard [kg], >= 0; NaN where nothing tells them.
+
+    What the trip has shown so far (``stream.load_state``); before that the order's weight (2 %) or the scales' (5 %), on which
+    less than ``empty_below_kg`` is nothing: their noise must not carry goods.
+    """
+    if not math.isnan(state["payload_kg"]):
+        return float(state["payload_kg"])
+    if cargo_kg >= 0.0:
+        return cargo_kg
+    if not gross_weight_kg > LEAST_OF_TARE * p["tare_kg"]:
+        return math.nan
+    goods = gross_weight_kg - p["tare_kg"]
+    return float(goods) if goods >= p["empty_below_kg"] else 0.0
+
+
+@kernel
+def transport(out: Any, i: int, p: Any, payload_kg: float, sums: Any) -> None:
+    """Transport work of column ``i`` [kg m], q d, and capacity over the same kilometres where loaded, C d.
+
+    Load factor = sum q d / sum C d and intensity = sum e / sum q d are made of sums when read, never here. Mission definitions, 3
+    and 4.
+    """
+    distance_mm = out[DISTANCE, i]
+    if distance_mm == UNKNOWN:
+        return
+    if math.isnan(payload_kg):
+        sums[PAYLOAD_UNKNOWN] = distance_mm
+        return
+    out[TRANSPORT, i] = int(np.rint(payload_kg * distance_mm * 1e-3))
+    known = out[LOAD_STATE, i] != STATE_UNKNOWN
+    if (known and out[LOAD_STATE, i] > EMPTY_WITH_LOAD_UNITS) or (not known and payload_kg >= p["empty_below_kg"]):
+        sums[CAPACITY] = int(np.rint(p["capacity_kg"] * distance_mm * 1e-3))
+
+
+@kernel
+def pto_switched(switches: float) -> bool:
+    """Whether the power take-off is known to be on (bit 2)."""
+    return not math.isnan(switches) and int(switches) & PTO_BIT != 0
+
+
+@kernel
+def time_use(out: Any, i: int, state: Any, kmh: float, rpm: float, switches: float, pto_kw: float, sums: Any) -> None:
+    """Whether the interval was spent moving, or idling: standing, engine on, no power take-off. Neither where unknown."""
+    dt_us = out[DT, i]
+    if dt_us == UNKNOWN or dt_us > GAP_S * 1e6:
+        return
+    pto = pto_kw > 0.0 or pto_switched(switches)
+    if kmh >= STILL_KMH:
+        sums[MOVING] = dt_us
+        if pto:
+            state["trip_pto_us"] += dt_us
+    elif kmh < STILL_KMH and rpm > ENGINE_OFF_RPM and not pto:
+        sums[IDLE] = dt_us
