@@ -39,7 +39,7 @@ ALERTS: Final = (
         "Empty running above benchmark",
         raw(
             f"""SELECT region, benchmark, max(gap_low_pp) AS value FROM region_benchmark
-            WHERE {_NEWEST} AND $__unixEpochNanoFilter(day_ns) AND gap_low_pp IS NOT NULL GROUP BY 1, 2""",
+            WHERE {_NEWEST} AND period > $__timeFrom()::TIMESTAMP - INTERVAL 1 MONTH AND gap_low_pp IS NOT NULL GROUP BY 1, 2""",
             "region",
             "benchmark",
             "value",

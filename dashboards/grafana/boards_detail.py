@@ -25,7 +25,7 @@ MINUTE = "$__timeGroupAlias(time, $__interval, NULL)"
 
 def _signals(*columns: tuple[str, str]) -> Query:
     """Means of readings of the vehicle by bucket."""
-    chosen = ", ".join(f"avg({signal}) AS {name}" for name, signal in columns)
+    chosen = ", ".join(f'avg({signal}) AS "{name}"' for name, signal in columns)
     return raw(
         f"""SELECT {MINUTE}, {chosen} FROM readings WHERE $__unixEpochNanoFilter(time_ns)
         AND device IN (SELECT device FROM vehicles WHERE vehicle = '${{vehicle}}') GROUP BY 1 ORDER BY 1""",
@@ -231,12 +231,18 @@ def warehouse() -> dashboard.Dashboard:
         form="time_series",
     )
     dock = raw(
-        """SELECT asset AS vehicle, time AS "arrived", stop_us / 6e7 AS stood_min, idle_us / 6e7 AS idle_min FROM dock_stops
-        WHERE place = '${warehouse}' AND $__unixEpochNanoFilter(arrived_ns) AND factor_set = '${factor_set}' ORDER BY arrived_ns DESC LIMIT 500""",
-        "vehicle",
-        "arrived",
-        "stood_min",
+        """SELECT day::VARCHAR AS day, vehicles, departures, mean_dwell_s / 60 AS mean_stay_min, median_dwell_s / 60 AS median_stay_min,
+        idlings, idle_s / 60 AS idle_min, idle_l FROM dock_days
+        WHERE warehouse = '${warehouse}' AND factor_set = '${factor_set}' AND day BETWEEN $__timeFrom()::TIMESTAMP::DATE AND $__timeTo()::TIMESTAMP::DATE
+        ORDER BY 1 DESC""",
+        "day",
+        "vehicles",
+        "departures",
+        "mean_stay_min",
+        "median_stay_min",
+        "idlings",
         "idle_min",
+        "idle_l",
     )
     totals = raw(
         f"""SELECT sum({emitted()}) / 1e9 AS "kg", sum(energy_uwh) / 1e9 AS "grid kWh", sum(goods_out_g) / 1e6 AS "t out",
@@ -276,7 +282,7 @@ def warehouse() -> dashboard.Dashboard:
             "Stops at the dock",
             "Vehicles that stood here, and how long their engine ran meanwhile.",
             dock,
-            {"stood_min": "m", "idle_min": "m"},
+            {"mean_stay_min": "m", "median_stay_min": "m", "idle_min": "m", "idle_l": "litre"},
             size=(24, 8),
             limits={"idle_min": high_is_bad(limits.IDLE_MIN)},
         ),

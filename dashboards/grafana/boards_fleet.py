@@ -69,7 +69,7 @@ def fleet() -> dashboard.Dashboard:
     )
     today = raw(
         f"""SELECT sum({emitted()}) / 1e12 AS "today",
-        (SELECT sum(target_co2e_wtw_kg) / 1e3 FROM targets_today) AS "target today" FROM hours
+        (SELECT sum(target_day_kg) / 1e3 FROM progress_to_date WHERE scope = 'operator' AND {FACTORS}) AS "target today" FROM hours
         WHERE hour_ns >= now_ns() - now_ns() % 86400000000000 AND {FACTORS}""",
         "today",
         "target today",

@@ -3,7 +3,7 @@
 from grafana_foundation_sdk.builders import dashboard
 
 from dashboards.grafana import limits
-from dashboards.grafana.boards_fleet import VEHICLES
+from dashboards.grafana.boards_fleet import FACTORS, VEHICLES
 from dashboards.grafana.parts import (
     STATE_COLOURS,
     banded,
@@ -58,14 +58,20 @@ def empty() -> dashboard.Dashboard:
         "empty_kg",
     )
     by_region = raw(
-        """SELECT region, benchmark, benchmark_year, benchmark_pct, low_pct, high_pct, gap_low_pp, gap_high_pp, vehicles
-        FROM region_benchmark WHERE factor_set = '${factor_set}' AND $__unixEpochNanoFilter(day_ns) ORDER BY gap_low_pp DESC NULLS LAST""",
+        """SELECT period::VARCHAR AS month, region, definition, benchmark, benchmark_year, benchmark_pct, empty_share_pct,
+        empty_share_low_pct, empty_share_high_pct, gap_pp, gap_low_pp, gap_high_pp, vehicles FROM region_benchmark
+        WHERE factor_set = '${factor_set}' AND NOT hidden AND period <= $__timeTo()::TIMESTAMP AND period > $__timeFrom()::TIMESTAMP - INTERVAL 1 MONTH
+        ORDER BY period DESC, gap_low_pp DESC NULLS LAST LIMIT 500""",
+        "month",
         "region",
+        "definition",
         "benchmark",
         "benchmark_year",
         "benchmark_pct",
-        "low_pct",
-        "high_pct",
+        "empty_share_pct",
+        "empty_share_low_pct",
+        "empty_share_high_pct",
+        "gap_pp",
         "gap_low_pp",
         "gap_high_pp",
         "vehicles",
@@ -78,8 +84,19 @@ def empty() -> dashboard.Dashboard:
         "km",
     )
     pairs = raw(
-        """SELECT * FROM backhaul WHERE $__unixEpochNanoFilter(trip_start_ns) LIMIT 200""",
-        "trip_start_ns",
+        """SELECT asset AS empty_vehicle, time AS empty_leg, load_asset AS load_of, load_time AS load_leg, wait_s, detour_km, load_kg,
+        saved_km, saved_l, saved_co2e_wtw_kg FROM backhaul WHERE best AND $__unixEpochNanoFilter(trip_start_ns)
+        ORDER BY saved_co2e_wtw_kg DESC NULLS LAST LIMIT 200""",
+        "empty_vehicle",
+        "empty_leg",
+        "load_of",
+        "load_leg",
+        "wait_s",
+        "detour_km",
+        "load_kg",
+        "saved_km",
+        "saved_l",
+        "saved_co2e_wtw_kg",
     )
     states = bucketed(metric="load_state", amount="sum(distance_mm) / 1e6", where=COUNTED)
     panels = [
@@ -164,7 +181,7 @@ def progress() -> dashboard.Dashboard:
     )
     days = raw(
         f"""SELECT to_timestamp(floor(bucket_ns / 86400e9) * 86400) AS "time", sum({emitted()}) / 1e12 AS "emitted",
-        (SELECT sum(target_day_kg) / 1e3 FROM targets_today WHERE scope = 'operator') AS "target path"
+        (SELECT sum(target_day_kg) / 1e3 FROM progress_to_date WHERE scope = 'operator' AND {FACTORS}) AS "target path"
         FROM {sums("true")} AS s GROUP BY 1 ORDER BY 1""",
         "time",
         "emitted",
@@ -283,13 +300,6 @@ def operations() -> dashboard.Dashboard:
         "oldest_s",
         "readings",
     )
-    disk = raw(
-        "SELECT table_name, files, rows, bytes / 1e6 AS mb FROM lake_files_now ORDER BY 4 DESC",
-        "table_name",
-        "files",
-        "rows",
-        "mb",
-    )
     panels = [
         number(
             "Readings missing",
@@ -329,6 +339,5 @@ def operations() -> dashboard.Dashboard:
             {"clock_error_s": "s", "oldest_s": "s"},
             size=(12, 9),
         ),
-        rows("Stored", "Files of the newest version of each table.", disk, {"mb": "decmbytes"}, size=(24, 7)),
     ]
     return board("fleetco2-operations", refresh="10s", start="now-1h", variables=[], panels=panels)

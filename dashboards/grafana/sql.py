@@ -78,7 +78,7 @@ def sums(where: str) -> str:
 def bucketed(*, metric: str, amount: str, where: str, value: str = "value") -> Query:
     """A time series per ``metric`` over ``sums``; empty buckets are filled with NULL by Grafana."""
     raw = (
-        f"SELECT $__timeGroupAlias(to_timestamp(bucket_ns / 1e9), $__interval, NULL), {metric} AS metric, {amount} AS {value}"
+        f'SELECT $__timeGroupAlias(to_timestamp(bucket_ns / 1e9), $__interval, NULL), {metric} AS metric, {amount} AS "{value}"'
         f" FROM {sums(where)} AS s GROUP BY 1, 2 ORDER BY 1, 2"
     )
     return Query(raw, ("time", "metric", value), "time_series")
