@@ -52,6 +52,9 @@ class DashboardsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     tenant: Annotated[
         str, Meta(pattern="^([a-z0-9-]{3,40})?$", description="owns the vehicles that the registry gives to nobody")
     ] = ""
+    process_mb: Annotated[
+        int, Meta(ge=0, description="MB of memory that the whole process may hold; above every memory_mb; 0 = no bound")
+    ] = 8_192
     sql: SqlConfig | None = None
     http: HttpConfig | None = None
     feed: FeedConfig | None = None

@@ -1,6 +1,7 @@
 """The read side's one process: the SQL server and, where configured, the HTTP app, until a signal ends it."""
 
 import asyncio
+import resource
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +16,18 @@ class _Part(Protocol):
     async def close(self) -> None: ...
 
 
+def bound_memory(megabytes: int) -> None:
+    """No more than ``megabytes`` for this process, 0 = no bound: a query whose texts grow without end fails, not the machine."""
+    if megabytes:
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        wanted = megabytes << 20
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
 async def serve(config: DashboardsConfig, say: Callable[[str], None]) -> None:
     """Serve what ``config`` names until SIGINT or SIGTERM. ``say`` gets one line per server. Raises what stops a server from starting."""
+    bound_memory(config.process_mb)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -127,12 +127,11 @@ class Store:
             finally:
                 reader.close()
         except duckdb.Error as error:
-            if job.why is not None:
-                raise job.why from error
-            raise of_duckdb(error) from error
+            failure = job.why or of_duckdb(error)
         finally:
             job.runs_on(None)
             self._cursors.put(cursor)
+        raise failure  # from outside of the handler: its traceback would keep what the query held
 
     def describe(self, plan: Plan) -> tuple[Field, ...]:
         """The columns that ``plan`` would give. Raises SqlError."""
