@@ -7,14 +7,16 @@ an unknown value is left out of its line. What comes faster than ``hz`` is coale
 import asyncio
 import contextlib
 import logging
-import urllib.error
+import time
 import urllib.request
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Protocol
 
 import msgspec
 from msgspec import Meta
+
+from storage.errors import StorageError
 
 STREAMS: Final = ("fleet", "routes", "warehouses", "positions")
 TIMEOUT_S: Final = 3.0  # a slow Grafana must not pile up frames
@@ -85,6 +87,53 @@ def post(url: str, token: str, stream: str, body: bytes) -> None:
         answer.read()
 
 
+_FLEET: Final = ("kg_per_h", "low", "high", "vehicles", "registered", "coverage", "measured", "today_kg", "age_s")
+_ROUTE: Final = ("kg_per_h", "low", "high", "g_per_km", "vehicles", "measured", "coverage", "age_s")
+_SITE: Final = ("kg_per_h", "low", "high", "power_kw", "measured", "coverage", "age_s")
+_POSITION: Final = ("lat", "lon", "speed_kmh", "g_per_km", "load_state", "age_s")
+
+
+def frames(figures: Mapping[str, Any]) -> dict[str, list[tuple[dict[str, str], Row]]]:
+    """The four streams of what ``dashboards.page.figures.live`` tells."""
+
+    def rows(table: str, label: str, names: tuple[str, ...]) -> list[tuple[dict[str, str], Row]]:
+        return [({label: str(row[label])}, {name: row[name] for name in names}) for row in figures[table]]
+
+    return {
+        "fleet": [({}, {name: figures["totals"][name] for name in _FLEET})],
+        "routes": rows("routes", "route", _ROUTE),
+        "warehouses": rows("warehouses", "warehouse", _SITE),
+        "positions": rows("vehicles", "vehicle", _POSITION),
+    }
+
+
+class Shown(Protocol):
+    """Where the figures come from: ``dashboards.page.app.Live``."""
+
+    async def body(self) -> bytes: ...
+    async def close(self) -> None: ...
+
+
+class Pusher:
+    """The overlay's task, from construction to ``close``. Raises ValueError and OSError for a token that cannot be used."""
+
+    def __init__(self, config: LiveConfig, shown: Shown) -> None:
+        token = read_token(Path(config.token_file))
+        self._shown = shown
+        self._stop = asyncio.Event()
+
+        async def read() -> Frames:
+            return frames(msgspec.json.decode(await shown.body()))
+
+        self._task = asyncio.create_task(run(config, token, read, time.time_ns, self._stop))
+
+    async def close(self) -> None:
+        """End it after the push under way."""
+        self._stop.set()
+        await self._task
+        await self._shown.close()
+
+
 async def run(
     config: LiveConfig,
     token: str,
@@ -95,15 +144,15 @@ async def run(
     """Push until ``stop`` is set. A Grafana that does not answer is tried again with growing pauses; nothing is kept for it."""
     wait_s = period_s = 1.0 / config.hz
     while not stop.is_set():
-        frames = await read()
-        time_ns = now_ns()
         try:
-            for stream, rows in frames.items():
+            told = await read()
+            time_ns = now_ns()
+            for stream, rows in told.items():
                 body = lines(stream, rows, time_ns)
                 if body:
                     await asyncio.to_thread(post, config.url, token, stream, body)
             wait_s = period_s
-        except OSError as e:
+        except (OSError, StorageError) as e:
             wait_s = min(2 * wait_s, RETRY_MAX_S)
             _LOG.warning("push_failed retry_s=%.1f %s", wait_s, e)
         with contextlib.suppress(TimeoutError):
