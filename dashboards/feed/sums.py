@@ -170,7 +170,8 @@ SELECT tenant, name, count(DISTINCT asset) AS vehicles, count(DISTINCT day) AS d
   coalesce(max(co2e_u_ug), 0) AS co2e_u_ug,
   max(newest_time_ns) AS newest_time_ns, max(newest_received_ns) AS newest_received_ns,
   list_sort(list(DISTINCT kernel_version)) AS kernel_versions, list_sort(list(DISTINCT asset)) AS assets, {last} AS last
-FROM chosen JOIN wide USING (tenant, name) GROUP BY tenant, name ORDER BY tenant, name""",
+FROM chosen LEFT JOIN (SELECT tenant AS whose, name AS cell, co2e_u_ug FROM wide) ON whose = tenant AND cell IS NOT DISTINCT FROM name
+GROUP BY tenant, name ORDER BY tenant, name""",
         bound,
     )
     trips = {} if by == "warehouse" else _trips(cursor, by, period, factor_set, own)
