@@ -191,5 +191,5 @@ def run() -> list[Result]:
         Result(f"feed live lag, {CLIENTS} clients, longest", max(lags), "s", f"{EVENTS} commits; target 1"),
         Result("feed export, 1 M rows as CSV", ROWS / took, "rows/s", f"{sent:.0f} MB"),
         Result("feed export, memory grown", grown, "MB", "first export: DuckDB's and Arrow's pools fill"),
-        Result("feed export, memory grown again", again, "MB", "second export; constant"),
+        Result("feed export, memory grown again", again, "MB", "second export; row groups in flight"),
     ]
