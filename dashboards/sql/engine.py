@@ -83,7 +83,7 @@ class Engine:
             flight.job.stop(SqlError("57P01", "the server goes down", fatal=True))
         await asyncio.gather(*(f.task for f in self._flights.values() if f.task), return_exceptions=True)
         for pool in (self._runners, self._checkers, self._lookers):
-            await asyncio.get_running_loop().run_in_executor(None, partial(pool.shutdown, wait=True))
+            pool.shutdown(wait=True)
 
     async def tenancy(self, tenant: str) -> "_Tenancy":
         """The open store of a tenant (``*`` = all rows). Raises SqlError."""

@@ -16,6 +16,11 @@ from dashboards.sql.roles import Roles, RolesError
 from devices.config import ConfigError
 from tests.sql_server import make_lake, write_roles
 
+GROWING = "SELECT 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx' || i AS s FROM generate_series(1, 1) AS t(i)"
+for _ in range(8):
+    GROWING = f"SELECT s||s||s||s||s||s||s||s||s||s AS s FROM ({GROWING}) AS q"
+GROWING = f"SELECT length(s) FROM ({GROWING}) AS q"
+
 
 def written(path: Path, text: str) -> Path:
     path.write_text(text, encoding="utf-8")
@@ -113,7 +118,8 @@ def test_a_roles_file_that_others_may_read_or_that_is_broken_is_refused(tmp_path
 def test_the_command_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
     make_lake(tmp_path / "lake", commits=1, rows=50)
     write_roles(tmp_path / "roles.json")
-    config = written(tmp_path / "dashboards.toml", 'lake = "lake"\n[sql]\nroles = "roles.json"\nport = 0\n')
+    text = 'lake = "lake"\nprocess_mb = 2500\n[sql]\nroles = "roles.json"\nport = 0\nmemory_mb = 256\ntime_s = 60\n'
+    config = written(tmp_path / "dashboards.toml", text)
     command = [sys.executable, "-W", "error", "-m", "dashboards", "serve", "--config", str(config)]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ.copy()
@@ -123,9 +129,12 @@ def test_the_command_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
         assert line.startswith("sql: postgresql://127.0.0.1:"), process.stderr.read() if process.stderr else ""
         address = line.split()[1].removeprefix("postgresql://")
         with psycopg.connect(f"postgresql://admin:correct%20horse%20battery@{address}") as con:
+            con.autocommit = True
+            with pytest.raises(psycopg.errors.OutOfMemory):
+                con.execute(GROWING)  # 6.4 GB of one text, outside of what DuckDB counts
             assert con.execute("SELECT count(*) FROM readings").fetchone() == (50,)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=30) == 0, process.stderr.read() if process.stderr else ""
         assert process.stderr is not None
         assert process.stderr.read() == ""
 

@@ -32,8 +32,9 @@ def registry() -> Registry:
     )
 
 
-@pytest.fixture
-def lake(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    tmp_path = tmp_path_factory.mktemp("lake")
     refused = quarantine_table(
         [Refused(1, "t", "bad_magic", "d", b"x", tenant, "gw-001") for tenant in ("acme", "other", None)]
     )
@@ -67,18 +68,26 @@ def test_things_of_nobody_are_seen_by_the_one_tenant_that_owns_them(lake: Path) 
     assert values(connect(lake, tenant=Tenant("acme", owns_unnamed=True)), "SELECT tenant FROM quarantine") == {"acme"}
 
 
-@pytest.mark.parametrize("view", [*STORED, *FIGURES])
-def test_a_stranger_sees_nothing_and_the_tenants_together_no_more_than_there_is(lake: Path, view: str) -> None:
-    def count(tenant: Tenant | None) -> int:
-        return int(connect(lake, tenant=tenant).execute(f"SELECT count(*) FROM {view}").fetchall()[0][0])
+@pytest.fixture(scope="module")
+def connections(lake: Path) -> dict[str, duckdb.DuckDBPyConnection]:
+    named = {name: connect(lake, tenant=Tenant(name)) for name in ("acme", "other", "stranger")}
+    return {"": connect(lake), **named}
 
+
+@pytest.mark.parametrize("view", [*STORED, *FIGURES])
+def test_a_stranger_sees_nothing_and_the_tenants_together_no_more_than_there_is(
+    connections: dict[str, duckdb.DuckDBPyConnection], view: str
+) -> None:
+    found = {
+        name: int(con.execute(f"SELECT count(*) FROM {view}").fetchall()[0][0]) for name, con in connections.items()
+    }
     if view in OPEN_TO_ALL:
-        assert count(Tenant("stranger")) == count(None)
+        assert found["stranger"] == found[""]
         return
-    assert count(Tenant("stranger")) == 0
+    assert found["stranger"] == 0
     if view in STORED:
-        assert count(Tenant("acme")) + count(Tenant("other")) <= count(None)
-        assert (count(Tenant("acme")) > 0) == (count(None) > 0)
+        assert found["acme"] + found["other"] <= found[""]
+        assert (found["acme"] > 0) == (found[""] > 0)
 
 
 def test_every_table_is_placed() -> None:
