@@ -8,7 +8,7 @@ import msgspec
 
 from dashboards.feed.disclosure import hide
 from dashboards.feed.keys import Key
-from dashboards.feed.periods import Period, iso, moment, year
+from dashboards.feed.periods import Period, iso, year
 from dashboards.feed.problem import ProblemError
 from dashboards.feed.progress import (
     BOUNDARY,
@@ -312,8 +312,3 @@ def _sites(cursor: duckdb.DuckDBPyConnection) -> dict[str, float | None]:
 def versions(found: Iterable[Sums]) -> tuple[int, ...]:
     """Kernel versions behind any of the cells."""
     return tuple(sorted({v for s in found for v in s.kernel_versions}))
-
-
-def month_name(period: Period) -> str:
-    """2026-11 for a calendar month, else both ends."""
-    return moment(period.from_ns).strftime("%Y-%m") if period.is_month else f"{iso(period.from_ns)}/{iso(period.to_ns)}"

@@ -10,7 +10,6 @@ from typing import Any, Final, TypeVar
 
 import duckdb
 import msgspec
-import pyarrow as pa
 
 from dashboards.feed.problem import ProblemError
 from storage.ledger import TAIL_BYTES, decode, digest, segments_of
@@ -122,10 +121,6 @@ class Reader:
         """A connection of its own over the same views."""
         return self._con.cursor()
 
-    def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[Row]:
-        """Run one query of ours, in this thread."""
-        return query(self.cursor(), sql, parameters)
-
     async def run(self, call: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
         """``call`` in a worker with a cursor of its own, ended after ``TIME_LIMIT_S``. Raises ProblemError 503."""
         if self._waiting >= WAITING:
@@ -150,8 +145,3 @@ def query(cursor: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, 
     found = cursor.execute(sql, dict(parameters or {}))
     names = [str(d[0]) for d in found.description or []]
     return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
-
-
-def table(cursor: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
-    """Rows of one query as an Arrow table."""
-    return cursor.execute(sql, dict(parameters or {})).to_arrow_table()

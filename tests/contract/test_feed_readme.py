@@ -11,8 +11,7 @@ import pytest
 
 from dashboards.feed.periods import month
 from dashboards.feed.publish import publish, sealed_feed
-from storage.compact import compact
-from storage.roots import load_key, make_key
+from storage.roots import load_key, make_key, seal
 from tests import feed_lake
 from tests.feed_server import served
 from tests.support import ROOT
@@ -30,7 +29,7 @@ def test_five_commands(tmp_path: Path) -> None:
     assert len(commands) == 5
     feed_lake.build(tmp_path / "lake")
     public = make_key(tmp_path / "signing.pem")
-    list(compact(tmp_path / "lake", key=load_key(tmp_path / "signing.pem"), now_ns=lambda: LATER))
+    seal(tmp_path / "lake", key=load_key(tmp_path / "signing.pem"), now_ns=lambda: LATER)
     config = feed_lake.config(tmp_path)
     sealed = sealed_feed(tmp_path / "lake", "acme", config, lambda: LATER)
     list(publish(sealed, sealed.reader.cursor(), "operator", month(2026, 10), asked_set=None, tenant=None))

@@ -22,7 +22,7 @@ from dashboards.feed.access import Rate
 from tests import feed_lake
 from tests.feed_server import served
 
-EXAMPLES = 6  # per operation; 200 were run when the endpoints were written
+EXAMPLES = 6  # per operation, the same ones each time
 NOBODY = "00000000-0000-0000-0000-000000000000"
 CHECKS: Any = [
     not_a_server_error,

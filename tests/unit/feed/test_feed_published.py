@@ -22,10 +22,9 @@ from dashboards.feed.linter import lint
 from dashboards.feed.periods import month
 from dashboards.feed.publish import Outcome, publish, publish_orders, sealed_feed
 from dashboards.feed.service import Feed
-from storage.compact import compact
 from storage.export import export
 from storage.lake import Lake
-from storage.roots import load_key, make_key
+from storage.roots import load_key, make_key, seal
 from tests import feed_lake
 from tests.support import SHARED
 
@@ -57,7 +56,7 @@ class World:
         return self.now
 
     def seal(self) -> None:
-        list(compact(self.lake, key=load_key(self.folder / "signing.pem"), now_ns=self.clock))
+        seal(self.lake, key=load_key(self.folder / "signing.pem"), now_ns=self.clock)
 
     def publish(self, by: Any) -> list[Outcome]:
         feed = sealed_feed(self.lake, "acme", self.config, self.clock)
