@@ -85,7 +85,7 @@ class Tenant:
     owns_unnamed: bool = False
 
 
-OPEN_TO_ALL: Final = ("benchmarks", "factors")  # tables that belong to no tenant
+OPEN_TO_ALL: Final = ("benchmarks", "factors", "regions")  # tables that belong to no tenant
 _ASSETS: Final = "SELECT vehicle FROM vehicles UNION ALL SELECT warehouse FROM warehouses"
 _DEVICES: Final = "SELECT device FROM vehicles UNION ALL SELECT device FROM warehouses"
 
@@ -306,7 +306,9 @@ FROM figures LEFT JOIN {dimension} USING ({key})"""
 
 
 _HOUR_KEYS: Final = ", ".join(n for n in ROLLUP_KEYS if n != "minute_ns")
-_PARTS: Final = f"kind, {_HOUR_KEYS.removeprefix('kind, ')}, factor_set, day, {', '.join(_OF_ASSETS)}, {', '.join(ROLLUP_NEWEST)}"
+_PARTS: Final = (
+    f"kind, {_HOUR_KEYS.removeprefix('kind, ')}, factor_set, day, {', '.join(_OF_ASSETS)}, {', '.join(ROLLUP_NEWEST)}"
+)
 _ASSET_HOURS: Final = f"""
 SELECT {_timestamp("hour_ns")} AS time, hour_ns, {_PARTS} FROM rollup_hours
 UNION ALL
