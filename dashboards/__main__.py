@@ -11,6 +11,7 @@ from typing import Final
 
 from dashboards.config import load
 from dashboards.feed import command as feed_command
+from dashboards.grafana import command as grafana_command
 from dashboards.serve import serve
 from dashboards.sql import roles
 from dashboards.sql.roles import RolesError
@@ -30,6 +31,11 @@ dashboards.toml:
   port = 8080
   [feed]
   keys = "keys.json"       # python -m dashboards keys add "Ministry" --tenant acme
+  [page]                   # the live page, on loopback
+  port = 8090
+  [grafana_live]           # off unless given: pushes to Grafana Live
+  url = "http://127.0.0.1:3000"
+  token_file = "grafana.token"
 
 The password of a role comes from {PASSWORD} or is asked for. Then: psql -h 127.0.0.1 -p 5433 -U grafana fleetco2
 """
@@ -60,13 +66,14 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
             one.add_argument("--tenant", required=True, help="whose rows it sees; * = all")
         one.add_argument("--roles", type=Path, default=Path("roles.json"), help="roles file; default: roles.json")
     feed_command.add_arguments(commands)
+    grafana_command.add_arguments(commands)
     return parser.parse_args(words)
 
 
 def _serve(arguments: argparse.Namespace) -> int:
     config = load(arguments.config)
-    if config.sql is None and config.http is None:
-        raise ConfigError(str(arguments.config), "sql", "nothing is to be served; write a part [sql] or [http]")
+    if config.sql is None and config.http is None and config.page is None:
+        raise ConfigError(str(arguments.config), "sql", "nothing is to be served; write a part [sql], [http] or [page]")
     asyncio.run(serve(config, lambda line: print(line, flush=True)))
     return 0
 
@@ -87,7 +94,13 @@ def _role(arguments: argparse.Namespace) -> int:
     return 0
 
 
-_COMMANDS: Final = {"serve": _serve, "role": _role, "keys": feed_command.keys, "publish": feed_command.publish}
+_COMMANDS: Final = {
+    "serve": _serve,
+    "role": _role,
+    "keys": feed_command.keys,
+    "publish": feed_command.publish,
+    "grafana": grafana_command.grafana,
+}
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -95,7 +108,7 @@ def main(words: Sequence[str] | None = None) -> int:
     arguments = _arguments(words)
     try:
         return _COMMANDS[arguments.command](arguments)
-    except (ConfigError, RolesError, StorageError, *feed_command.ERRORS, OSError) as error:
+    except (ConfigError, RolesError, StorageError, *feed_command.ERRORS, *grafana_command.ERRORS, OSError) as error:
         print(f"dashboards: {error}", file=sys.stderr)
         return 2
 

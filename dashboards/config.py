@@ -9,9 +9,10 @@ import msgspec
 from msgspec import Meta
 
 from dashboards.feed.config import FeedConfig
+from dashboards.grafana.push import LiveConfig
 from devices.config import ConfigError, convert
 
-_PATHS: Final = ("roles", "tls_cert", "tls_key", "keys", "audit", "figures", "orders")
+_PATHS: Final = ("roles", "tls_cert", "tls_key", "keys", "audit", "figures", "orders", "token_file")
 Port = Annotated[int, Meta(ge=0, le=65535, description="0 = any that is free")]
 
 
@@ -45,6 +46,13 @@ class HttpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     tls_key: Annotated[str, Meta(description="PEM file with its key")] = ""
 
 
+class PageConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The live page. It asks nobody who they are, so it listens on loopback only: put a proxy that does before it."""
+
+    listen: Annotated[str, Meta(min_length=1, description="loopback address to listen on")] = "127.0.0.1"
+    port: Port = 8090
+
+
 class DashboardsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One read side. A part that is not named is not served."""
 
@@ -58,6 +66,8 @@ class DashboardsConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     sql: SqlConfig | None = None
     http: HttpConfig | None = None
     feed: FeedConfig | None = None
+    page: PageConfig | None = None
+    grafana_live: LiveConfig | None = None
 
 
 def load(path: Path) -> DashboardsConfig:
@@ -76,12 +86,16 @@ def load(path: Path) -> DashboardsConfig:
     for name, part in (("sql", config.sql), ("http", config.http)):
         if part is not None:
             _check_tls(where, name, part)
+    if config.page is not None and not is_loopback(config.page.listen):
+        mend = "the page shows all figures to whoever asks; listen on 127.0.0.1 and put a proxy with a login before it"
+        raise ConfigError(where, "page.listen", mend)
     return msgspec.structs.replace(
         config,
         lake=str(base / config.lake),
         sql=_absolute(config.sql, base),
         http=_absolute(config.http, base),
         feed=_absolute(config.feed, base),
+        grafana_live=_absolute(config.grafana_live, base),
     )
 
 

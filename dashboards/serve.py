@@ -5,11 +5,18 @@ import resource
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from dashboards.config import DashboardsConfig
 from dashboards.feed import open_feed as feed_server
+from dashboards.feed import server as http_server
+from dashboards.grafana import push
+from dashboards.page.app import Live, create_page
 from dashboards.sql import server
+from storage.views import Tenant
+
+PAGE_VIEWERS: Final = 200  # connections at once
+PAGE_HEADER_S: Final = 15.0
 
 
 class _Part(Protocol):
@@ -23,6 +30,10 @@ def bound_memory(megabytes: int) -> None:
         wanted = megabytes << 20
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def _live(config: DashboardsConfig) -> Live:
+    return Live(Path(config.lake), Tenant(config.tenant, owns_unnamed=True) if config.tenant else None)
 
 
 async def serve(config: DashboardsConfig, say: Callable[[str], None]) -> None:
@@ -45,6 +56,19 @@ async def serve(config: DashboardsConfig, say: Callable[[str], None]) -> None:
             running.append(http)
             scheme = "https" if config.http.tls_cert else "http"
             say(f"feed: {scheme}://{config.http.listen}:{http.port}/openapi.json")
+        if config.page is not None:
+            page = await http_server.start(
+                create_page(_live(config)),
+                config.page.listen,
+                config.page.port,
+                connections=PAGE_VIEWERS,
+                header_s=PAGE_HEADER_S,
+            )
+            running.append(page)
+            say(f"page: http://{config.page.listen}:{page.port}/")
+        if config.grafana_live is not None:
+            running.append(push.Pusher(config.grafana_live, _live(config)))
+            say(f"grafana live: {config.grafana_live.url}, {config.grafana_live.hz:g} times a second")
         await stop.wait()
     finally:
         for part in reversed(running):

@@ -22,9 +22,10 @@ from devices.actions import About, Action, Connect, Drop, Figures, Publish, Say
 from devices.clock import ClockState
 from devices.config import GatewayConfig
 from devices.counters import Counters
+from devices.entries import DamagedError, Entry, Recovered
 from devices.envelope import as_historical
 from devices.patience import Patience
-from devices.ring import DamagedError, Entry, Recovered, Ring
+from devices.ring import Ring
 from devices.signals import SIGNALS
 from devices.store import Once, Store, memory_ring
 from devices.wire import Ack, GatewayState, Hole, Sample, topic

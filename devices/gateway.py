@@ -19,10 +19,11 @@ from devices.clock import Timekeeper
 from devices.config import GatewayConfig, SourceConfig, source_configs
 from devices.core import RETRY_MOST_S, STABLE_S, GatewayCore
 from devices.counters import Counters
+from devices.entries import Recovered
 from devices.health import Health, SourceHealth
 from devices.intake import Intake
 from devices.remote_config import Change, RemoteConfig
-from devices.ring import Recovered, Ring
+from devices.ring import Ring
 from devices.sources import Source
 from devices.transport import Link, LinkError, MqttVersion, Will, connect
 from devices.wire import Sample, topic

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from devices.config import ConfigError, GatewayConfig, Loaded
 from devices.disk import FolderDisk
+from devices.entries import Recovered
 from devices.envelope import Sign
-from devices.ring import Recovered, Ring
+from devices.ring import Ring
 from devices.signing import MissingPackageError, signer
 from devices.store import memory_ring
 

@@ -11,7 +11,6 @@ exact, and the new batch says which ones it stands for, so that the chain of has
 
 import errno
 import struct
-from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -20,8 +19,8 @@ from itertools import groupby
 from math import inf
 from typing import Final
 
-from devices.counters import CounterName
 from devices.disk import JOURNAL, JOURNAL_BYTES, Disk
+from devices.entries import DamagedError, Entry, Ranges, Recovered, clock_of, entry_of, runs
 from devices.envelope import ENVELOPE_BYTES, Sign, batch_hash, envelope, seal
 from devices.outbox import thinned
 from devices.records import (
@@ -39,7 +38,7 @@ from devices.records import (
     scan,
 )
 from devices.unbatch import head, samples
-from devices.wire import MAX_READINGS, ClockSource, Sample, encode_batch
+from devices.wire import MAX_READINGS, encode_batch
 
 THIN_SPAN_NS: Final = 60 * 10**9  # rows of a minute become one, then of ten minutes, then of a hundred
 THIN_ROWS: Final = 2400  # rows thinned in one go at most: some 30 ms on a server, a tenth of a second on a Pi
@@ -50,56 +49,11 @@ POSITIONS_MOST: Final = 1000  # boots named in a position; a gateway that starts
 _POSITION: Final = struct.Struct("<QQ")
 
 
-class DamagedError(Exception):
-    """A batch that cannot be read again."""
-
-
-@dataclass(slots=True, eq=False)
-class Entry:
-    """A batch that is not confirmed: the readings ``first`` to ``end`` - 1 of a boot. ``accepted_s`` -inf: of an earlier boot."""
-
-    boot_id: int
-    first: int
-    end: int
-    rows: int
-    time_ns: int
-    file: int
-    offset: int
-    length: int
-    accepted_s: float
-    mark: int  # the sync that makes it durable
-    level: int = 0  # how often its readings were thinned
-    sent: bool = False
-    confirmed: bool = False
-
-
 @dataclass(slots=True)
 class _Segment:
     head: Head
     at: int  # where the next record goes
     queued: int = 0  # entries in it
-
-
-@dataclass(slots=True)
-class Recovered:
-    """What a start found. Counts of batches and of readings; ``torn`` of files whose last record was cut off."""
-
-    batches: int = 0
-    readings: int = 0
-    journal: int = 0  # readings that came from the journal
-    damaged: int = 0
-    torn: int = 0
-    dropped: int = 0  # readings of the oldest starts, given up because there was no room at all
-
-    @property
-    def faults(self) -> list[tuple[CounterName, int]]:
-        """What went wrong, by counter."""
-        found: list[tuple[CounterName, int]] = [
-            ("outbox_damaged", self.damaged),
-            ("outbox_torn", self.torn),
-            ("outbox_dropped", self.dropped),
-        ]
-        return [(name, n) for name, n in found if n]
 
 
 @dataclass(slots=True)
@@ -119,6 +73,7 @@ class Ring:
         self.disk = disk
         self.entries: list[Entry] = []
         self.thinned = 0  # readings that lost their own row
+        self.damaged = 0  # batches found damaged when they were to be thinned
         self.rows = 0
         self._device = device
         self._tenant = tenant
@@ -193,7 +148,7 @@ class Ring:
                 elif item.kind == BATCH:
                     if place > newest[0] and not top.thinned:
                         newest = (place, item.content)
-                    if not top.done and (entry := _entry(item.content, file, item.offset, item.level)) is not None:
+                    if not top.done and (entry := entry_of(item.content, file, item.offset, item.level)) is not None:
                         found.append((place, entry))
         if newest[1]:
             self._chain = batch_hash(newest[1])
@@ -232,7 +187,7 @@ class Ring:
         for boot in boots:
             everything = places[boot] < where and boot not in listed
             self._confirmed[boot] = 2**63 if everything else listed.get(boot, 0)
-        held = {boot: _Ranges() for boot in boots}
+        held = {boot: Ranges() for boot in boots}
         taken: dict[int, list[Entry]] = {boot: [] for boot in boots}
         for _, entry in sorted(found, key=lambda f: (-f[1].level, f[1].first, -f[1].end)):
             if entry.end > self._confirmed[entry.boot_id] and held[entry.boot_id].add(entry.first, entry.end):
@@ -257,27 +212,19 @@ class Ring:
         for boot, next_seq in self._confirmed.items():
             ends[boot] = max(next_seq, ends.get(boot, 0))
         taken = 0
-        for (boot, source, error), group in groupby(frames, _clock):
-            end = ends.get(boot, 0)
-            begin = -1
-            rows: list[Sample] = []
-            for noted in group:
-                seq = head(noted).seq0
-                for row in samples(noted):
-                    seq += row.merged
-                    if seq <= end:
-                        continue
-                    row.merged = seq - end if seq - row.merged < end else row.merged
-                    begin = seq - row.merged if begin < 0 else begin
-                    rows.append(row)
-                    end = seq
-            for part in range(0, len(rows), MAX_READINGS):
-                some = rows[part : part + MAX_READINGS]
-                frame = encode_batch(self._device, boot, begin, some, clock_source=source, clock_error_ms=error)
-                self._append_now(frame, result)
-                begin += sum(s.merged for s in some)
-                taken += sum(s.merged for s in some)
-            ends[boot] = end
+        for (boot, source, error), group in groupby(frames, clock_of):
+            for begin, rows in runs(group, ends.get(boot, 0)):
+                end = begin
+                for part in range(0, len(rows), MAX_READINGS):
+                    some = rows[part : part + MAX_READINGS]
+                    frame = encode_batch(self._device, boot, end, some, clock_source=source, clock_error_ms=error)
+                    self._append_now(frame, result)
+                    end += sum(s.merged for s in some)
+                taken += end - begin
+                ends[boot] = end
+        self.disk.sync(self.begin_sync())
+        self.synced()
+        self._begin_journal()  # or a later start would find these readings again when their batches are gone
         return taken
 
     def _append_now(self, frame: bytes, result: Recovered) -> None:
@@ -338,17 +285,20 @@ class Ring:
 
     def note(self, frame: bytes) -> bool:
         """Write readings that are not in a batch yet to the journal; False if it has no room."""
-        if self._journal is None:
-            self._life += 1
-            top = Head(0, self._life)
-            self._put(JOURNAL, 0, head_bytes(top))
-            self._journal = _Segment(top, HEAD_BYTES)
-        if self._journal.at + record_size(len(frame)) > JOURNAL_BYTES:
+        journal = self._journal or self._begin_journal()
+        if journal.at + record_size(len(frame)) > JOURNAL_BYTES:
             return False
-        whole = record(JOURNAL_ROWS, self._journal.head.life, frame)
-        self._put(JOURNAL, self._journal.at, whole)
-        self._journal.at += len(whole)
+        whole = record(JOURNAL_ROWS, journal.head.life, frame)
+        self._put(JOURNAL, journal.at, whole)
+        journal.at += len(whole)
         return True
+
+    def _begin_journal(self) -> _Segment:
+        top = Head(0, self._life + 1)
+        self._put(JOURNAL, 0, head_bytes(top))
+        self._life += 1
+        self._journal = _Segment(top, HEAD_BYTES)
+        return self._journal
 
     def forget_journal(self) -> None:
         """All readings of the journal are in durable batches: the next note begins it anew."""
@@ -419,7 +369,7 @@ class Ring:
         self._syncing, self._rewrite = None, True
 
     def _made(self, frame: bytes, file: int, offset: int, accepted_s: float, level: int = 0) -> Entry:
-        entry = _entry(frame, file, offset, level)
+        entry = entry_of(frame, file, offset, level)
         if entry is None:
             raise AssertionError("a batch of our own must have a header")
         entry.accepted_s = accepted_s
@@ -523,7 +473,7 @@ class Ring:
         try:
             frames = [self.read(entry) for entry in run]
         except DamagedError:
-            self._remove(begin, len(run)) if len(run) == 1 else self._drop_damaged(run)
+            self._drop_damaged(run)
             return True
         rows = thinned([s for f in frames for s in samples(f)], THIN_SPAN_NS * 10**first.level)
         top = head(frames[0])
@@ -572,6 +522,7 @@ class Ring:
             try:
                 self.read(entry)
             except DamagedError:
+                self.damaged += 1
                 self.drop(entry)
 
     def _victim(self, cursor: int, *, again: bool) -> Entry | None:
@@ -600,38 +551,3 @@ class Ring:
                 return
             end = entry.end
             yield entry
-
-
-def _entry(frame: bytes, file: int, offset: int, level: int) -> Entry | None:
-    try:
-        top = head(frame)
-    except ValueError:
-        return None
-    return Entry(top.boot_id, top.seq0, top.end, top.n, top.t0_ns, file, offset, len(frame), -inf, 0, level)
-
-
-def _clock(frame: bytes) -> tuple[int, ClockSource, int]:
-    top = head(frame)
-    return top.boot_id, top.clock_source, top.clock_error_ms
-
-
-class _Ranges:
-    """Readings held, as ranges that do not touch."""
-
-    __slots__ = ("_ends", "_firsts")
-
-    def __init__(self) -> None:
-        self._firsts: list[int] = []
-        self._ends: list[int] = []
-
-    def add(self, first: int, end: int) -> bool:
-        """Add ``first`` to ``end`` - 1; False if all of them are held."""
-        at = bisect_right(self._firsts, first) - 1
-        if at >= 0 and self._ends[at] >= end:
-            return False
-        low = at if at >= 0 and self._ends[at] >= first else at + 1
-        high = bisect_right(self._firsts, end)
-        if low < high:
-            first, end = min(first, self._firsts[low]), max(end, self._ends[high - 1])
-        self._firsts[low:high], self._ends[low:high] = [first], [end]
-        return True

@@ -189,6 +189,9 @@ class Store:
     def _count_thinned(self, more: int) -> list[Action]:
         more += self.ring.thinned - self._counted
         self._counted = self.ring.thinned
+        if self.ring.damaged:
+            self._counters.add("outbox_damaged", self.ring.damaged)
+            self.ring.damaged = 0
         if not more:
             return []
         self._counters.add("readings_thinned", more)

@@ -17,13 +17,14 @@ from devices.wire import Sample, encode_batch, topic
 from ingest.decode import Message as Received
 from ingest.decode import decode
 from simulators.classes import LNG_KG_PER_L
+from simulators.emptiness import Emptiness, emptiness
 from simulators.fault_messages import Message
 from simulators.faults import FaultPlan, Ledger, disturb
 from simulators.fleet import World, build
 from simulators.registry_files import write_registry
 from storage.factor_files import class_table, factor_set
 from storage.registry import load_registry
-from stream.columns import ENERGY_METHODS, LOAD_STATES, SIGNALS, UNKNOWN
+from stream.columns import ENERGY_METHODS, SIGNALS, UNKNOWN
 from stream.fleet import Fleet, build_fleet
 from stream.pipeline import Columns, start, step
 
@@ -95,18 +96,6 @@ class Errors:
 
 
 @dataclass(frozen=True, slots=True)
-class Emptiness:
-    """Empty running by kilometre: truth against the reported load state. NaN = nothing was reported as that."""
-
-    precision: float
-    recall: float
-    unknown_share: float
-    true_share: float
-    reported_low: float
-    reported_high: float
-
-
-@dataclass(frozen=True, slots=True)
 class Delivery:
     """Readings through encoder, faults, decoder and step."""
 
@@ -130,7 +119,7 @@ class Report:
     readings: int
     factor_set: str
     errors: list[Errors]
-    emptiness: Emptiness
+    emptiness: list[Emptiness]
     delivery: Delivery
 
 
@@ -214,8 +203,6 @@ def _collect(
                     "true": true_ug,
                     "reported": reported,
                     "known": known,
-                    "load_state": e["load_state"],
-                    "true_load": truth["load_state"],
                 }
             )
             rows[method].sums.append({name: results.rollups[name] for name in ("asset", "minute_ns", *_PARTS)})
@@ -309,28 +296,6 @@ def _errors(rows: _Rows, devices: Ints, vehicle_class: str, method: str) -> Erro
     )
 
 
-def _emptiness(rows: _Rows) -> Emptiness:
-    km = rows.column("distance_m") / 1000
-    reported, true = rows.column("load_state"), rows.column("true_load")
-    empty = tuple(LOAD_STATES.index(s) for s in ("empty", "empty_with_load_units"))
-    says, is_so = np.isin(reported, empty), np.isin(true, empty)
-    unknown = reported == LOAD_STATES.index("unknown")
-    both = float(km[says & is_so].sum())
-    total = float(km.sum())
-
-    def share(part: float, of: float) -> float:
-        return part / of if of else float("nan")
-
-    return Emptiness(
-        share(both, float(km[says].sum())),
-        share(both, float(km[is_so].sum())),
-        share(float(km[unknown].sum()), total),
-        share(float(km[is_so].sum()), total),
-        share(float(km[says].sum()), total),
-        share(float(km[says | unknown].sum()), total),
-    )
-
-
 _TENANT: Final = "sim"
 
 
@@ -416,4 +381,5 @@ def measure(
     ]
     errors = [e for e in errors if e.share > 0]
     delivery = _delivery(build(scenario, seed, warmup_s=3600), fleet, seed)
-    return Report(scenario, seed, hours, n, factors, errors, _emptiness(rows["measured"]), delivery)
+    empty = emptiness(build(scenario, seed, warmup_s=3600), fleet, hours)
+    return Report(scenario, seed, hours, n, factors, errors, empty, delivery)

@@ -2,14 +2,30 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from simulators.accuracy import Report
+from simulators.emptiness import Emptiness
 
 
 def _percent(value: float, digits: int = 1, sign: bool = False) -> str:
     return "–" if math.isnan(value) else f"{100 * value:{'+' if sign else ''}.{digits}f} %"
+
+
+def empty_table(rows: Sequence[Emptiness]) -> list[str]:
+    """Lines of the table of empty running, one row for each kind of evidence."""
+    head = (
+        "| empty running, by km, from | vehicles | km | true share | reported, low to high "
+        "| unknown | precision | recall | days inside |"
+    )
+    lines = [head, "|---|---|---|---|---|---|---|---|---|"]
+    return lines + [
+        f"| {x.evidence} | {x.vehicles} | {x.km:,.0f} | {_percent(x.true_share)} "
+        f"| {_percent(x.reported_low)} to {_percent(x.reported_high)} | {_percent(x.unknown_share)} "
+        f"| {_percent(x.precision)} | {_percent(x.recall)} | {_percent(x.days_inside)} |"
+        for x in rows
+    ]
 
 
 def markdown(report: Report, live: Mapping[str, Any] | None, date: str) -> str:
@@ -29,16 +45,7 @@ def markdown(report: Report, live: Mapping[str, Any] | None, date: str) -> str:
         f"| {_percent(e.trip_p95)} | {_percent(e.total, sign=True)} | {_percent(e.band, 0)} | {_percent(e.share, 0)} |"
         for e in report.errors
     ]
-    x = report.emptiness
-    lines += [
-        "",
-        "| empty running, by km | value |",
-        "|---|---|",
-        f"| true share | {_percent(x.true_share)} |",
-        f"| reported share, low to high bound | {_percent(x.reported_low)} to {_percent(x.reported_high)} |",
-        f"| load state unknown | {_percent(x.unknown_share)} |",
-        f"| precision, recall | {_percent(x.precision)}, {_percent(x.recall)} |",
-    ]
+    lines += ["", *empty_table(report.emptiness)]
     d = report.delivery
     faults = ", ".join(f"{n} {kind}" for kind, n in sorted(d.faults.items()))
     lines += [

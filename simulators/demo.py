@@ -22,7 +22,7 @@ from simulators.live import LiveFleet
 from simulators.local_broker import LocalBroker, local_broker
 from simulators.registry_files import write_registry
 from simulators.scenario import Scenario, load
-from simulators.server_process import TENANT, Consumer, DemoError, compactor, consumer
+from simulators.server_process import TENANT, Consumer, DemoError, compactor, consumer, read_side
 from simulators.warehouse import Warehouse
 from simulators.warehouse_source import WarehouseSource
 from simulators.warehouse_spec import from_registry
@@ -106,11 +106,12 @@ async def run(options: Options) -> dict[str, Any]:
         local_broker(options.folder, port=options.port, embedded=options.embedded_broker) as broker,
         consumer(options.folder, broker, earliest=EARLIEST, factor_set=options.factor_set) as server,
         compactor(options.folder),
+        read_side(options.folder) as page,
     ):
         await asyncio.to_thread(_catch_up, world, back_s)
         start_s = _world_s(world)
         made = gateways(world, options.speed, broker, counters, start_s)
-        running = Running(options, broker, server, made, start_s, time.monotonic())
+        running = Running(options, broker, server, made, start_s, time.monotonic(), page)
         tasks = [asyncio.create_task(g.run(stop)) for g in made]
         for task in tasks:
             task.add_done_callback(lambda _: stop.set())  # they run until then; one that ends earlier has failed

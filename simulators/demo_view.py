@@ -54,6 +54,7 @@ class Running:
     gateways: Sequence[Gateway]
     start_s: int
     began: float
+    page: str = ""  # address of the live page
 
     def virtual_ns(self) -> int:
         """The world's time now, ns since 1970."""
@@ -79,6 +80,11 @@ class Watcher:
         self._stored = Stored(0, 0, 0, 0)
         self._counted_at = -COUNT_EVERY_S
         self._lost = 0
+
+    @property
+    def page(self) -> str:
+        """Address of the live page."""
+        return self._running.page
 
     def heading(self) -> str:
         """What runs, once."""
@@ -171,6 +177,7 @@ async def show(watcher: Watcher, stop: asyncio.Event) -> None:
     """A live table where there is a terminal, a block of plain lines every few seconds elsewhere."""
     console = Console()
     console.print(watcher.heading(), highlight=False, soft_wrap=True)
+    console.print(f"live page: {watcher.page}", highlight=False, soft_wrap=True)
     if not console.is_terminal:
         while not stop.is_set():
             look = await asyncio.to_thread(watcher.look)

@@ -85,6 +85,27 @@ async def consumer(folder: Path, broker: LocalBroker, *, earliest: str, factor_s
 
 
 @contextlib.asynccontextmanager
+async def read_side(folder: Path) -> AsyncIterator[str]:
+    """``python -m dashboards serve`` with the page, on the lake in ``folder``, while the block runs; the page's address."""
+    port = free_port()
+    config = folder / "dashboards.toml"
+    config.write_text(f'lake = "lake"\ntenant = "{TENANT}"\n[page]\nport = {port}\n', encoding="utf-8")
+    with (folder / "dashboards.log").open("wb") as out:
+        process = subprocess.Popen(  # noqa: S603, ASYNC220
+            [sys.executable, "-m", "dashboards", "serve", "--config", str(config)],
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    try:
+        yield f"http://127.0.0.1:{port}/"
+    finally:
+        process.terminate()
+        await asyncio.to_thread(process.wait)
+
+
+@contextlib.asynccontextmanager
 async def compactor(folder: Path) -> AsyncIterator[None]:
     """``python -m storage compact`` beside the consumer while the block runs: a commit a second leaves many small files."""
     command = [

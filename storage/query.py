@@ -22,6 +22,7 @@ from storage.disk import check_folder
 from storage.errors import LakeMissingError, StorageError
 from storage.hours import split
 from storage.kpi_views import kpi_views
+from storage.panel_views import panel_views
 from storage.schema import HOURS
 from storage.trip_views import trip_views
 from storage.views import MACROS, OPEN_ROLLUPS, STORED, Tenant, figure_views, stored_schema, stored_view
@@ -118,7 +119,7 @@ def connect(
     for name in reversed(STORED):  # what belongs to whom stands in the dimension tables, which come last
         con.execute(stored_view(name, [], tenant=tenant))
     con.execute(stored_view("rollups", [], tenant=tenant, name=OPEN_ROLLUPS))
-    for statement in (*figure_views(), *trip_views(), *kpi_views()):
+    for statement in (*figure_views(), *trip_views(), *kpi_views(), *panel_views()):
         con.execute(statement)
     _READERS[con] = reader
     if as_of is None:

@@ -306,9 +306,7 @@ FROM figures LEFT JOIN {dimension} USING ({key})"""
 
 
 _HOUR_KEYS: Final = ", ".join(n for n in ROLLUP_KEYS if n != "minute_ns")
-_PARTS: Final = (
-    f"kind, {_HOUR_KEYS.removeprefix('kind, ')}, factor_set, day, {', '.join(_OF_ASSETS)}, {', '.join(ROLLUP_NEWEST)}"
-)
+_PARTS: Final = ", ".join((_HOUR_KEYS, "factor_set", "day", *ROLLUP_SUMS, "co2e_wtw_ug", *ROLLUP_NEWEST))
 _ASSET_HOURS: Final = f"""
 SELECT {_timestamp("hour_ns")} AS time, hour_ns, {_PARTS} FROM rollup_hours
 UNION ALL

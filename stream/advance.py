@@ -3,7 +3,6 @@
 import math
 from typing import Any, Final
 
-from stream.attribution import N_PARTS as N_WAYS
 from stream.attribution import battery_parts as battery_ways
 from stream.attribution import engine_parts as engine_ways
 from stream.attribution import part_of, scale
@@ -292,7 +291,7 @@ def advance_rows(
         kmh = math.nan
         told = False
         ways = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-        ug_per_rate = math.nan
+        ug_per_rate, rate = 0.0, 0.0
         is_vehicle = p["kind"] == VEHICLE
         if state["time_ns"] == UNKNOWN or time_ns > state["time_ns"]:
             dt_s = math.nan
@@ -392,7 +391,9 @@ def advance_rows(
                     if amount > 0:
                         fuel_parts(part, p, state, method, out[CO2E_TTW, i], out[CO2E_WTT, i], dt_s, v, u)
                 drive_ug = plus(out[CO2E_TTW, i], out[CO2E_WTT, i])
-                if drive_ug != UNKNOWN and ug_per_rate == ug_per_rate:
+                if drive_ug == UNKNOWN or math.isnan(ug_per_rate * rate):
+                    ug_per_rate = 0.0
+                else:
                     if p["has_battery"]:
                         ways = battery_ways(roll_w, air_w, climb_w, kinetic_w, empty, v, aux_kw, soc_pct[i], rate, p)
                     else:
@@ -492,11 +493,18 @@ def advance_rows(
             if out[METHOD, i] in _MEASURED_METHODS:
                 sums[MEASURED] = total_ug
             if is_vehicle:
-                for k in range(N_WAYS):
-                    way_ug = part_of(ways[k], ug_per_rate)
-                    sums[BY_FIRST + k] = way_ug
-                    total_ug -= way_ug
-                sums[BY_FIRST + N_WAYS] = total_ug
+                by_roll, by_air = part_of(ways[0], ug_per_rate), part_of(ways[1], ug_per_rate)
+                by_grade, by_speed = part_of(ways[2], ug_per_rate), part_of(ways[3], ug_per_rate)
+                by_idle, by_aux = part_of(ways[4], ug_per_rate), part_of(ways[5], ug_per_rate)
+                by_load = part_of(ways[6], ug_per_rate)
+                sums[BY_FIRST] = by_roll
+                sums[BY_FIRST + 1] = by_air
+                sums[BY_FIRST + 2] = by_grade
+                sums[BY_FIRST + 3] = by_speed
+                sums[BY_FIRST + 4] = by_idle
+                sums[BY_FIRST + 5] = by_aux
+                sums[BY_FIRST + 6] = by_load
+                sums[BY_FIRST + 7] = total_ug - by_roll - by_air - by_grade - by_speed - by_idle - by_aux - by_load
         if is_vehicle:
             out[ROW_ROUTE, i], out[ROW_REGION, i], out[ROW_TRIP, i] = (
                 state["trip_route"],

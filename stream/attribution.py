@@ -20,7 +20,6 @@ from stream.road_load import (
     engine_fuel_g_per_h,
 )
 
-N_PARTS: Final = 7
 Parts = tuple[float, float, float, float, float, float, float]
 SCALE_LOW: Final = 0.5  # measured over modelled beyond these is not explained by the model: the rest is other
 SCALE_HIGH: Final = 2.0
@@ -135,7 +134,5 @@ def scale(total_ug: int, nominal_ug: float, rate: float) -> float:
 
 @kernel
 def part_of(part: float, ug_per_unit: float) -> int:
-    """A part in µg, half to even; 0 without a model. What the parts leave of the total is "other", so the sum is exact."""
-    if ug_per_unit != ug_per_unit:
-        return 0
+    """A part in µg, half to even. What the parts leave of the total is "other", so the sum is exact."""
     return int(np.rint(part * ug_per_unit))

@@ -118,6 +118,8 @@ def apart_m(lat_a: float, lon_a: float, lat_b: float, lon_b: float) -> float:
 @kernel
 def reach_m(state: Any, gps_kmh: float, time_ns: int) -> float:
     """How far from the last believed position a vehicle may be [m]: by its speed at both ends of a short interval, else at 50 m/s."""
+    if state["fix_ns"] == UNKNOWN:
+        return 0.0
     dt_s = (time_ns - state["fix_ns"]) * 1e-9
     faster_kmh = state["gps_seen_kmh"] if state["gps_seen_kmh"] > gps_kmh else gps_kmh
     fastest = faster_kmh * (SPEED_MARGIN / 3.6) + SPEED_SLACK_MS

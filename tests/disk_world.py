@@ -12,8 +12,9 @@ from devices.config import Broker, GatewayConfig, OutboxConfig
 from devices.core import GatewayCore
 from devices.counters import Counters
 from devices.disk import JOURNAL_BYTES, Disk, FolderDisk
+from devices.entries import Recovered
 from devices.envelope import Sign
-from devices.ring import Recovered, Ring
+from devices.ring import Ring
 from devices.unbatch import head, samples
 from devices.wire import Ack, Hole, Position, Sample
 

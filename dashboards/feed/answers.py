@@ -25,7 +25,7 @@ from dashboards.feed.progress import (
 )
 from dashboards.feed.reader import CommitMark, Reader, query
 from dashboards.feed.state import Known, Rules, State, state
-from dashboards.feed.sums import NONE, By, HubFacts, Received, Sums, cells, counts, factor_sets, hub_facts, received
+from dashboards.feed.sums import NONE, By, Received, Sums, cells, counts, factor_sets, received
 
 BASE_DAYS_MIN: Final = 347  # of a measured base year that must have rows: 95 %
 _DETAIL: Final = {
@@ -125,11 +125,9 @@ class _References:
         rows = query(cursor, "SELECT * FROM baselines WHERE scope = $scope", {"scope": scope}) if scope else []
         self._rows = {(r["tenant"] or own, r["key"]): r for r in rows}
         self._measured: dict[int, dict[tuple[str, str], Sums]] = {}
-        self._goods: dict[int, dict[str, HubFacts]] = {}
         for number in sorted({r["baseline_year"] for r in rows if r["baseline_co2e_wtw_kg"] is None}):
             found = cells(cursor, by, year(number), factor_set, own)
             self._measured[number] = {(s.tenant, s.name): s for s in found}
-            self._goods[number] = hub_facts(cursor, year(number)) if by == "warehouse" else {}
         self._benchmarks = query(cursor, "SELECT * FROM benchmarks ORDER BY year DESC, region NULLS LAST")
 
     def of(self, tenant: str, name: str) -> tuple[Baseline | None, Target | None]:
@@ -170,14 +168,13 @@ class _References:
             source="measured",
             co2e_wtw_kg=s.co2e_wtw_ug / UG_PER_KG,
             co2e_ttw_kg=s.co2e_ttw_ug / UG_PER_KG,
-            activity=self._activity(row["baseline_year"], s),
+            activity=self._activity(s),
         )
 
-    def _activity(self, number: int, s: Sums) -> float | None:
+    def _activity(self, s: Sums) -> float | None:
         if self._by != "warehouse":
             return s.transport_kgm / KGM_PER_TKM or None
-        out = self._goods[number].get(s.name)
-        return None if out is None or out.goods_out_kg is None else out.goods_out_kg / 1000.0
+        return s.goods_out_g / 1e6 or None
 
     def benchmark(self, name: str) -> Benchmark | None:
         """The newest benchmark of the region, else the newest of all."""
@@ -267,7 +264,7 @@ def progress(
     small = too_small(cursor, by, here, factor_set, own, k)[0] if hides else set()
     references = _References(cursor, by, factor_set, own)
     losses = received(cursor, here) if here.to_ns > here.from_ns else {}
-    site = _sites(cursor, here) if by == "warehouse" else {}
+    site = _sites(cursor) if by == "warehouse" else {}
     figures = []
     for s in found:
         if (s.tenant, s.name) in small or (hides and s.vehicles < k):
@@ -290,7 +287,7 @@ def progress(
                 target=target,
                 benchmark=references.benchmark(s.name),
                 figure_id=figure_id,
-                site=hub(s, here, *site[s.name]) if s.name in site else None,
+                site=hub(s, here, site[s.name]) if s.name in site else None,
             )
         )
     return Progress(
@@ -307,16 +304,9 @@ def progress(
     )
 
 
-def _sites(
-    cursor: duckdb.DuckDBPyConnection, period: Period
-) -> dict[str, tuple[float | None, float | None, float | None]]:
-    """warehouse -> (goods out in kg, pallets out, floor in m²)."""
-    facts = hub_facts(cursor, period)
-    out: dict[str, tuple[float | None, float | None, float | None]] = {}
-    for r in query(cursor, "SELECT warehouse, area_m2 FROM warehouses"):
-        f = facts.get(r["warehouse"], HubFacts(None, None))
-        out[r["warehouse"]] = (f.goods_out_kg, f.pallets_out, r["area_m2"])
-    return out
+def _sites(cursor: duckdb.DuckDBPyConnection) -> dict[str, float | None]:
+    """warehouse -> floor in m²."""
+    return {r["warehouse"]: r["area_m2"] for r in query(cursor, "SELECT warehouse, area_m2 FROM warehouses")}
 
 
 def versions(found: Iterable[Sums]) -> tuple[int, ...]:

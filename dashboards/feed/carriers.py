@@ -11,7 +11,7 @@ from dashboards.feed.decimals import DIGITS, ratio, text
 from dashboards.feed.ileap import CarrierType, EnergyCarrier, Feedstock, Unit
 from dashboards.feed.periods import Period
 from dashboards.feed.reader import query
-from dashboards.feed.sums import LONGEST_TRIP, By, CarrierSums, here, parameters
+from dashboards.feed.sums import By, CarrierSums, here, parameters
 from storage.factor_files import factor_set as packaged
 from stream.factors import ELECTRICITY, FactorError, FactorSet, blend_parts, fuel_factors, is_gwp_set
 
@@ -63,18 +63,11 @@ def work_by_fuel(
     rows = query(
         cursor,
         f"""
-WITH here AS ({here(by)}
-), driven AS (
-  SELECT tenant, name, asset, trip_start_ns, sum(distance_mm) AS mm FROM here WHERE trip_start_ns IS NOT NULL GROUP BY ALL
-), newest AS (
-  SELECT asset, trip_start_ns, excluded, transport_kgm, distance_mm,
-    row_number() OVER (PARTITION BY asset, trip_start_ns ORDER BY version DESC) AS place
-  FROM trips WHERE day BETWEEN $first_trip_day AND $last_day AND factor_set = $factor_set
-)
-SELECT tenant, name, fuel, CAST(sum(round(mm / nullif(distance_mm, 0) * transport_kgm)) AS HUGEINT) AS work
-FROM driven JOIN newest USING (asset, trip_start_ns) JOIN (SELECT vehicle AS asset, fuel FROM vehicles) USING (asset)
-WHERE place = 1 AND NOT excluded GROUP BY 1, 2, 3 HAVING sum(transport_kgm) > 0""",  # noqa: S608
-        {**parameters(period, factor_set, own), "first_trip_day": period.days[0] - LONGEST_TRIP},
+WITH here AS ({here(by)})
+SELECT tenant, name, fuel, CAST(sum(transport_kgm) AS HUGEINT) AS work
+FROM here JOIN (SELECT vehicle AS asset, fuel FROM vehicles) USING (asset)
+GROUP BY 1, 2, 3 HAVING sum(transport_kgm) > 0""",  # noqa: S608
+        parameters(period, factor_set, own),
     )
     out: dict[tuple[str, str], dict[str, int]] = {}
     for r in rows:

@@ -72,18 +72,17 @@ def _share(part: int, whole: int) -> str:
     return text(ratio(part, whole))
 
 
-def hoc(s: Sums, period: Period, goods_out_kg: float, carriers: Sequence[EnergyCarrier]) -> HOC:
+def hoc(s: Sums, period: Period, carriers: Sequence[EnergyCarrier]) -> HOC:
     """A warehouse as hub operation category, per tonne that left it. Raises ImpossibleError."""
-    grams = round(goods_out_kg * 1000)
-    if grams <= 0:
+    if s.goods_out_g <= 0:
         raise ValueError(f"{s.name}: nothing left the hub, so there is no intensity")
     item = HOC(
         hocId=toc_id(s.tenant, s.name, period),
         description=f"Hub {s.name}; goods counted once, when they leave",
         hubType="StorageAndTransshipment",
         energyCarriers=tuple(carriers),
-        co2eIntensityWTW=_intensity(s.co2e_wtw_ug, grams, 10**6, UG_PER_KG),
-        co2eIntensityTTW=_intensity(s.co2e_ttw_ug, grams, 10**6, UG_PER_KG),
+        co2eIntensityWTW=_intensity(s.co2e_wtw_ug, s.goods_out_g, 10**6, UG_PER_KG),
+        co2eIntensityTTW=_intensity(s.co2e_ttw_ug, s.goods_out_g, 10**6, UG_PER_KG),
         hubActivityUnit="tonnes",
     )
     check(item)
@@ -142,7 +141,7 @@ def product_footprint(
             "exemptedEmissionsPercent": 0.0,
             "exemptedEmissionsDescription": "",
             "packagingEmissionsIncluded": False,
-            "uncertaintyAssessmentDescription": f"95 % interval of +-{100 * quality.u_rel:.1f} %; errors taken as shared",
+            "uncertaintyAssessmentDescription": f"95 % interval of +-{100 * quality.u_rel:.1f} %",
             "primaryDataShare": round(100.0 * quality.primary, 6),
             "dqi": {
                 "coveragePercent": round(100.0 * quality.coverage, 6),

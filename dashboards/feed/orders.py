@@ -24,7 +24,7 @@ from dashboards.feed.ileap import TAD, TCE, Distance, Location, ShipmentFootprin
 from dashboards.feed.linter import check
 from dashboards.feed.periods import Period, iso, month_of, to_ns
 from dashboards.feed.reader import Reader, query
-from dashboards.feed.sums import NONE, HubFacts, Sums, cells, hub_facts
+from dashboards.feed.sums import NONE, Sums, cells
 
 ORDERS: Final = 1_000_000  # rows of the file; about 200 MB, read once per change
 COLUMNS: Final = (
@@ -190,7 +190,7 @@ class Categories:
     def __init__(self, cursor: duckdb.DuckDBPyConnection, reader: Reader, factor_set: str) -> None:
         self._cursor, self._reader, self.factor_set = cursor, reader, factor_set
         self._groups: dict[Period, dict[tuple[str, str], Sums]] = {}
-        self._hubs: dict[Period, tuple[dict[str, Sums], dict[str, HubFacts]]] = {}
+        self._hubs: dict[Period, dict[str, Sums]] = {}
         self._stage = {
             r["vehicle"]: (r["tenant"] or reader.own_tenant, r["stage"] or NONE)
             for r in query(
@@ -210,18 +210,15 @@ class Categories:
         s = self._groups[period].get(where)
         return None if s is None or s.transport_kgm <= 0 else (s, toc_id(*where, period))
 
-    def hoc(self, warehouse: str, at_ns: int) -> tuple[Sums, float, str] | None:
-        """The warehouse in the month of ``at_ns``, the mass that left it, and its name."""
+    def hoc(self, warehouse: str, at_ns: int) -> tuple[Sums, str] | None:
+        """The warehouse in the month of ``at_ns``, and its name."""
         period = month_of(at_ns)
         if period not in self._hubs:
             here = period.cut(self._reader.now_ns())
             found = cells(self._cursor, "warehouse", here, self.factor_set, self._reader.own_tenant)
-            self._hubs[period] = ({s.name: s for s in found}, hub_facts(self._cursor, here))
-        sums, facts = self._hubs[period]
-        s, f = sums.get(warehouse), facts.get(warehouse)
-        if s is None or f is None or not f.goods_out_kg:
-            return None
-        return s, f.goods_out_kg, toc_id(s.tenant, warehouse, period)
+            self._hubs[period] = {s.name: s for s in found}
+        s = self._hubs[period].get(warehouse)
+        return None if s is None or s.goods_out_g <= 0 else (s, toc_id(s.tenant, warehouse, period))
 
     def driven_mm(self, vehicle: str, start_ns: int, end_ns: int) -> int | None:
         """Distance the vehicle drove in whole minutes of a window; None without any."""
@@ -300,9 +297,9 @@ def _handling(leg: Leg, known: Categories) -> tuple[Sums, int, int, int, str] | 
     category = known.hoc(leg.warehouse or "", leg.start_ns)
     if category is None:
         return None
-    s, goods_kg, name = category
-    part = leg.mass_kg / goods_kg
-    return s, 0, round(s.co2e_wtw_ug * part), round(s.co2e_ttw_ug * part), name
+    s, name = category
+    grams = round(leg.mass_kg * 1000)
+    return s, 0, s.co2e_wtw_ug * grams // s.goods_out_g, s.co2e_ttw_ug * grams // s.goods_out_g, name
 
 
 def shipment(legs: Sequence[Leg], found: Elements) -> ShipmentFootprint | None:

@@ -9,6 +9,7 @@ and the same for intensity g (kg CO2e per t km). t, b and H are the middles of t
 another length than t's is scaled by time, and the figure says so. What is not known is null, never 0.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
@@ -26,7 +27,7 @@ BOUNDARY: Final = (
     "WTW = TTW + supply of the energy; no offsets, no biogenic CO2; vehicles and infrastructure not included"
 )
 HUB_BOUNDARY: Final = (
-    "ISO 14083:2023 hub operations: electricity and fuels of the site per tonne that left it; refrigerants as far as measured; "
+    "ISO 14083:2023 hub operations: electricity, heat and fuels of the site per tonne that left it; refrigerants beside it; "
     "no offsets, no biogenic CO2; buildings not included"
 )
 
@@ -112,7 +113,7 @@ class Empty(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Band(msgspec.Struct, frozen=True):
-    """95 % interval of the WTW figure, errors of factors and sensors taken as shared: never too narrow."""
+    """95 % interval of the WTW figure: errors of one meter, vehicle class, fuel or grid zone are shared within it, others are not."""
 
     low_kg: float
     high_kg: float
@@ -125,7 +126,7 @@ class Management(msgspec.Struct, frozen=True, kw_only=True):
     kg_co2e_wtw_per_m2_year: float | None
     kwh_per_m2_year: float | None
     kg_co2e_wtw_per_pallet_out: float | None
-    pallets_out: float | None
+    pallets_out: int | None
 
 
 class Hub(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,6 +135,7 @@ class Hub(msgspec.Struct, frozen=True, kw_only=True):
     outbound_t: float | None
     kg_co2e_per_t: Boundaries
     energy_kwh: float
+    refrigerant_co2e_kg: float
     management: Management
 
 
@@ -244,12 +246,13 @@ def coverage(s: Sums, loss: float | None) -> float | None:
 
 
 def band(s: Sums) -> Band | None:
-    """95 % interval; None where nothing is known."""
-    total = s.co2e_wtw_ug
-    if not known(s) or total <= 0:
+    """95 % interval, log-normal as in the views, so never below 0; None where nothing is known."""
+    total = s.co2e_wtw_ug / UG_PER_KG
+    if not known(s) or total <= 0 or s.u_rel is None:
         return None
-    u = s.co2e_u_ug
-    return Band(max(0, total - u) / UG_PER_KG, (total + u) / UG_PER_KG, u / total)
+    spread = math.sqrt(math.log1p((s.u_rel / 1.96) ** 2))
+    low, high = (total * math.exp(-spread * spread / 2 + side * 1.96 * spread) for side in (-1, 1))
+    return Band(low, high, s.u_rel)
 
 
 def scaled(baseline: Baseline, period: Period) -> tuple[float, bool]:
@@ -280,10 +283,11 @@ YEAR_S: Final = 365.25 * 86_400.0
 UWH_PER_KWH: Final = 1e9
 
 
-def hub(s: Sums, period: Period, goods_out_kg: float | None, pallets_out: float | None, area_m2: float | None) -> Hub:
-    """One warehouse over ``period``."""
+def hub(s: Sums, period: Period, area_m2: float | None) -> Hub:
+    """One warehouse over ``period``. A counter that has not moved tells nothing about the goods, so it is no activity of 0."""
     found = amounts(s)["co2e_kg"]
-    tonnes = None if goods_out_kg is None else goods_out_kg / 1000.0
+    tonnes = s.goods_out_g / 1e6 if s.goods_out_g > 0 else None
+    pallets_out = s.pallets_out if s.pallets_out > 0 else None
     per_year = YEAR_S / period.seconds
     yearly = None if found.wtw is None else found.wtw * per_year
     kwh = s.energy_uwh / UWH_PER_KWH
@@ -291,6 +295,7 @@ def hub(s: Sums, period: Period, goods_out_kg: float | None, pallets_out: float 
         outbound_t=tonnes,
         kg_co2e_per_t=Boundaries(quotient(found.wtw, tonnes), quotient(found.ttw, tonnes)),
         energy_kwh=kwh,
+        refrigerant_co2e_kg=s.refrigerant_co2e_ug / UG_PER_KG,
         management=Management(
             kg_co2e_wtw_per_m2_year=quotient(yearly, area_m2),
             kwh_per_m2_year=quotient(kwh * per_year, area_m2),

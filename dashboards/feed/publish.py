@@ -22,7 +22,7 @@ from dashboards.feed.progress import coverage, methods
 from dashboards.feed.reader import query
 from dashboards.feed.service import Feed, Question
 from dashboards.feed.state import closes_ns
-from dashboards.feed.sums import NONE, By, HubFacts, Sums, cells, hub_facts, parameters, received
+from dashboards.feed.sums import NONE, By, Sums, cells, parameters, received
 from dashboards.feed.sums import carriers as carrier_sums
 from storage.proof import commit_range, inclusion, latest_root
 
@@ -38,6 +38,9 @@ SUMMED: Final = (  # what the verifier makes again from the exported rows
     "co2e_wtt_ug",
     "co2_biogenic_ug",
     "co2e_measured_ug",
+    "transport_kgm",
+    "capacity_kgm",
+    "goods_out_g",
 )
 
 
@@ -185,8 +188,7 @@ WHERE factor_set = $factor_set AND day BETWEEN $first_day AND $last_day AND minu
 
 
 def _quality(s: Sums, loss: float | None) -> Quality:
-    total = s.co2e_wtw_ug
-    return Quality(coverage(s, loss) or 0.0, methods(s).measured or 0.0, s.co2e_u_ug / total if total > 0 else 1.0)
+    return Quality(coverage(s, loss) or 0.0, methods(s).measured or 0.0, 1.0 if s.u_rel is None else s.u_rel)
 
 
 class _Carrying:
@@ -196,7 +198,6 @@ class _Carrying:
         self._by, self._factor_set, self._period = by, factor_set, period
         self._work = work_by_fuel(cursor, by, period, factor_set, own) if by == "route_group" else {}
         self._sums = carrier_sums(cursor, by, period, factor_set, own) if by == "route_group" else {}
-        self._goods = hub_facts(cursor, period) if by == "warehouse" else {}
 
     def item(self, s: Sums) -> TOC | HOC | None:
         """The operation category behind a cell; None for cells that are none. Raises ImpossibleError, CarrierError, ValueError."""
@@ -205,8 +206,7 @@ class _Carrying:
             parts = carriers(self._factor_set, self._work.get(cell, {}), self._sums.get(cell, {}))
             return toc(s, self._period, parts)
         if self._by == "warehouse":
-            goods = self._goods.get(s.name, HubFacts(None, None)).goods_out_kg
-            return hoc(s, self._period, goods or 0.0, _site_carriers(s))
+            return hoc(s, self._period, _site_carriers(s))
         return None
 
 

@@ -59,6 +59,9 @@ class Sums(msgspec.Struct, frozen=True, kw_only=True):
     co2e_wtt_ug: int = 0
     co2_biogenic_ug: int = 0
     co2e_measured_ug: int = 0
+    refrigerant_co2e_ug: int = 0
+    goods_out_g: int = 0
+    pallets_out: int = 0
     co2e_u_ug: int = 0  # half-width of the 95 % band of TTW + WTT; of cells it does not add up
     newest_time_ns: int | None = None
     newest_received_ns: int | None = None
@@ -70,6 +73,11 @@ class Sums(msgspec.Struct, frozen=True, kw_only=True):
     def co2e_wtw_ug(self) -> int:
         """Well-to-wheel."""
         return self.co2e_ttw_ug + self.co2e_wtt_ug
+
+    @property
+    def u_rel(self) -> float | None:
+        """The half-width as a share of TTW + WTT."""
+        return self.co2e_u_ug / self.co2e_wtw_ug if self.co2e_wtw_ug > 0 else None
 
     @property
     def running_mm(self) -> int:
@@ -95,6 +103,11 @@ _ADDITIVE: Final = (
     "co2e_wtt_ug",
     "co2_biogenic_ug",
     "co2e_measured_ug",
+    "refrigerant_co2e_ug",
+    "goods_out_g",
+    "pallets_out",
+    "transport_kgm",
+    "capacity_kgm",
 )
 
 
@@ -157,7 +170,8 @@ SELECT tenant, name, count(DISTINCT asset) AS vehicles, count(DISTINCT day) AS d
   coalesce(max(co2e_u_ug), 0) AS co2e_u_ug,
   max(newest_time_ns) AS newest_time_ns, max(newest_received_ns) AS newest_received_ns,
   list_sort(list(DISTINCT kernel_version)) AS kernel_versions, list_sort(list(DISTINCT asset)) AS assets, {last} AS last
-FROM chosen JOIN wide USING (tenant, name) GROUP BY tenant, name ORDER BY tenant, name""",
+FROM chosen LEFT JOIN (SELECT tenant AS whose, name AS cell, co2e_u_ug FROM wide) ON whose = tenant AND cell IS NOT DISTINCT FROM name
+GROUP BY tenant, name ORDER BY tenant, name""",
         bound,
     )
     trips = {} if by == "warehouse" else _trips(cursor, by, period, factor_set, own)
@@ -179,8 +193,6 @@ _BY_TRIP: Final = {  # sum -> what is summed, over which of the minutes
     "empty_mm": ("mm", "NOT excluded AND load_state = 'empty'"),
     "empty_units_mm": ("mm", "NOT excluded AND load_state = 'empty_with_load_units'"),
     "loaded_mm": ("mm", "NOT excluded AND load_state IN ('partial', 'full')"),
-    "transport_kgm": ("round(part * transport_kgm)", "NOT excluded"),
-    "capacity_kgm": ("round(mm / 1000 * capacity_kg)", "NOT excluded AND load_state IN ('partial', 'full')"),
     "co2e_empty_ug": ("ug", "NOT excluded AND load_state = 'empty'"),
 }
 
@@ -188,10 +200,9 @@ _BY_TRIP: Final = {  # sum -> what is summed, over which of the minutes
 def _trips(
     cursor: duckdb.DuckDBPyConnection, by: By, period: Period, factor_set: str, own: str
 ) -> dict[tuple[str, str], dict[str, int]]:
-    """What only trips know of the minutes in ``period``, by cell: load states, goods carried, capacity.
+    """What only trips know of the minutes in ``period``, by cell: load states, and what counts in no share of running.
 
-    The newest version of a trip is what holds, whatever was known when its minutes were summed. A trip that crosses cells or the
-    ends of the period counts with the part of its distance that lies inside.
+    The newest version of a trip is what holds, whatever was known when its minutes were summed.
     """
     sums = ", ".join(
         f"CAST(coalesce(sum({what}) FILTER ({which}), 0) AS HUGEINT) AS {name}"
@@ -205,12 +216,11 @@ WITH here AS ({here(by)}
   SELECT tenant, name, asset, trip_start_ns, sum(distance_mm) AS mm, sum(co2e_ttw_ug + co2e_wtt_ug) AS ug
   FROM here WHERE trip_start_ns IS NOT NULL GROUP BY ALL
 ), newest AS (
-  SELECT asset, trip_start_ns, load_state, excluded, transport_kgm, capacity_kg, distance_mm,
+  SELECT asset, trip_start_ns, load_state, excluded,
     row_number() OVER (PARTITION BY asset, trip_start_ns ORDER BY version DESC) AS place
   FROM trips WHERE day BETWEEN $first_trip_day AND $last_day AND factor_set = $factor_set
 ), known AS (
-  SELECT driven.*, load_state, excluded, transport_kgm, capacity_kg, mm / nullif(distance_mm, 0) AS part
-  FROM driven JOIN newest USING (asset, trip_start_ns) WHERE place = 1
+  SELECT driven.*, load_state, excluded FROM driven JOIN newest USING (asset, trip_start_ns) WHERE place = 1
 )
 SELECT tenant, name, {sums} FROM known GROUP BY tenant, name""",
         {**parameters(period, factor_set, own), "first_trip_day": period.days[0] - LONGEST_TRIP},
@@ -272,33 +282,6 @@ FROM here JOIN (SELECT vehicle, fuel FROM vehicles) ON vehicle = asset GROUP BY 
         cell = out.setdefault((r["tenant"], r["name"]), {})
         cell[r["fuel"]] = CarrierSums(r["distance_mm"], r["energy"], r["co2e_ttw_ug"], r["co2e_wtt_ug"])
     return out
-
-
-class HubFacts(msgspec.Struct, frozen=True):
-    """What passed through a warehouse: goods and pallets out, by its counters; None where it counts none."""
-
-    goods_out_kg: float | None
-    pallets_out: float | None
-
-
-def hub_facts(cursor: duckdb.DuckDBPyConnection, period: Period) -> dict[str, HubFacts]:
-    """By warehouse. Sums of the counters' rises between consecutive readings; a fall is a reset and adds nothing."""
-    first, last = period.days
-    rise = "sum(CASE WHEN {0} >= previous_{0} THEN {0} - previous_{0} END) AS {0}"
-    before = "lag({0} IGNORE NULLS) OVER (PARTITION BY device ORDER BY time_ns, boot_id, seq) AS previous_{0}"
-    names = ("goods_out_total_kg", "pallets_out_total")
-    rows = query(
-        cursor,
-        f"""
-WITH steps AS (
-  SELECT warehouse, {", ".join(names)}, {", ".join(before.format(n) for n in names)}
-  FROM readings JOIN warehouses USING (device)
-  WHERE day BETWEEN $first_day AND $last_day AND time_ns >= $from_ns AND time_ns < $to_ns
-)
-SELECT warehouse, {", ".join(rise.format(n) for n in names)} FROM steps GROUP BY warehouse""",
-        {"first_day": first, "last_day": last, "from_ns": period.from_ns, "to_ns": period.to_ns},
-    )
-    return {r["warehouse"]: HubFacts(r["goods_out_total_kg"], r["pallets_out_total"]) for r in rows}
 
 
 def factor_sets(cursor: duckdb.DuckDBPyConnection) -> list[str]:

@@ -16,10 +16,14 @@ from dashboards.sql.check import Plan, Relation
 from dashboards.sql.errors import CANCELLED, LAKE, TOO_LARGE, SqlError, of_duckdb
 from dashboards.sql.protocol import Field
 from storage.errors import StorageError
+from storage.kpi_views import KPIS
+from storage.panel_views import PANELS
 from storage.query import connect, refresh
 from storage.schema import DAY_OF
+from storage.trip_views import TRIP_FIGURES
 from storage.views import FIGURES, STORED, Tenant
 
+VIEWS: Final = (*FIGURES, *TRIP_FIGURES, *KPIS, *PANELS)
 BATCH_ROWS: Final = 10_000  # rows that are encoded at once
 REFRESH_S: Final = 0.4  # a commit is looked for this often at most
 _NANOSECONDS: Final = (
@@ -184,7 +188,7 @@ def open_store(
 ) -> Store:
     """Connect to ``lake`` for ``tenant`` (None = all). Raises StorageError."""
     con = connect(lake, threads=threads or os.cpu_count(), memory_limit=f"{memory_mb}MB", tenant=tenant)
-    tables, views = ([_relation(con, name) for name in names] for names in (STORED, FIGURES))
+    tables, views = ([_relation(con, name) for name in names] for names in (STORED, VIEWS))
     relations = catalog.install(con, database, tables, views, settings)
     return Store(con, relations, cursors)
 

@@ -76,7 +76,7 @@ def test_a_disk_that_refuses_for_a_while_loses_nothing(tmp_path: Path, error: st
         pytest.skip("strace may not inject here")
     folder = tmp_path / "outbox"
     assert run(folder, 1)[0] == 0  # the files are made
-    code, durable = run(folder, 2, f"pwrite64:error={error}:when=3..5", f"fdatasync:error={error}:when=3..4")
+    code, durable = run(folder, 2, f"pwrite64:error={error}:when=9..11", f"fdatasync:error={error}:when=7..8")
     assert code == 0, errno.errorcode
     assert durable >= 55
     server = delivered(folder)

@@ -13,6 +13,7 @@ import matplotlib as mpl
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.patches import Rectangle
 
 MONTHS = range(1, 13)
 
@@ -53,7 +54,7 @@ def plot(figures: list[dict[str, Any]], title: str, out: str) -> None:
             [m for m, _ in held], [a["baseline"] / 1000 for _, a in held], "--", color="#555555", label="base year"
         )
     handles, labels = top.get_legend_handles_labels()
-    handles += [plt.Rectangle((0, 0), 1, 1, color=c) for c in shades.values()]
+    handles += [Rectangle((0, 0), 1, 1, color=c) for c in shades.values()]
     top.legend(
         handles, [*labels, *shades], ncols=5, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, 1.0), frameon=False
     )

@@ -182,6 +182,40 @@ def test_every_flipped_bit_costs_one_batch_at_most_and_is_told() -> None:
             assert second.recovered.damaged or second.recovered.torn
 
 
+def test_every_flipped_bit_of_the_journal_costs_its_own_readings_only() -> None:
+    rng = random.Random(6)
+    whole = FaultDisk()
+    Bench(whole, 1, batch_max=1000).give(95)
+    used = max(i for i, byte in enumerate(whole.platter[JOURNAL]) if byte)
+    for offset in range(0, used, 3):
+        disk, server = FaultDisk(), Server()
+        disk.platter = [bytearray(p) for p in whole.platter]
+        disk.platter[JOURNAL][offset] ^= 1 << rng.randrange(8)
+        second = Bench(disk, 2)
+        second.drain(server)
+        assert all(value == value_of(boot, seq) for (boot, seq), (value, _) in server.rows.items())
+        if offset >= HEAD_BYTES:
+            assert len(server.rows) >= 80  # nine notes of ten
+        told = sum(h.end - h.begin for h in server.gone)
+        assert len(server.rows) + told == server.next.get(1, 0)
+
+
+def test_readings_of_a_journal_are_taken_over_once() -> None:
+    disk, server = FaultDisk(), Server()
+    Bench(disk, 1, batch_max=1000).give(25)
+    second = Bench(disk, 2)
+    assert second.recovered.journal >= 20
+    second.drain(server)
+    for boot in range(3, 12):  # each is heard at once, so none writes to the journal
+        later = Bench(disk, boot, batch_s=1)
+        assert later.recovered.journal == 0
+        later.connect(server)
+        later.give(9)
+        later.drain(server)
+        sent = {head(p.payload).boot_id for p in later.published if p.topic.endswith("up/readings")}
+        assert sent <= {boot - 1, boot} or (boot, sent) == (3, {1, 3})  # start 2 wrote nothing after its confirmation
+
+
 def test_a_flip_that_is_found_when_it_is_sent_blocks_nobody() -> None:
     disk, server = FaultDisk(), Server()
     bench = Bench(disk, 1)

@@ -156,6 +156,7 @@ def test_the_registry_says_what_an_operator_knows() -> None:
         "pallet_positions,ref_torque_nm",
         "warehouses": "warehouse,device,name,lat_deg,lon_deg,area_m2,pallet_positions,grid_zone",
         "routes": "route,name,origin,destination,stage,number",
+        "places": "place,name,kind,lat_deg,lon_deg,radius_m",
         "benchmarks": "benchmark,region,year,empty_share_pct,definition,source,note",
     }
     assert [row["device"] for row in registry["vehicles"]] == list(world.devices)

@@ -69,7 +69,7 @@ def test_stats(lake: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--lake", lake, "stats"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split()[:3] == ["readings", "2", "60"]
-    assert [line.split()[0] for line in lines[1:18]] == [
+    assert [line.split()[0] for line in lines[1:19]] == [
         "readings",
         "emissions",
         "rollups",
@@ -79,6 +79,7 @@ def test_stats(lake: str, capsys: pytest.CaptureFixture[str]) -> None:
         "batches",
         "rollup_hours",
         "backhaul",
+        "market_factors",
         "vehicles",
         "warehouses",
         "routes",

@@ -196,7 +196,7 @@ def test_torque_is_used_when_its_reference_is_known_or_learnt() -> None:
     taught = _run(readings(t, speed_kmh=75.0, switches=16.0, fuel_total_hr_l=np.floor(counter * 1000) / 1000, **torque))
     later = taught["fuel_nl"][t > 3700]
     assert later.sum() / 1e9 == pytest.approx(litres / (T.size - 1) * later.size, rel=0.02)
-    assert np.nanmax(taught["co2e_u_rel"][t > 3700]) < 0.13
+    assert np.nanmax(taught["co2e_u_rel"][t > 3700]) < np.nanmin(_run(_drive())["co2e_u_rel"])
 
 
 def test_refrigeration_unit_by_its_signal_only_while_it_has_no_counter() -> None:
@@ -231,7 +231,6 @@ def test_tank_teaches_what_nothing_else_measures() -> None:
     assert named[-1] == "tank"
     late = t > 12 * 3600
     assert e["fuel_nl"][late].sum() / 1e9 == pytest.approx(np.ptp(burnt[late]), rel=0.07)
-    assert np.nanmax(e["co2e_u_rel"][-100:]) < 0.2
 
 
 def test_cold_costs_a_battery_van() -> None:
