@@ -12,6 +12,8 @@ from storage.inventory import active
 from stream.factors import ClassTable, FactorSet
 from stream.fleet import Fleet, Route, Vehicle, Warehouse, build_fleet
 from stream.market import MarketFactor
+from stream.places import Place
+from stream.regions import Region
 
 T = TypeVar("T")
 
@@ -46,5 +48,7 @@ def fleet_of(lake: Path, files: Mapping[str, str], factors: FactorSet, classes: 
         _rows(lake, "routes", files, Route),
         factors,
         classes,
+        _rows(lake, "places", files, Place, optional=True),
+        _rows(lake, "regions", files, Region, optional=True),
         market=_rows(lake, "market_factors", files, MarketFactor, optional=True),
     )

@@ -85,7 +85,7 @@ class Tenant:
     owns_unnamed: bool = False
 
 
-OPEN_TO_ALL: Final = ("benchmarks", "factors")  # tables that belong to no tenant
+OPEN_TO_ALL: Final = ("benchmarks", "factors", "regions")  # tables that belong to no tenant
 _ASSETS: Final = "SELECT vehicle FROM vehicles UNION ALL SELECT warehouse FROM warehouses"
 _DEVICES: Final = "SELECT device FROM vehicles UNION ALL SELECT device FROM warehouses"
 

@@ -3,9 +3,7 @@
 import math
 from typing import Any, Final
 
-from stream.attribution import battery_parts as battery_ways
-from stream.attribution import engine_parts as engine_ways
-from stream.attribution import part_of, scale
+from stream.attribution import battery_ways, engine_ways, part_of, scale
 from stream.columns import ASSET_KINDS, UNKNOWN
 from stream.conditions import mass_of, observe, widened
 from stream.counters import GAP_S, HOLD_S

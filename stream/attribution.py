@@ -26,7 +26,7 @@ SCALE_HIGH: Final = 2.0
 
 
 @kernel
-def engine_parts(
+def engine_ways(
     roll_w: float,
     air_w: float,
     climb_w: float,
@@ -90,7 +90,7 @@ def engine_parts(
 
 
 @kernel
-def battery_parts(
+def battery_ways(
     roll_w: float,
     air_w: float,
     climb_w: float,
@@ -102,7 +102,7 @@ def battery_parts(
     power_kw: float,
     p: Any,
 ) -> Parts:
-    """Parts of a modelled battery power [kW], as ``engine_parts``; they add up to it. Standing still all of it is auxiliaries."""
+    """Parts of a modelled battery power [kW], as ``engine_ways``; they add up to it. Standing still all of it is auxiliaries."""
     wheel_w = (roll_w + climb_w + kinetic_w) * empty + air_w
     power = power_kw
     if empty < 1.0:

@@ -14,6 +14,8 @@ from storage.registry import Registry, write_dimensions
 from storage.schema import Names, empty, to_arrow
 from stream.fleet import Route, Vehicle, build_fleet
 from stream.pipeline import Columns, start, step
+from stream.places import Place
+from stream.regions import Region
 from tests.lake_data import SECOND, Clock
 from tests.support import T0_NS, join, readings, rows
 
@@ -22,7 +24,9 @@ VEHICLES = (
     Vehicle("t2", "d-t2", "rigid_12t", "diesel_avg", "north"),
     Vehicle("t3", "d-t3", "artic_40t", "diesel_b7"),
 )
-REGISTRY = Registry(VEHICLES, (), (Route("north", "North"),))
+REGION = Region("r1", "One", "POLYGON ((10 47, 12 47, 12 50, 10 50, 10 47))")
+PLACE = Place("yard", "Yard", "depot", 48.05, 11.0)
+REGISTRY = Registry(VEHICLES, (), (Route("north", "North"),), places=(PLACE,), regions=(REGION,))
 OLD, NEW = "fleetco2-2025.1", "fleetco2-2026.1"
 
 
@@ -65,8 +69,23 @@ def build(
 ) -> Made:
     """Commit ``batches`` one after another, ``apart_s`` seconds of the server's clock between them, as the consumer would."""
     made = Made(path, clock or Clock(T0_NS))
-    fleet = build_fleet(registry.vehicles, registry.warehouses, registry.routes, factor_set(factors), class_table())
-    names = Names(device=fleet.devices, asset=fleet.assets, route=fleet.route_names)
+    fleet = build_fleet(
+        registry.vehicles,
+        registry.warehouses,
+        registry.routes,
+        factor_set(factors),
+        class_table(),
+        registry.places,
+        registry.regions,
+        market=registry.market,
+    )
+    names = Names(
+        device=fleet.devices,
+        asset=fleet.assets,
+        route=fleet.route_names,
+        place=fleet.place_names,
+        region=fleet.region_names,
+    )
     with Lake.open(path, create=True, now_ns=made.clock) as lake:
         _, stored = lake.recover()
         write_dimensions(lake, registry)

@@ -204,7 +204,9 @@ def _rules(grafana: GrafanaApi, has_contact: bool, dry_run: bool) -> Iterator[Ch
 
 
 def _service_account(grafana: GrafanaApi, dry_run: bool) -> Iterator[Change]:
-    have = next((a for a in grafana.serviceaccount.search(SERVICE_ACCOUNT) if a["name"] == SERVICE_ACCOUNT), None)
+    pages = grafana.serviceaccount.search(SERVICE_ACCOUNT, page=1, perpage=100)
+    accounts = [account for page in pages for account in page["serviceAccounts"]]
+    have = next((a for a in accounts if a["name"] == SERVICE_ACCOUNT), None)
     want = {"name": SERVICE_ACCOUNT, "role": "Editor"}  # the least role that may push live frames
     yield from _step(
         "service account",

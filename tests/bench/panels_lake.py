@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from storage.compact import compact
 from storage.lake import Commit, Lake
 from storage.landing import Commit as LandedCommit
 from storage.registry import Registry, write_dimensions
@@ -101,7 +102,8 @@ def lake(now_ns: int) -> Path:
         for name in LandedCommit.__dataclass_fields__
         if name in TABLES or name in ("quarantine", "batches")
     }
-    with Lake.open(path, create=True) as made:
+    clock = [(last - DAYS + 1) * DAY_NS]
+    with Lake.open(path, create=True, now_ns=lambda: clock[0]) as made:
         write_dimensions(made, registry())
         for i in range(DAYS):
             rows = to_arrow("rollups", day((last - DAYS + i + 1) * DAY_NS, seed=i), names())
@@ -109,8 +111,11 @@ def lake(now_ns: int) -> Path:
             starts = np.flatnonzero(np.diff(hour, prepend=-1))
             for start, end in zip(
                 starts, [*starts[1:], len(hour)], strict=True
-            ):  # as compaction leaves it: a file an hour
+            ):  # as a day's commits come to lie: a file an hour
                 part = rows.slice(int(start), int(end - start))
+                clock[0] = int(hour[start] + 1) * HOUR_NS
                 made.commit(Commit(**{**others, "rollups": part}, factor_set=FACTOR_SET, state=b""))
+    for _ in compact(path):  # hourly sums of the days that are over
+        pass
     (path / "done").touch()
     return path

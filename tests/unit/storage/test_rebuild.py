@@ -17,6 +17,7 @@ from storage.disk import lock
 from storage.errors import LakeBusyError, StorageError
 from storage.inventory import active
 from storage.lake import Lake
+from storage.query import connect
 from storage.rebuild import RESULTS, canonical_sha256, rebuild
 from storage.taken_order import taken_order
 from storage.verify import verify
@@ -48,7 +49,8 @@ def hours_of_data() -> list[dict[str, np.ndarray]]:
 def test_the_same_factors_give_the_same_bytes(tmp_path: Path) -> None:
     made = build(tmp_path, hours_of_data())
     live = results(tmp_path, OLD)
-    assert "none" not in {live[t] for t in ("emissions", "rollups")}
+    assert "none" not in {live[t] for t in ("emissions", "rollups", "trips")}
+    assert connect(tmp_path).execute("SELECT DISTINCT region FROM rollups").fetchall() == [("r1",)]
     for _ in range(2):
         done = rebuild(tmp_path, OLD, compare=True, now_ns=made.clock)
         assert (done.same, done.other, done.files) == (done.units, [], [])

@@ -91,11 +91,10 @@ def test_a_stranger_sees_nothing_and_the_tenants_together_no_more_than_there_is(
 
 
 def test_every_table_is_placed() -> None:
-    """A new table has a tenant, an asset or a device, or is said to be open to all; else no tenant would see it."""
-    unplaced = [
-        t for t in STORED if t not in OPEN_TO_ALL and not {"tenant", "asset", "device"} & set(stored_schema(t).names)
-    ]
-    assert unplaced == []
+    """A new table has a tenant, an asset or a device, or is said to be open to all; else no tenant sees it."""
+    known = {"tenant", "asset", "device"}
+    closed = [t for t in STORED if t not in OPEN_TO_ALL and not known & set(stored_schema(t).names)]
+    assert closed == ["places"]  # customers' addresses, whose tenant the registry does not tell: the operator's alone
 
 
 def test_a_tenants_name_is_a_literal(lake: Path) -> None:
