@@ -12,9 +12,10 @@ import psycopg
 import pytest
 from psycopg import errors
 
+from dashboards.sql.store import VIEWS
 from storage.lake import Lake
 from storage.query import connect
-from storage.views import FIGURES, STORED
+from storage.views import STORED
 from tests.lake_data import commit, nothing
 from tests.sql_server import PASSWORD, Address, make_lake, running, two_tenants
 from tests.unit.dashboards.test_sql_check import HOSTILE
@@ -208,7 +209,7 @@ def test_psql_asks_and_lists(address: Address) -> None:
     assert psql(address, "SELECT 1 + 1; SELECT 'a;b'", "SHOW server_version") == "2\na;b\n15.8\n"
     tables = {line.split("|")[1] for line in psql(address, r"\dt").splitlines()}
     assert tables == set(STORED)
-    assert {line.split("|")[1] for line in psql(address, r"\dv").splitlines()} == set(FIGURES)
+    assert {line.split("|")[1] for line in psql(address, r"\dv").splitlines()} == set(VIEWS)
     assert psql(address, r"\l").startswith("fleetco2|")
     assert "co2e_wtw_kg|double precision" in psql(address, r"\d route_minutes")
     assert "time|timestamp with time zone" in psql(address, r"\d rollups")
@@ -265,7 +266,7 @@ def test_the_query_builder_of_grafana(acme: psycopg.Connection) -> None:
     for sql, found in GRAFANA:
         rows = {r[0] for r in acme.execute(sql).fetchall()}
         assert found is None or rows == found
-    assert {r[0] for r in acme.execute(GRAFANA_TABLES).fetchall()} == {*STORED, *FIGURES}
+    assert {r[0] for r in acme.execute(GRAFANA_TABLES).fetchall()} == {*STORED, *VIEWS}
     columns = {str(r[0]): str(r[1]) for r in acme.execute(GRAFANA_COLUMNS).fetchall()}
     assert columns["time"] == "timestamp with time zone"
     assert columns["co2e_wtw_kg"] == "double precision"

@@ -6,12 +6,13 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from dashboards.sql.store import VIEWS
 from storage.lake import Lake
 from storage.quarantine import Refused, quarantine_table
 from storage.query import connect
 from storage.references import Baseline, Benchmark
 from storage.registry import Registry, write_dimensions
-from storage.views import FIGURES, OPEN_TO_ALL, STORED, Tenant, stored_schema
+from storage.views import OPEN_TO_ALL, STORED, Tenant, stored_schema
 from stream.fleet import Route, Vehicle, Warehouse
 from tests.lake_data import commit
 
@@ -74,7 +75,7 @@ def connections(lake: Path) -> dict[str, duckdb.DuckDBPyConnection]:
     return {"": connect(lake), **named}
 
 
-@pytest.mark.parametrize("view", [*STORED, *FIGURES])
+@pytest.mark.parametrize("view", [*STORED, *VIEWS])
 def test_a_stranger_sees_nothing_and_the_tenants_together_no_more_than_there_is(
     connections: dict[str, duckdb.DuckDBPyConnection], view: str
 ) -> None:
