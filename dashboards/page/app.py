@@ -13,6 +13,7 @@ import msgspec
 from litestar import Litestar, Request, Response, get
 from litestar.config.compression import CompressionConfig
 from litestar.exceptions import NotFoundException
+from litestar.params import FromPath
 
 from dashboards.page.figures import live
 from storage.errors import StorageError
@@ -68,6 +69,7 @@ class Live:
             self._con = connect(self._lake, threads=1, tenant=self._tenant)
         if refresh(self._con) or not self._version:
             self._version += 1
+        self._con.execute(f"SET VARIABLE now_ns = {now}")  # one clock for all queries of an answer
         self._body = msgspec.json.encode(live(self._con, now) | {"version": self._version})
         self._made_ns = now
         return self._body
@@ -95,7 +97,7 @@ def index() -> Response[bytes]:
 
 
 @get("/static/{name:str}", sync_to_thread=False, include_in_schema=False)
-def static(name: str) -> Response[bytes]:
+def static(name: FromPath[str]) -> Response[bytes]:
     """An asset of the page."""
     return _file(name)
 

@@ -8,6 +8,8 @@ import duckdb
 
 NS: Final = 1_000_000_000
 HISTORY_MINUTES: Final = 60
+WHOLE: Final = 0.9  # coverage from which a minute is drawn; less would look like a fall
+LATE_S: Final = 75  # a minute is over, and what was on its way has come
 SEEN_S: Final = 900  # how far back positions are looked for among the readings
 
 _ROUTES: Final = """
@@ -28,13 +30,9 @@ SELECT CASE WHEN sum(observed_us - unknown_us) > 0 THEN sum(co2e_wtw_ug) / 1e9 E
   sum(observed_us - unknown_us) / nullif(sum(observed_us), 0) AS known
 FROM rollups WHERE minute_ns >= now_ns() - now_ns() % 86400000000000 AND factor_set = $factor_set"""
 _EMPTY: Final = """
-WITH newest AS (
-  SELECT * FROM trips WHERE factor_set = $factor_set AND trip_start_ns >= now_ns() - now_ns() % 86400000000000
-  QUALIFY row_number() OVER (PARTITION BY asset, trip_start_ns ORDER BY version DESC) = 1
-)
 SELECT sum(distance_mm) FILTER (load_state IN ('empty', 'empty_with_load_units')) AS empty,
-  sum(distance_mm) FILTER (load_state = 'unknown') AS unknown,
-  sum(distance_mm) AS driven FROM newest WHERE NOT excluded"""
+  sum(distance_mm) FILTER (load_state = 'unknown') AS unknown, sum(distance_mm) AS driven
+FROM minutes WHERE minute_ns >= now_ns() - now_ns() % 86400000000000 AND factor_set = $factor_set AND kind = 'vehicle' AND NOT excluded"""
 _POSITIONS: Final = f"""
 WITH seen AS (
   SELECT device, max(time_ns) AS time_ns, arg_max(lat_deg, time_ns) AS lat, arg_max(lon_deg, time_ns) AS lon,
@@ -49,8 +47,8 @@ SELECT v.vehicle, v.route, s.lat, s.lon, s.speed_kmh, b.g_per_km, b.load_state, 
 FROM seen AS s JOIN vehicles AS v USING (device) LEFT JOIN burnt AS b ON b.asset = v.vehicle ORDER BY v.vehicle"""
 _PLACES: Final = "SELECT warehouse AS name, lat_deg AS lat, lon_deg AS lon FROM warehouses ORDER BY 1"
 _HISTORY: Final = f"""
-SELECT route, minute_ns // {NS} AS t, co2e_wtw_kg * 3600 / nullif(least(60, (now_ns() - minute_ns) / 1e9), 0) AS kg_per_h
-FROM route_minutes WHERE minute_ns >= now_ns() - {HISTORY_MINUTES * 60 * NS} AND minute_ns < now_ns() - 10 * {NS}
+SELECT route, minute_ns // {NS} AS t, CASE WHEN coverage >= {WHOLE} THEN co2e_wtw_kg * 60 END AS kg_per_h
+FROM route_minutes WHERE minute_ns >= now_ns() - {HISTORY_MINUTES * 60 * NS} AND minute_ns < now_ns() - {LATE_S * NS}
   AND factor_set = $factor_set AND route IS NOT NULL ORDER BY 2, 1"""
 
 

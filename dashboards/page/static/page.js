@@ -62,8 +62,8 @@ function curves(history) {
   chart = new uPlot({
     ...size, tzDate: (s) => uPlot.tzDate(new Date(s * 1000), "Etc/UTC"), cursor: { drag: { x: false, y: false } },
     scales: { y: { range: (u, low, high) => [Math.min(0, low || 0), (high || 1) * 1.08] } },
-    axes: [axis, { ...axis, size: 62, values: (u, v) => v.map((x) => num(x)) }],
-    series: [{ label: "UTC" }, ...routes.map((r, i) => ({ label: r, stroke: COLOURS[i % COLOURS.length], width: 2, spanGaps: false, points: { show: false }, value: (u, v) => num(v, 0, " kg/h") }))],
+    axes: [{ ...axis, values: (u, times) => times.map((s) => new Date(s * 1000).toISOString().slice(11, 16)), incrs: [60, 300, 600, 900, 1800, 3600] }, { ...axis, size: 62, values: (u, v) => v.map((x) => num(x)) }],
+    series: [{ label: "UTC", value: (u, s) => s === null ? dash : new Date(s * 1000).toISOString().slice(11, 16) }, ...routes.map((r, i) => ({ label: r, stroke: COLOURS[i % COLOURS.length], width: 2, spanGaps: false, points: { show: false }, value: (u, v) => num(v, 0, " kg/h") }))],
   }, data, box);
 }
 addEventListener("resize", () => { if (chart) chart.setSize({ width: $("chart").clientWidth, height: $("chart").clientHeight - 34 }); draw(); });
