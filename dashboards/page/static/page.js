@@ -1,6 +1,6 @@
 "use strict";
 // Asks for live.json every two seconds and draws it. Unknown values arrive as null and are shown as a dash or a gap.
-const EVERY_MS = 2000, STALE_S = 120, GIVE_UP_MS = 10000;
+const CHART_PX = 240, EVERY_MS = 2000, STALE_S = 120, GIVE_UP_MS = 10000;
 const COLOURS = ["#2f7fd1", "#e0862a", "#3d9a50", "#b04fbd", "#c9483b", "#12939a", "#8a7a2d", "#7a67d8", "#d1588f", "#6b7a70"];
 const LOADS = { empty: "#e0b400", empty_with_load_units: "#b877d9", partial: "#73bf69", full: "#2c7d2c", unknown: "#8e8e8e" };
 const $ = (id) => document.getElementById(id);
@@ -53,7 +53,7 @@ const dark = () => getComputedStyle(document.documentElement).colorScheme.includ
 function curves(history) {
   const routes = Object.keys(history.routes), key = routes.join("|") + dark();
   const data = [history.t, ...routes.map((r) => history.routes[r])];
-  const box = $("chart"), size = { width: box.clientWidth, height: box.clientHeight - 34 };
+  const box = $("chart"), size = { width: box.clientWidth, height: CHART_PX };
   if (chart && key === names) { chart.setData(data); return; }
   if (chart) chart.destroy();
   names = key;
@@ -66,7 +66,7 @@ function curves(history) {
     series: [{ label: "UTC", value: (u, s) => s === null ? dash : new Date(s * 1000).toISOString().slice(11, 16) }, ...routes.map((r, i) => ({ label: r, stroke: COLOURS[i % COLOURS.length], width: 2, spanGaps: false, points: { show: false }, value: (u, v) => num(v, 0, " kg/h") }))],
   }, data, box);
 }
-addEventListener("resize", () => { if (chart) chart.setSize({ width: $("chart").clientWidth, height: $("chart").clientHeight - 34 }); draw(); });
+addEventListener("resize", () => { if (chart) chart.setSize({ width: $("chart").clientWidth, height: CHART_PX }); draw(); });
 
 // The map: equirectangular around its middle, true to scale there.
 const view = { lat: 50, lon: 10, perDeg: 60, fitted: false };
