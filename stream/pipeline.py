@@ -92,6 +92,17 @@ def _take(columns: Columns, rows: npt.NDArray[Any]) -> Columns:
     return {name: values[rows] for name, values in columns.items()}
 
 
+def _boot_began_ns(batch: Columns) -> npt.NDArray[np.int64]:
+    """Earliest known time in each row's boot: boots of a device follow each other in time, their ids are random."""
+    time_ns = np.where(batch["time_ns"] == UNKNOWN, np.iinfo(np.int64).max, batch["time_ns"])
+    order = np.lexsort((time_ns, batch["boot_id"], batch["device"]))
+    device, boot = batch["device"][order], batch["boot_id"][order]
+    first = np.flatnonzero(np.r_[True, (device[1:] != device[:-1]) | (boot[1:] != boot[:-1])])
+    began = np.empty(order.size, np.int64)
+    began[order] = np.repeat(time_ns[order][first], np.diff(np.r_[first, order.size]))
+    return began
+
+
 def _in_order(rows: StateRows, batch: Columns) -> tuple[Columns, npt.NDArray[np.int8]]:
     """The batch and a verdict for each row; sorted by device and number when a row came before its turn."""
     n = batch["seq"].size
@@ -102,7 +113,7 @@ def _in_order(rows: StateRows, batch: Columns) -> tuple[Columns, npt.NDArray[np.
         return batch, verdict
     for name in ("boot_id", "next_seq", "old_boots", "old_next"):
         rows[name] = before[name]
-    order = np.lexsort((-batch["merged"], batch["seq"], batch["boot_id"], batch["device"]))
+    order = np.lexsort((-batch["merged"], batch["seq"], batch["boot_id"], _boot_began_ns(batch), batch["device"]))
     batch = _take(batch, order)
     sequence(rows, batch["device"], batch["boot_id"], batch["seq"], batch["merged"], verdict)
     return batch, verdict
