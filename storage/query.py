@@ -20,6 +20,7 @@ from storage.as_of import commit_time_ns, dimensions_at, files_at
 from storage.delta import log_entry, mixed
 from storage.disk import check_folder
 from storage.errors import LakeMissingError, StorageError
+from storage.file_names import commits_of
 from storage.hours import split
 from storage.kpi_views import kpi_views
 from storage.panel_views import panel_views
@@ -168,6 +169,12 @@ def refresh(con: duckdb.DuckDBPyConnection) -> bool:
     for name, (version, files, mixed_columns) in found.items():
         tables[name].version, tables[name].files, tables[name].mixed = version, files, mixed_columns
     return True
+
+
+def shows(con: duckdb.DuckDBPyConnection, table: str, n: int) -> bool:
+    """Whether the view of ``table`` holds the rows that commit ``n`` brought to it: tables take up a commit one after another."""
+    ranges = (commits_of(path) for path in _READERS[con].tables[table].files)
+    return any(found is not None and found[0] <= n <= found[1] for found in ranges)
 
 
 def _show_hours(con: duckdb.DuckDBPyConnection, found: dict[str, tuple[int, list[str], bool]]) -> None:

@@ -13,7 +13,7 @@ import msgspec
 
 from dashboards.feed.problem import ProblemError
 from storage.ledger import TAIL_BYTES, decode, digest, segments_of
-from storage.query import connect, refresh
+from storage.query import connect, refresh, shows
 
 T = TypeVar("T")
 
@@ -104,13 +104,17 @@ class Reader:
     def refresh(self) -> bool:
         """Look for new commits; True if there are. Raises StorageError."""
         with self._refreshing:
-            changed = refresh(self._con)
-            if changed or self._newest is None:
-                n = self._as_of
-                newest = newest_commit(self.lake) if n is None else next(commits_between(self.lake, n - 1, n), None)
-                changed = newest != self._newest
-                self._newest = newest
-            return changed
+            n = self._as_of
+            newest = newest_commit(self.lake) if n is None else next(commits_between(self.lake, n - 1, n), None)
+            refresh(self._con)
+            if newest == self._newest or (n is None and newest is not None and not self._shown(newest)):
+                return False
+            self._newest = newest
+            return True
+
+    def _shown(self, mark: CommitMark) -> bool:
+        """Whether the views hold all that the commit brought: its line in the ledger comes before its results."""
+        return all(shows(self._con, table, mark.n) for table in ("rollups", "trips") if mark.rows.get(table))
 
     @property
     def newest(self) -> CommitMark | None:

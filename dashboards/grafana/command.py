@@ -7,12 +7,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import niquests
-from grafana_client.api import GrafanaApi
 from grafana_client.client import GrafanaException
 
-from dashboards.grafana import build, lint
-from dashboards.grafana.parts import BOARDS
-from dashboards.grafana.provision import SqlServer, apply
 from dashboards.grafana.push import read_token
 
 SQL_PASSWORD: Final = "FLEETCO2_SQL_PASSWORD"  # noqa: S105  the name of a variable
@@ -47,6 +43,8 @@ def add_arguments(commands: Any) -> None:
 
 def grafana(arguments: argparse.Namespace) -> int:
     """Run ``build``, ``check`` or ``apply``; the exit code."""
+    from dashboards.grafana import build  # the SDK takes a moment, and other commands do not need it
+
     match arguments.action:
         case "build":
             for path in build.write():
@@ -59,6 +57,9 @@ def grafana(arguments: argparse.Namespace) -> int:
 
 
 def _check() -> int:
+    from dashboards.grafana import build, lint
+    from dashboards.grafana.parts import BOARDS
+
     uids = frozenset(BOARDS)
     found = [p for text in build.dashboards().values() for p in lint.problems(json.loads(text), uids)]
     for name, text in build.files().items():
@@ -70,6 +71,11 @@ def _check() -> int:
 
 
 def _apply(arguments: argparse.Namespace) -> int:
+    from grafana_client.api import GrafanaApi
+
+    from dashboards.grafana import build
+    from dashboards.grafana.provision import SqlServer, apply
+
     token = read_token(arguments.token_file)
     password = os.environ.get(SQL_PASSWORD, "")
     if not password:
