@@ -155,7 +155,6 @@ _SUM_OF_PARTS: Final = ",\n    ".join(
     else f"CAST(sum({name}) AS BIGINT) AS {name}"
     for name, known in _OF_ASSETS.items()
 )
-_SUM_OF_SUMS: Final = ",\n    ".join(f"CAST(sum({name}) AS BIGINT) AS {name}" for name in _SUMS)
 _NEWEST: Final = ", ".join(f"max({name}) AS {name}" for name in ROLLUP_NEWEST)
 _FRESHNESS: Final = f"""\
     {_timestamp("newest_time_ns")} AS newest_time,

@@ -2,7 +2,7 @@
 
 from collections import namedtuple
 from collections.abc import Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -30,7 +30,6 @@ class RouteLike(Protocol):
 # ``places``, ``regions``: their indexes. ``route`` (n, 3): place of origin and of destination, -1 unknown; stage as TRIP_STAGES.
 # ``number`` (m, 2): dispatch number, route, sorted. ``ends`` (m, 3): origin, destination, route, sorted: routes by their ends.
 Geography: Any = namedtuple("Geography", ("places", "regions", "route", "number", "ends"))
-NO_PLACE: Final = -1
 
 
 def build_geography(places: Sequence[Place], regions: Sequence[Region], routes: Sequence[RouteLike]) -> Any:

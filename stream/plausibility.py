@@ -183,12 +183,6 @@ def watch_position(state: Any, lat_deg: float, lon_deg: float, time_ns: int, eve
 
 
 @kernel
-def position_believed(state: Any, time_ns: int) -> bool:
-    """Whether the reading at ``time_ns`` brought a position that is believed."""
-    return bool(state["fix_ns"] == time_ns)
-
-
-@kernel
 def _gross(state: Any, case: int, ratio: float) -> None:
     """Two stretches in a row far off GNSS: the source is wrong. Two that are near it again: it is mended."""
     wrong = state["case_gross"][case] != 0

@@ -7,7 +7,6 @@ STALE_S: Final = (
 )
 COVERAGE_LOW: Final = 0.8  # share of expected time with readings
 MEASURED_LOW: Final = 0.5  # share of CO2e whose fuel or energy was measured
-UNKNOWN_HIGH: Final = 0.1  # share of kilometres with unknown load state
 EMPTY_OVER_BENCHMARK_PP: Final = 5.0  # percentage points of the low bound above the benchmark
 BUDGET_OVER: Final = 1.0  # CO2e of the period over its target
 LATENCY_S: Final = 2.0  # reading to SQL, the promise under load

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from grafana_foundation_sdk.builders import (
-    barchart,
     bargauge,
     common,
     dashboard,
@@ -24,7 +23,6 @@ from grafana_foundation_sdk.models import geomap as geomap_model
 from dashboards.grafana.sql import BASES, Query, datasource, raw
 
 GREEN: Final = "green"
-AMBER: Final = "orange"
 RED: Final = "red"
 STATE_COLOURS: Final = {  # of load states, everywhere
     "empty": "#E0B400",
@@ -218,16 +216,6 @@ def shares(
         .orientation(common_model.VizOrientation.HORIZONTAL)
         .display_mode(common_model.BarGaugeDisplayMode.BASIC)
     )
-
-
-def columns(
-    title: str, doc: str, unit: str, query: Query, x: str, *, size: tuple[int, int] = (12, 8), stacked: bool = True
-) -> Panel:
-    """Vertical bars by a text column."""
-    panel = _dressed(barchart.Panel(), title, doc, unit, [query], size).x_field(x)
-    if stacked:
-        panel = panel.stacking(common_model.StackingMode.NORMAL)
-    return panel
 
 
 def places(

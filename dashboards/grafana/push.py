@@ -97,7 +97,9 @@ def frames(figures: Mapping[str, Any]) -> dict[str, list[tuple[dict[str, str], R
     """The four streams of what ``dashboards.page.figures.live`` tells."""
 
     def rows(table: str, label: str, names: tuple[str, ...]) -> list[tuple[dict[str, str], Row]]:
-        return [({label: str(row[label])}, {name: row[name] for name in names}) for row in figures[table]]
+        return [
+            ({label: str(row[label] or row["name"])}, {name: row[name] for name in names}) for row in figures[table]
+        ]
 
     return {
         "fleet": [({}, {name: figures["totals"][name] for name in _FLEET})],

@@ -13,10 +13,15 @@ LATE_S: Final = 75  # a minute is over, and what was on its way has come
 SEEN_S: Final = 900  # how far back positions are looked for among the readings
 
 _ROUTES: Final = """
-SELECT r.route, r.name, n.vehicles_reporting AS vehicles, n.vehicles_registered AS registered, n.co2e_wtw_kg_per_h AS kg_per_h,
+SELECT r.route, r.name, n.vehicles_reporting AS vehicles, r.registered, n.co2e_wtw_kg_per_h AS kg_per_h,
   n.co2e_wtw_low_kg_per_h AS low, n.co2e_wtw_high_kg_per_h AS high, n.co2e_wtw_g_per_km AS g_per_km, n.measured_share AS measured,
   n.coverage, n.observed_s, n.expected_s, n.co2e_wtw_kg, n.age_s
-FROM routes AS r LEFT JOIN route_now AS n ON n.route = r.route AND (n.factor_set = $factor_set OR n.factor_set IS NULL) ORDER BY r.route"""
+FROM (
+  SELECT routes.route, routes.name, count(vehicle) AS registered FROM routes LEFT JOIN vehicles USING (route) GROUP BY ALL
+  UNION ALL SELECT NULL, 'without a route', count(*) FROM vehicles WHERE route IS NULL
+) AS r
+  LEFT JOIN route_now AS n ON n.route IS NOT DISTINCT FROM r.route AND (n.factor_set = $factor_set OR n.factor_set IS NULL)
+WHERE r.route IS NOT NULL OR r.registered > 0 OR n.vehicles_reporting > 0 ORDER BY r.route NULLS LAST"""
 _SITES: Final = """
 SELECT w.warehouse, w.name, n.energy_kwh * 3600 / nullif(n.observed_s, 0) AS power_kw, n.co2e_wtw_kg_per_h AS kg_per_h,
   n.co2e_wtw_low_kg_per_h AS low, n.co2e_wtw_high_kg_per_h AS high, n.measured_share AS measured, n.coverage, n.age_s

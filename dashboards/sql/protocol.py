@@ -15,7 +15,6 @@ MAX_STARTUP: Final = 10_000  # as PostgreSQL's own
 MAX_PASSWORD: Final = 2_000  # a SCRAM message is about 200 bytes
 MAX_MESSAGE: Final = 1 << 20  # one query with its parameters; Grafana's are a few kB
 MAX_PARAMETERS: Final = 1_000
-PROTOCOL_3: Final = 3 << 16
 _SSL, _GSS, _CANCEL = 80877103, 80877104, 80877102
 
 
