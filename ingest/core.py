@@ -19,6 +19,7 @@ from ingest.envelope import Framed, Held, batches_table, framed
 from ingest.holes import Gap, Holes, gap_of, next_of, passed_over
 from ingest.message import Refusal
 from ingest.quarantine import refused
+from ingest.rounds import next_part
 from ingest.signatures import Signatures
 from storage.landing import Commit
 from storage.quarantine import Refused, quarantine_table
@@ -45,6 +46,7 @@ class Work:
     commit: Commit
     worth: bool
     state: State
+    state_at: int  # device up to which the round of kept states has come with it
     results: Results
     kept: tuple[Refused, ...]
     readings: int  # decoded
@@ -81,6 +83,7 @@ class ConsumerCore:
         self._unsaid: dict[int, set[int]] = {int(d): set() for d in np.flatnonzero(state.rows["boot_id"])}
         self._said_at = 0.0
         self._backlog_ns = 0
+        self._state_at: int | None = None
 
     @property
     def open_holes(self) -> int:
@@ -138,6 +141,7 @@ class ConsumerCore:
             dropped = state.waiting["seq"].size
             state = replace(state, waiting=empty_columns(READING))
             results = replace(results, waiting=0, dropped=results.dropped + dropped)
+        part, state_at = next_part(state, self._state_at)
         commit = Commit(
             readings=to_arrow("readings", results.readings, self._names),
             emissions=to_arrow("emissions", results.emissions, self._names),
@@ -146,7 +150,7 @@ class ConsumerCore:
             events=to_arrow("events", results.events, self._names),
             quarantine=quarantine_table(kept),
             factor_set=self._fleet.factor_set,
-            state=state.to_bytes(),
+            state=part,
             batches=batches_table(new),
         )
         boots = np.unique(np.stack([decoded.columns["device"].astype(np.int64), decoded.columns["boot_id"]]), axis=1)
@@ -155,6 +159,7 @@ class ConsumerCore:
             commit=commit,
             worth=bool(results.accepted or kept),
             state=state,
+            state_at=state_at,
             results=results,
             kept=tuple(kept),
             readings=decoded.n,
@@ -166,6 +171,8 @@ class ConsumerCore:
     def stored(self, work: Work, now: float) -> None:
         """The commit of ``work`` is on disk, or it was not worth one. States before this one are spent."""
         self.state = work.state.settled()
+        if work.worth:
+            self._state_at = work.state_at
         self._backlog_ns = work.backlog_ns
         self._holes.on_state(self.state.rows, self.state.waiting, now)
         for device, boot in work.heard:
