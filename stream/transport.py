@@ -38,8 +38,8 @@ def payload(p: Any, state: Any, gross_weight_kg: float, cargo_kg: float) -> floa
 def transport(out: Any, i: int, p: Any, payload_kg: float, sums: Any) -> None:
     """Transport work of column ``i`` [kg m], T = q d, and capacity over the same kilometres where loaded, C d (Eq. 24).
 
-    q ``payload_kg`` [kg, >= 0, NaN = unknown: those kilometres are counted apart]; d the column's distance [mm]. Load factor = sum q d / sum C d and intensity = sum e / sum q d are made of sums when read, never here. Mission definitions, 3
-    and 4.
+    q ``payload_kg`` [kg, >= 0, NaN = unknown: those kilometres are counted apart]; d the column's distance [mm]. Load factor
+    = sum q d / sum C d and intensity = sum e / sum q d are made of sums when read, never here. Mission definitions, 3 and 4.
     """
     distance_mm = out[DISTANCE, i]
     if distance_mm == UNKNOWN:

@@ -32,6 +32,7 @@ def _says(found: Records, wanted: StateRows) -> None:
     assert all(found[d].tobytes() == wanted[d].tobytes() for d in range(DEVICES))
 
 
+@settings(deadline=None)
 @given(changes)
 def test_as_a_plain_copy(told: list[tuple[set[int], int, bool]]) -> None:
     plain = empty_state(DEVICES)
