@@ -101,7 +101,16 @@ from stream.trips import (
     start_trip,
     stop_at_place,
 )
-from stream.uncertainty import N_PARTS, add_parts, battery_parts, begin_spans, fuel_parts, u_rel_of
+from stream.uncertainty import (
+    N_PARTS,
+    U_MODEL_SECOND_REL,
+    U_TORQUE_SECOND_REL,
+    add_parts,
+    battery_parts,
+    begin_spans,
+    fuel_parts,
+    u_rel_of,
+)
 
 READ: Final = (
     "device",
@@ -378,7 +387,10 @@ def advance_rows(
                     out[METHOD, i] = method
                     state["engine_kw"] = indicated_kw
                     ug_per_rate = state["road"]["ratio"] * per_h * (p["fuel_ttw"] + p["fuel_wtt"]) * PER_UNIT
-                if method == MODEL and (p["has_battery"] or not by_torque(state, p, torque_use)):
+                u_second = U_MODEL_SECOND_REL
+                if method == MODEL and not p["has_battery"] and by_torque(state, p, torque_use):
+                    u_second = U_TORQUE_SECOND_REL
+                elif method == MODEL:
                     u = widened(
                         state, u, mass_known, grade_source == BY_MAP, grade_source == BY_FILTER,
                         not math.isnan(iri[i]), pto > 0.0 and math.isnan(pto_kw[i]),
@@ -390,7 +402,7 @@ def advance_rows(
                 elif p["has_fuel"]:
                     fuel_co2e(out, i, amount, p)
                     if amount > 0:
-                        fuel_parts(part, p, state, method, out[CO2E_TTW, i], out[CO2E_WTT, i], dt_s, v, u)
+                        fuel_parts(part, p, state, method, out[CO2E_TTW, i], out[CO2E_WTT, i], dt_s, v, u, u_second)
                 drive_ug = plus(out[CO2E_TTW, i], out[CO2E_WTT, i])
                 if drive_ug == UNKNOWN or math.isnan(ug_per_rate * rate):
                     ug_per_rate = 0.0
