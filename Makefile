@@ -17,14 +17,14 @@ demo: $(READY) ## the whole system on a simulated fleet, live figures in the ter
 	@$(BIN)/python -m simulators demo $(ARGS)
 
 test: $(READY) ## all tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 check: $(READY) ## what a change must pass: format, lint, types, import contracts, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 format: $(READY) ## put the code in form
 	$(BIN)/ruff format .

@@ -9,7 +9,7 @@ import msgspec
 from devices.wire import parse_topic
 from ingest.decode import BadCell, BadRow, Decoded, Rejected
 from storage.quarantine import Refused
-from stream.state import StateRows
+from stream.records import Records
 
 
 def _finite(value: float) -> float | str:
@@ -37,7 +37,7 @@ def _reading(bad: BadRow | BadCell) -> Refused:
     return Refused(bad.received_ns, bad.topic, bad.reason, detail, payload, tenant, bad.device, bad.boot_id, bad.seq)
 
 
-def _newly_taken(bad: BadRow | BadCell, index: Mapping[str, int], before: StateRows, after: StateRows) -> bool:
+def _newly_taken(bad: BadRow | BadCell, index: Mapping[str, int], before: Records, after: Records) -> bool:
     """True if this step took the reading; a copy of one taken earlier is in quarantine already."""
     old, new = before[index[bad.device]], after[index[bad.device]]
     if new["boot_id"] != bad.boot_id or bad.seq >= new["next_seq"]:
@@ -45,7 +45,7 @@ def _newly_taken(bad: BadRow | BadCell, index: Mapping[str, int], before: StateR
     return bool(old["boot_id"] != bad.boot_id or bad.seq >= old["next_seq"])
 
 
-def refused(decoded: Decoded, index: Mapping[str, int], before: StateRows, after: StateRows) -> Iterator[Refused]:
+def refused(decoded: Decoded, index: Mapping[str, int], before: Records, after: Records) -> Iterator[Refused]:
     """Rejected messages, then refused readings and values that this step took. ``index``: number of each device in the states."""
     for rejected in decoded.rejected:
         yield _message(rejected)

@@ -120,7 +120,7 @@ def test_frames_are_landed_with_their_readings_once() -> None:
 
 
 @given(st.permutations(list(range(8))), st.lists(st.integers(0, 7), max_size=8), st.integers(1, 5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_order_and_any_repeats_land_every_reading_and_every_frame_once(
     order: list[int], repeats: list[int], per_commit: int
 ) -> None:

@@ -178,7 +178,7 @@ def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         rebuild(tmp_path, NEW)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_the_order_of_taking_is_found_from_any_order(data: st.DataObject) -> None:
     """Rows as they were taken, shuffled within what storing keeps, come back in the order of taking."""
