@@ -30,7 +30,7 @@ from stream.fuel import (
 )
 from stream.grade import BY_FILTER, BY_MAP, filtered_grade, height_of
 from stream.kernel import kernel
-from stream.mass import can_row, scales_row
+from stream.mass import GRADE_TRUST, can_row, scales_row
 from stream.plausibility import usable_odometer_m, usable_wheel_kmh
 from stream.road_load import (
     ENGINE_OFF_RPM,
@@ -474,7 +474,7 @@ def advance_rows(
                         friction[i],
                         ref_torque[i],
                         battery_kw[i],
-                        0.01 * grade[i],
+                        slope if grade_source == BY_MAP else GRADE_TRUST * slope,
                         brakes(switches[i]),
                         time_ns,
                     )

@@ -103,7 +103,7 @@ def mass_of(state: Any, p: Any) -> tuple[float, bool]:
     if state["mass_kg"] > 0.0:
         return state["mass_kg"], True
     gross = state["gross_kg"]
-    if LEAST_OF_TARE * p["tare_kg"] < gross < MOST_OF_GVW * p["gvw_kg"]:
+    if state["weight_bad"] == 0 and LEAST_OF_TARE * p["tare_kg"] < gross < MOST_OF_GVW * p["gvw_kg"]:
         return gross, True
     cargo = state["cargo_kg"]
     if cargo >= 0.0:

@@ -177,6 +177,7 @@ STATE: Final = np.dtype(
         ("trip_version", "i8"),
         ("trip_phase", "i8"),
         ("trip_sums", "i8", (len(TRIP_SUMS),)),
+        ("trip_mm", "i8"),  # driven since it began; in trip_sums it waits for the minute's end
         ("trip_pto_us", "i8"),  # moving with the power take-off on
         ("trip_top_kmh", "f8"),
         ("trip_route", "i8"),
@@ -239,7 +240,12 @@ STATE: Final = np.dtype(
         ("can_n", "i8"),
         ("can_phi2", "f8"),
         ("can_y_phi", "f8"),
-        ("can_y2", "f8"),
+        ("pull_phi2", "f8"),  # the same of the running acceleration, and sums of squares over the ones before it
+        ("pull_y_phi", "f8"),
+        ("pulls_xx", "f8"),
+        ("pulls_xy", "f8"),
+        ("pulls_yy", "f8"),
+        ("pull_ns", "i8"),
         ("can_ns", "i8"),
         ("can_v_ms", "f8"),
         ("can_w", "f8"),
@@ -249,6 +255,12 @@ STATE: Final = np.dtype(
         ("tare_scales_n", "i8"),
         ("tare_can_kg", "f8"),
         ("tare_can_n", "i8"),
+        (
+            "weight_by_can",
+            "f8",
+        ),  # scales over mass by torque where they contradict each other, 1 where they agree, NaN not known
+        ("weight_by_order", "f8"),  # the same against order plus tare
+        ("weight_bad", "i8"),  # 1 = the scales are not used
         *((name, COUNTER) for name in COUNTERS),
         ("old_boots", "i8", (OLD_BOOTS,)),  # newest first
         ("old_next", "i8", (OLD_BOOTS,)),
@@ -321,6 +333,8 @@ _NAN_AT_FIRST: Final = (
     "can_ratio",
     "tare_scales_kg",
     "tare_can_kg",
+    "weight_by_can",
+    "weight_by_order",
     "fix_lat_deg",
     "fix_lon_deg",
     "gps_seen_kmh",

@@ -28,7 +28,7 @@ def payload(p: Any, state: Any, gross_weight_kg: float, cargo_kg: float) -> floa
         return float(state["payload_kg"])
     if cargo_kg >= 0.0:
         return cargo_kg
-    if not gross_weight_kg > LEAST_OF_TARE * p["tare_kg"]:
+    if state["weight_bad"] != 0 or not gross_weight_kg > LEAST_OF_TARE * p["tare_kg"]:
         return math.nan
     goods = gross_weight_kg - p["tare_kg"]
     return float(goods) if goods >= p["empty_below_kg"] else 0.0
