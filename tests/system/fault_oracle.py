@@ -140,6 +140,12 @@ def _compare_start(
         found.examples.append(f"{path.name} seq {i} of {n} (durable {durable}, ended {ended}) is not in the lake")
 
 
+def received_ns(lake: Path) -> list[int]:
+    """When the consumer received what it stored, each moment once [ns], sorted."""
+    found: list[int] = np.unique(_columns(lake, "readings", ["received_ns"])["received_ns"]).tolist()
+    return found
+
+
 def totals(folder: Path, lake: Path) -> str:
     """Fuel [nL] and way [mm] of each device in ``emissions`` against the gauges of the first and last stored reading; "" if equal."""
     rows = _columns(lake, "readings", ["device", "odometer_m"])

@@ -8,7 +8,7 @@ from random import Random
 
 import msgspec
 
-from tests.system.fault_oracle import compare, totals
+from tests.system.fault_oracle import compare, received_ns, totals
 from tests.system.fault_world import Process, World, commits_ns, recoveries_s, verified
 
 SLACK_S = 1.5  # between the moment a reading is due on the gateway's disk and the end of its sync on a busy machine
@@ -94,7 +94,9 @@ async def judged(
         setattr(out, name, getattr(found, name))
     out.oldest_unsent_s = round(found.oldest_unsent_s, 3)
     moments = starts_ns or [at for process in restarted or [] for at in process.started_ns[1:]]
-    out.recovery_s = [round(s, 3) for s in recoveries_s(sorted(moments), commits_ns(world.lake))]
+    out.recovery_s = [
+        round(s, 3) for s in recoveries_s(sorted(moments), commits_ns(world.lake), received_ns(world.lake))
+    ]
     out.peak_rss_mib = {
         "broker": round(world.broker.peak_mib),
         "consumer": round(world.server.peak_mib),

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import bisect
 import contextlib
 import json
 import os
@@ -388,10 +389,17 @@ def commits_ns(lake: Path) -> list[int]:
     return sorted(found)
 
 
-def recoveries_s(starts_ns: Sequence[int], commits: Sequence[int]) -> list[float]:
-    """Seconds from each start to the first commit after it; a start without one after it is left out."""
-    waits = ((next((c for c in commits if c > at), None), at) for at in starts_ns)
-    return [(c - at) * 1e-9 for c, at in waits if c is not None]
+def recoveries_s(starts_ns: Sequence[int], commits: Sequence[int], received: Sequence[int]) -> list[float]:
+    """Seconds from each moment to the first commit of a reading received after it; all [ns] and sorted.
+
+    A moment without one, because nothing was left to deliver, is left out.
+    """
+    found = []
+    for at in starts_ns:
+        came = bisect.bisect_right(received, at)
+        if came < len(received) and (done := bisect.bisect_right(commits, received[came])) < len(commits):
+            found.append((commits[done] - at) * 1e-9)
+    return found
 
 
 def strace() -> str | None:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import msgspec
 
-from tests.system import fault_kills
+from tests.system import fault_disks, fault_kills, fault_network
 from tests.system.fault_runs import SCENARIOS, Outcome, Run, SkippedError
 
-MODULES = (fault_kills,)  # each enters its scenarios
+MODULES = (fault_kills, fault_network, fault_disks)  # each enters its scenarios
 
 
 async def once(name: str, seed: int, seconds: float | None = None, folder: Path | None = None) -> Outcome:
