@@ -2,6 +2,8 @@
 
 import argparse
 import asyncio
+import os
+import signal
 import sys
 import tempfile
 import time
@@ -38,6 +40,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", default=sorted(SCENARIOS))
     parser.add_argument("--seconds", type=float)
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))  # ends as by Ctrl-C
     bad = 0
     for name in given.only:
         out = asyncio.run(once(name, given.seed, given.seconds))
