@@ -78,10 +78,7 @@ async def half_open(run: Run) -> Outcome:
             for proxy in proxies:
                 proxy.weather.hollow = False
             healed.append(time.time_ns())
-            confirmed = w.said("confirmed")
-            await w.until(
-                lambda least=confirmed: w.said("confirmed") > least + 200, "a confirmation through new connections", 120
-            )  # type: ignore[misc]
+            await w.progress("through new connections", 200)
         return await judged(run, w, faults=len(healed), starts_ns=healed)
 
 

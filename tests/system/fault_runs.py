@@ -76,7 +76,7 @@ def scenario(
     """Enter a scenario under its function's name."""
 
     def enter(function: Callable[[Run], Awaitable[Outcome]]) -> Callable[[Run], Awaitable[Outcome]]:
-        name = function.__name__  # type: ignore[attr-defined]
+        name = function.__name__
         SCENARIOS[name] = Scenario(name=name, fault=fault, how=how, run=function, seconds=seconds, timing=timing)
         return function
 

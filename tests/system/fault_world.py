@@ -226,6 +226,11 @@ class World:
         """Wait until every gateway has had a confirmation."""
         await self.until(lambda: all(g.said.get("confirmed", 0) > 0 for g in self.gateways), "a first confirmation")
 
+    async def progress(self, when: str, readings: int, limit_s: float = 120.0) -> None:
+        """Wait until so many more readings are confirmed."""
+        wanted = self.said("confirmed") + readings
+        await self.until(lambda: self.said("confirmed") >= wanted, f"a confirmation {when}", limit_s)
+
     async def settle(self, limit_s: float = SETTLE_S) -> float:
         """End the sources, wait until the server has confirmed everything, then end all processes; seconds it took."""
         begun = time.monotonic()
