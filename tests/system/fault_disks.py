@@ -259,7 +259,7 @@ async def outbox_full(run: Run) -> Outcome:
 
 
 async def _outbox_full(run: Run) -> Outcome:
-    async with world(run.folder, run.seed, gateways=1, hz=800, batch_s=0.1, batch_max=8) as w:
+    async with world(run.folder, run.seed, gateways=1, hz=800, bulky=True) as w:
         w.broker.keep = False
         w.broker.kill()
         await w.until(lambda: w.said("thinned") > 500, "thinning", 8 * run.seconds)

@@ -29,11 +29,16 @@ from devices.wire import Sample
 from tests.system.fault_ledger import METRES, Ledger, fuel_ml_at, last_metre, rpm_eighths_at
 
 MS_NS = 1_000_000
+BULK = ("grid_import_kwh", "grid_export_kwh", "pv_kwh", "forklift_kwh", "gas_kwh_gross", "heat_kwh")
 JUMPS_S = (10 * 365 * 86_400, -16 * 365 * 86_400, 1024 * 7 * 86_400)  # a receiver's odd dates
 
 
 class Settings(msgspec.Struct, kw_only=True):
-    """What the gateways are to do. ``jump_every``: every so many samples the clock is wrong for one; 0 = never."""
+    """What the gateways are to do.
+
+    ``jump_every``: every so many samples the clock is wrong for one, 0 = never. ``bulky``: readings carry six random meters that no
+    compression makes small.
+    """
 
     folder: str
     devices: list[str]
@@ -48,6 +53,7 @@ class Settings(msgspec.Struct, kw_only=True):
     outbox_mib: int = 4
     outbox: str = "outbox"
     jump_every: int = 0
+    bulky: bool = False
     seed: int = 1
 
 
@@ -64,7 +70,8 @@ class Drive:
         self._given: deque[tuple[float, int]] = deque()
         self._ended = ended
         self._count = 0
-        self._phase = random.Random(f"{device}{settings.seed}").random() / settings.hz
+        self._dice = random.Random(f"{device}{settings.seed}")
+        self._phase = self._dice.random() / settings.hz
 
     async def samples(self) -> AsyncIterator[Sample]:
         """A sample every 1/hz s, as long as nobody ends the sources; time is in whole milliseconds and rises."""
@@ -90,8 +97,13 @@ class Drive:
                     "odometer_m": float(self._metre),
                     "fuel_total_hr_l": fuel_ml_at(self._metre) / 1000,
                     "engine_speed_rpm": rpm_eighths_at(self._metre) / 8,
-                },
+                }
+                | self._bulk(),
             )
+
+    def _bulk(self) -> dict[str, float]:
+        """Meters that a truck does not have and the kernels do not look at."""
+        return {name: float(self._dice.randrange(9_000_000_000)) for name in BULK} if self._settings.bulky else {}
 
     def on_durable(self, at_s: float) -> None:
         """The gateway's word: what was given before ``at_s`` is on its disk."""

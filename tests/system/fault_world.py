@@ -1,6 +1,7 @@
 """The real processes of a fault run: mosquitto, ``python -m ingest``, gateways; started again when they die, as by systemd."""
 
 import asyncio
+import atexit
 import base64
 import bisect
 import contextlib
@@ -37,6 +38,18 @@ class FaultRunError(AssertionError):
     """The run cannot be judged good: something did not come back."""
 
 
+_STARTED: Final[set[subprocess.Popen[bytes]]] = set()
+
+
+@atexit.register
+def _kill_all() -> None:
+    """Whatever ended this process, a second Ctrl-C in the middle of the cleaning up too: what it started ends with it."""
+    for popen in _STARTED:
+        if popen.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(popen.pid, signal.SIGKILL)
+
+
 @dataclass
 class Process:
     """One program that ``World`` keeps running. ``prefix`` goes before its command at the next start (strace, for example)."""
@@ -67,6 +80,7 @@ class Process:
                 start_new_session=True,
                 env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"},
             )
+        _STARTED.add(self._popen)
         self.started_ns.append(time.time_ns())
         if self.has_input:
             self._held = asyncio.create_task(self._listen(self._popen))
@@ -126,6 +140,7 @@ class Process:
         """Whether it has ended since the last look."""
         if self._popen is None or self._popen.poll() is None:
             return False
+        _STARTED.discard(self._popen)
         self.codes.append(self._popen.returncode)
         self.end_input()
         self._popen = None
