@@ -18,7 +18,7 @@ from ingest.decode import Decoded, Message, Rejected, decode
 from ingest.envelope import Framed, Held, batches_table, framed
 from ingest.holes import Gap, Holes, gap_of, next_of, passed_over
 from ingest.message import Refusal
-from ingest.quarantine import refused
+from ingest.quarantine import Refusals
 from ingest.rounds import next_part
 from ingest.signatures import Signatures
 from storage.landing import Commit
@@ -78,7 +78,9 @@ class ConsumerCore:
         self._vins = {v.device: v.vin for v in fleet.vehicles if v.vin}
         self._vins_told: set[tuple[str, str]] = set()
         self._tenant_of: dict[int, str] = {}
+        self.revoked: frozenset[str] = frozenset()  # ids whose messages are refused; may be replaced at any time
         self._held = Held()
+        self._refusals = Refusals()
         self._holes = Holes(config.hole_s, config.hole_lost_s)
         self._unsaid: dict[int, set[int]] = {int(d): set() for d in np.flatnonzero(state.rows["boot_id"])}
         self._said_at = 0.0
@@ -105,7 +107,9 @@ class ConsumerCore:
             if m.topic not in addresses:
                 addresses[m.topic] = parse_topic(m.topic)
             where = addresses[m.topic]
-            if where is None or where.leaf in ("up/readings", "up/json"):
+            if where is not None and where.device in self.revoked:
+                rejected.append(_refuse(m, Refusal("device_revoked", where.device)))
+            elif where is None or where.leaf in ("up/readings", "up/json"):
                 if where is not None and self._owners.get(where.device, where.tenant) != where.tenant:
                     rejected.append(_refuse(m, Refusal("tenant_mismatch", "the registry has it under another tenant")))
                 else:
@@ -130,14 +134,16 @@ class ConsumerCore:
             columns = _with(columns, passed_over([gap for gap, _, _ in gaps], now_ns))
         before = self.state
         state, results = step(before, columns)
-        kept += refused(decoded, self._fleet.device_index, before.rows, state.rows)
+
+        def taken(device: int, boot: int) -> tuple[int, int]:
+            return next_of(before.rows, device, boot), next_of(state.rows, device, boot)
+
+        kept += self._refusals.settle(decoded, lambda device, boot: taken(self._fleet.device_index[device], boot))
         kept += [self._lost(gap, where_from, why, now_ns) for gap, where_from, why in gaps]
-        new = self._held.settle(
-            (f for f in frames if id(f.message.payload) not in bad),
-            lambda device, boot: (next_of(before.rows, device, boot), next_of(state.rows, device, boot)),
-        )
-        if self._held.full:
+        new = self._held.settle((f for f in frames if id(f.message.payload) not in bad), taken)
+        if self._held.full or self._refusals.full:
             self._held.clear()
+            self._refusals.clear()
             dropped = state.waiting["seq"].size
             state = replace(state, waiting=empty_columns(READING))
             results = replace(results, waiting=0, dropped=results.dropped + dropped)
