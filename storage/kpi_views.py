@@ -168,7 +168,7 @@ SELECT asset, kind, factor_set, number, CASE WHEN closed_ns IS NULL THEN 'open' 
   CASE kind
     WHEN 'wheel_scale' THEN format('wheel speed is {{:.3f}} times that of the satellites', amount)
     WHEN 'odometer_conflict' THEN format('odometer counts {{:.3f}} times the way by the satellites', amount)
-    WHEN 'weight_conflict' THEN format('scales show {{:.3f}} times tare and order', amount)
+    WHEN 'weight_conflict' THEN format('scales show {{:.3f}} times the mass by order or torque', amount)
     WHEN 'fuel_conflict' THEN format('the tank falls {{:.3f}} times as fast as fuel is counted', amount)
     WHEN 'tare_drift' THEN format('the empty vehicle weighs {{:.0f}} kg more than the registry says', amount)
     ELSE format('it burns {{:.3f}} times what the model says', amount) END AS evidence,
