@@ -34,7 +34,7 @@ def registry() -> Registry:
             for name, owner in (("acme", "acme"), ("other", "other"), ("nobody", None))
         ),
         (Benchmark("eu", 2024, 21.6, "eurostat", "road_go_ta"),),
-        tuple(Place(f"p-{t}", "", "customer", 1.0, 2.0, tenant=t) for t in ("acme", "other", None)),
+        places=tuple(Place(f"p-{t}", "", "customer", 1.0, 2.0, tenant=t) for t in ("acme", "other", None)),
     )
 
 
