@@ -1,15 +1,16 @@
 """What was refused, as rows of the quarantine table: messages whole, single readings and values as JSON."""
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
 
 import msgspec
 
 from devices.wire import parse_topic
-from ingest.decode import BadCell, BadRow, Decoded, Rejected
+from ingest.decode import BadCell, BadRow, Rejected
 from storage.quarantine import Refused
-from stream.state import StateRows
+
+BAD_HELD: Final = 20_000  # about 20 MB of values; rows that wait are 200,000 at most, and few of them are bad
 
 
 def _finite(value: float) -> float | str:
@@ -37,18 +38,40 @@ def _reading(bad: BadRow | BadCell) -> Refused:
     return Refused(bad.received_ns, bad.topic, bad.reason, detail, payload, tenant, bad.device, bad.boot_id, bad.seq)
 
 
-def _newly_taken(bad: BadRow | BadCell, index: Mapping[str, int], before: StateRows, after: StateRows) -> bool:
-    """True if this step took the reading; a copy of one taken earlier is in quarantine already."""
-    old, new = before[index[bad.device]], after[index[bad.device]]
-    if new["boot_id"] != bad.boot_id or bad.seq >= new["next_seq"]:
-        return False
-    return bool(old["boot_id"] != bad.boot_id or bad.seq >= old["next_seq"])
+class BadHeld:
+    """Bad readings and values whose rows wait for earlier ones: they are told when their row is taken, like the row itself."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[tuple[str, int, int, str], BadRow | BadCell] = {}
+
+    @property
+    def full(self) -> bool:
+        """Whether the bound is passed: then the waiting readings are given up, and their gateways send again."""
+        return len(self._waiting) > BAD_HELD
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._waiting.clear()
+
+    def settle(
+        self, found: Iterable[BadRow | BadCell], taken: Callable[[str, int], tuple[int, int]]
+    ) -> Iterator[Refused]:
+        """Rows for those whose reading was taken now. A copy of a reading taken earlier is in quarantine already.
+
+        taken : of a device and a boot, the numbers (before, after) below which everything was and is taken.
+        """
+        offered = self._waiting
+        self._waiting = {}
+        for bad in found:
+            offered.setdefault((bad.device, bad.boot_id, bad.seq, bad.signal if isinstance(bad, BadCell) else ""), bad)
+        for key, bad in offered.items():
+            before, after = taken(bad.device, bad.boot_id)
+            if bad.seq >= after:
+                self._waiting[key] = bad
+            elif bad.seq >= before:
+                yield _reading(bad)
 
 
-def refused(decoded: Decoded, index: Mapping[str, int], before: StateRows, after: StateRows) -> Iterator[Refused]:
-    """Rejected messages, then refused readings and values that this step took. ``index``: number of each device in the states."""
-    for rejected in decoded.rejected:
-        yield _message(rejected)
-    for bad in decoded.bad_rows:
-        if _newly_taken(bad, index, before, after):
-            yield _reading(bad)
+def refused(rejected: Iterable[Rejected]) -> Iterator[Refused]:
+    """Messages that could not be read, whole."""
+    return map(_message, rejected)

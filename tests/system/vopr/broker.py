@@ -10,14 +10,16 @@ if TYPE_CHECKING:
     from tests.system.vopr.world import World
 
 REFUSALS = (0x10, 0x87, 0x97)
+BREAKS = 50  # the consumer's link is in a data centre
 ACKS_KEPT = 50  # old acknowledgements that a hostile broker may repeat, of each gateway
 
 
 class Line:
-    """One connection of somebody with the broker, until it is ``cut``."""
+    """One connection of somebody with the broker. With ``broken`` it loses nothing without breaking, as TCP does."""
 
-    def __init__(self, world: "World") -> None:
+    def __init__(self, world: "World", broken: Callable[[], None] | None = None) -> None:
         self._world = world
+        self._broken = broken
         self.up = True
         self.half_open = False
         self._last = {"up": 0.0, "down": 0.0}
@@ -27,8 +29,10 @@ class Line:
         world, net = self._world, self._world.net
         if not self.up or self.half_open:
             return
-        if world.luck(net.loss):
+        if world.luck(net.loss if self._broken is None else net.loss / BREAKS):
             world.count("net_lost")
+            if self._broken is not None:
+                world.at(world.now, self._broken)
             return
         copies = 1
         if world.luck(net.duplicate):

@@ -71,9 +71,9 @@ class Plan:
 
 def plan_of(rng: random.Random, hours: float | None, *, real_lake: bool = False) -> Plan:
     """The dice of a seed, always thrown in the same order."""
-    readings = rng.choice([60, 150, 300, 600])
+    readings = rng.choice([40, 100, 200, 400])
     dense = rng.random() < 0.2
-    chosen = rng.choice([0.2, 0.5]) if dense else rng.choice([6.0, 12.0, 24.0, 48.0])
+    chosen = rng.choice([0.2, 0.5]) if dense else rng.choice([12.0, 24.0, 48.0, 96.0, 168.0])
     plan = Plan(
         hours=chosen,
         gateways=rng.choice([1, 2, 2, 3]),
@@ -102,6 +102,9 @@ def plan_of(rng: random.Random, hours: float | None, *, real_lake: bool = False)
     plan.hours = chosen if hours is None else hours
     span_s = plan.hours * 3600
     plan.sample_s = max(0.2, span_s / readings)
+    together = rng.choice([0, 0, 4, 12])  # readings in a live batch, 0 = as drawn above
+    if together:
+        plan.batch_s = min(3600.0, together * plan.sample_s)
     share = rng.choice([0.15, 0.4, 0.8])
     for name in FAULTS:
         present, times = rng.random() < share, rng.choice([1, 4, 12])

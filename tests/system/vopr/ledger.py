@@ -72,6 +72,7 @@ class Ledger:
         self.boots: dict[Key, Boot] = {}
         self.rows: list[Row] = []
         self.gone: list[tuple[Key, int, int]] = []
+        self.heard: dict[int, list[int]] = {}  # boots of a device in the order in which the server took them up
         self.misdated: set[tuple[Key, int]] = set()
         self.commits: list[Commit] = []
         self.counts: Counter[str] = Counter()
@@ -102,9 +103,12 @@ class Ledger:
             if boot is None or (last >= len(boot.handed) and row is not None):
                 raise ViolationError("invented", f"reading {last} of {key} was never handed over")
             if last < boot.next:
-                raise ViolationError("duplicated", f"reading {last} of {key} stands twice")
+                what = "a row" if row is not None else "an entry of the quarantine"
+                raise ViolationError("duplicated", f"{first} to {last} of {key} is {what} below {boot.next}")
             if first > boot.next and row is not None:
                 raise ViolationError("lost", f"readings {boot.next} to {first - 1} of {key} were passed over in silence")
+            if not boot.next:
+                self.heard.setdefault(key[0], []).append(key[1])
             boot.next = last + 1
 
     def _taken(self, table: pa.Table) -> Iterator[tuple[Key, int, int, Row | None]]:
@@ -200,11 +204,11 @@ class Ledger:
             ("events", ("device", "time_ns", "kind", "end_ns", "amount")),
         ):
             wanted = to_arrow(name, getattr(made, name), self.names)
-            stored = pa.concat_tables([_plain(getattr(c, name)) for c in self.commits])
+            stored = pa.concat_tables([getattr(c, name) for c in self.commits])
             if not _sorted(stored, keys).equals(_sorted(wanted, keys)):
                 raise ViolationError("results", f"{name}: {stored.num_rows} rows, {wanted.num_rows} by one step, or others")
         sums = [
-            _sums(pa.concat_tables([_plain(c.rollups) for c in self.commits])),
+            _sums(pa.concat_tables([c.rollups for c in self.commits])),
             _sums(to_arrow("rollups", made.rollups, self.names)),
         ]
         if not sums[0].equals(sums[1]):

@@ -14,6 +14,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from devices.clock import BUILD_NS
+from devices.unbatch import head
 from stream.fleet import Fleet, Vehicle
 from tests.support import fleet
 from tests.system.vopr.broker import SimBroker
@@ -27,6 +28,7 @@ T0_NS = BUILD_NS + 30 * 86_400 * 10**9
 MOST_GATEWAYS = 4
 SETTLE_MOST_S = 4 * 3600.0  # after the last fault; a hole that is asked for in vain takes six times hole_s
 JUMPS_S = (10 * 365.25 * 86_400, -16 * 365.25 * 86_400, 1024 * 7 * 86_400.0, 2.0, -2.0, 5000.0, -5000.0)
+BOOTS_REPLAYED = 3  # the server knows seven; a batch may be under way while others begin
 KEPT = 60  # lines of the trace that a failure shows
 
 
@@ -216,8 +218,14 @@ class World:
             gateway.lose()
 
     def _replayed(self) -> None:
-        for _ in range(min(len(self.broker.caught), 5)):
-            self.broker.inject(*self.rng.choice(list(self.broker.caught)))
+        """Of boots that the server still has to know; an older one would be taken for a new one."""
+        known = {(d, b) for d, boots in self.ledger.heard.items() for b in boots[-BOOTS_REPLAYED:]}
+        fresh = [m for m in self.broker.caught if self._key_of(*m) in known]
+        for _ in range(min(len(fresh), 5)):
+            self.broker.inject(*self.rng.choice(fresh))
+
+    def _key_of(self, where: str, payload: bytes) -> tuple[int, int]:
+        return self.fleet.device_index[where.split("/")[3]], head(payload).boot_id
 
     def _poison(self) -> None:
         gateway = self._gateway()
