@@ -145,7 +145,7 @@ class SimServer:
                 raise ViolationError("early", f"{where}: {next_seq} of boot {boot_id} is said, {self.world.ledger.next((device, boot_id))} is on disk")
 
     def _connect(self, life: int) -> None:
-        if life != self._life or self._line is not None or self.world.over:
+        if life != self._life or self.core is None or self._line is not None or self.world.over:
             return
         line = Line(self.world, self.cut)
         self._connection += 1

@@ -134,6 +134,7 @@ class World:
         for name in FAULTS:
             if name in self.plan.every_s:
                 self._later(name)
+        self.at(self._calm_at - 200.0, lambda: self._burst(20) if self.plan.every_s else None)
         self.at(self._calm_at, self._end_faults)
         while not self.over:
             if not self.advance(float("inf")):
@@ -163,9 +164,21 @@ class World:
         if self.calm:
             return
         self._later(name)
-        self.count(name)
-        self.trace(name)
-        getattr(self, f"_{name}")()
+        self._now(name)
+        if self.rng.random() < 0.5:  # faults seldom come alone
+            self._burst(self.rng.randrange(1, 8))
+
+    def _burst(self, n: int) -> None:
+        """Some more faults of this world within minutes."""
+        near_s = 10 ** self.rng.uniform(0, 3)
+        for name in self.rng.choices(sorted(self.plan.every_s), k=n):
+            self.at(self.now + self.rng.random() * near_s, lambda name=name: self._now(name))  # type: ignore[misc]
+
+    def _now(self, name: str) -> None:
+        if not self.calm:
+            self.count(name)
+            self.trace(name)
+            getattr(self, f"_{name}")()
 
     def _gateway(self) -> SimGateway:
         return self.rng.choice(self.gateways)
