@@ -170,10 +170,10 @@ class ConsumerCore:
         )
 
     def stored(self, work: Work, now: float) -> None:
-        """The commit of ``work`` is on disk, or it was not worth one."""
-        self.state = work.state
+        """The commit of ``work`` is on disk, or it was not worth one. States before this one are spent."""
+        self.state = work.state.settled()
         self._backlog_ns = work.backlog_ns
-        self._holes.on_state(work.state.rows, work.state.waiting, now)
+        self._holes.on_state(self.state.rows, self.state.waiting, now)
         for device, boot in work.heard:
             self._unsaid.setdefault(device, set()).add(boot)
             self._holes.on_heard(device)

@@ -301,6 +301,7 @@ def _take(state: State, table: pa.Table) -> tuple[State, list[Results]]:
     for start_row in range(0, table.num_rows, CHUNK_ROWS):
         chunk = {name: values[start_row : start_row + CHUNK_ROWS] for name, values in columns.items()}
         state, results = retake(state, chunk)
+        state = state.settled()
         found.append(results)
     return state, found
 

@@ -101,7 +101,16 @@ from stream.trips import (
     start_trip,
     stop_at_place,
 )
-from stream.uncertainty import N_PARTS, add_parts, battery_parts, begin_spans, fuel_parts, u_rel_of
+from stream.uncertainty import (
+    N_PARTS,
+    U_MODEL_SECOND_REL,
+    U_TORQUE_SECOND_REL,
+    add_parts,
+    battery_parts,
+    begin_spans,
+    fuel_parts,
+    u_rel_of,
+)
 
 READ: Final = (
     "device",
@@ -223,6 +232,8 @@ def _share(sums: Any, out: Any, i: int, is_vehicle: bool) -> None:
 @kernel
 def advance_rows(
     r: Any,
+    slot: Any,
+    owner: Any,
     params: Any,
     geography: Any,
     states: Any,
@@ -239,7 +250,8 @@ def advance_rows(
 ) -> tuple[int, int, int]:
     """Fill ``out`` (result rows x n), ``u_rel`` and ``load_p`` for every reading, ``roll`` with partial sums, ``trip_ints`` and
     ``trip_floats`` with versions of trips, ``events``; return how many sums, versions and events there are. ``sums`` (what one
-    reading adds) and ``part`` (of its error) are room to work in.
+    reading adds) and ``part`` (of its error) are room to work in. ``states`` and ``open_rollup`` have one row per device that has
+    readings here: ``slot`` names that of each reading, ``owner`` the device of each.
 
     A row that is not newer than the newest taken from its device is kept as a reading, but nothing is computed from it: what the
     counters show then was booked already.
@@ -272,8 +284,8 @@ def advance_rows(
     level_pct, soc_pct, topup_kg = r.fuel_level_pct, r.battery_soc_pct, r.refrigerant_topup_total_kg
     n_rolls, n_trips, n_events = 0, 0, 0
     for i in range(device.size):
-        d = device[i]
-        state = states[d]
+        d, s = device[i], slot[i]
+        state = states[s]
         p = params[d]
         time_ns = time[i]
         for row in range(out.shape[0]):
@@ -375,7 +387,10 @@ def advance_rows(
                     out[METHOD, i] = method
                     state["engine_kw"] = indicated_kw
                     ug_per_rate = state["road"]["ratio"] * per_h * (p["fuel_ttw"] + p["fuel_wtt"]) * PER_UNIT
-                if method == MODEL and (p["has_battery"] or not by_torque(state, p, torque_use)):
+                u_second = U_MODEL_SECOND_REL
+                if method == MODEL and not p["has_battery"] and by_torque(state, p, torque_use):
+                    u_second = U_TORQUE_SECOND_REL
+                elif method == MODEL:
                     u = widened(
                         state, u, mass_known, grade_source == BY_MAP, grade_source == BY_FILTER,
                         not math.isnan(iri[i]), pto > 0.0 and math.isnan(pto_kw[i]),
@@ -387,7 +402,7 @@ def advance_rows(
                 elif p["has_fuel"]:
                     fuel_co2e(out, i, amount, p)
                     if amount > 0:
-                        fuel_parts(part, p, state, method, out[CO2E_TTW, i], out[CO2E_WTT, i], dt_s, v, u)
+                        fuel_parts(part, p, state, method, out[CO2E_TTW, i], out[CO2E_WTT, i], dt_s, v, u, u_second)
                 drive_ug = plus(out[CO2E_TTW, i], out[CO2E_WTT, i])
                 if drive_ug == UNKNOWN or math.isnan(ug_per_rate * rate):
                     ug_per_rate = 0.0
@@ -436,9 +451,9 @@ def advance_rows(
                     ):
                         close_trip(state, p, geography)
                     if did & STARTED:
-                        if open_rollup[d] >= 0:
-                            add_rollup(state, roll, open_rollup[d])
-                            open_rollup[d] = -1
+                        if open_rollup[s] >= 0:
+                            add_rollup(state, roll, open_rollup[s])
+                            open_rollup[s] = -1
                         if state["trip_version"] > 0:
                             finish_trip(state, p, geography, time_ns)
                             n_trips = write_version(state, p, d, roll, -1, trip_ints, trip_floats, n_trips)
@@ -516,7 +531,7 @@ def advance_rows(
             out[ROW_REGION, i], load_p[i] = p["region"], math.nan
         _share(sums, out, i, is_vehicle)
         minute_ns = time_ns - time_ns % MINUTE_NS
-        j = open_rollup[d]
+        j = open_rollup[s]
         if (
             j < 0
             or roll[MINUTE, j] != minute_ns
@@ -529,7 +544,7 @@ def advance_rows(
                 add_rollup(state, roll, j)
             j = n_rolls
             n_rolls += 1
-            open_rollup[d] = j
+            open_rollup[s] = j
             for row in range(roll.shape[0]):
                 roll[row, j] = 0
             roll[MINUTE, j] = minute_ns
@@ -547,7 +562,7 @@ def advance_rows(
             roll[FIRST_SUM + k, j] += sums[k]
         if told:
             n_trips = write_version(state, p, d, roll, j, trip_ints, trip_floats, n_trips)
-    for d in range(open_rollup.size):
-        if open_rollup[d] >= 0 and params[d]["kind"] == VEHICLE:
-            add_rollup(states[d], roll, open_rollup[d])
+    for s in range(open_rollup.size):
+        if open_rollup[s] >= 0 and params[owner[s]]["kind"] == VEHICLE:
+            add_rollup(states[s], roll, open_rollup[s])
     return n_rolls, n_trips, n_events

@@ -36,10 +36,10 @@ OLD_BOOTS: Final = 6  # boots whose late copies are still known as copies; a tru
 # Half-width of the 95 % interval of a trip before anything was learnt, and after, where load, hills and weather are known: from the
 # trips' errors against simulated truth (accuracy table). ``conditions.widened`` adds what is assumed. The class default's 15 % and
 # the calibrated 5 % of the science reference are the shared part alone.
-U_CLASS_REL: Final = 0.14
-U_CALIBRATED_REL: Final = 0.115
+U_CLASS_REL: Final = 0.105
+U_CALIBRATED_REL: Final = 0.10
 U_TORQUE_REL: Final = 0.20  # by engine torque: the reference torque is known to 15 %, indicated efficiency to 7 %
-U_TORQUE_CALIBRATED_REL: Final = 0.07
+U_TORQUE_CALIBRATED_REL: Final = 0.04
 COUNTER: Final = np.dtype(
     [
         ("last", "i8"),  # fixed point, UNKNOWN = not anchored

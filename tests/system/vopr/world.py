@@ -150,7 +150,7 @@ class World:
         assert core is not None
         if core.open_holes or core.state.waiting["seq"].size:
             raise ViolationError("settle", f"{core.open_holes} holes are open")
-        self.ledger.results(core.state.rows)
+        self.ledger.results(core.state.rows.whole())
         readings = sum(len(b.handed) for b in self.ledger.boots.values())
         counts = self.counts + self.ledger.counts
         return Outcome(self.seed, self.now / 3600, self.now - self._calm_at, readings, counts, self.faults)
