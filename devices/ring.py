@@ -203,9 +203,13 @@ class Ring:
         data = self.disk.read(JOURNAL, 0, JOURNAL_BYTES)
         top = read_head(data)
         if top is None:
+            result.damaged += any(data[:HEAD_BYTES])
             return 0
         self._life = max(self._life, top.life)
-        frames = [item.content for item in scan(data, top.life).found if item.kind == JOURNAL_ROWS]
+        seen = scan(data, top.life)
+        result.damaged += seen.damaged
+        result.torn += seen.torn
+        frames = [item.content for item in seen.found if item.kind == JOURNAL_ROWS]
         ends: dict[int, int] = {}
         for entry in self.entries:
             ends[entry.boot_id] = max(entry.end, ends.get(entry.boot_id, 0))

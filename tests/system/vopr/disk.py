@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from devices.disk import JOURNAL_BYTES
-from devices.records import BATCH, HEAD_BYTES, JOURNAL_ROWS, Found, read_head, record_size, scan
+from devices.records import BATCH, HEAD_BYTES, JOURNAL_ROWS, Found, content_at, read_head, record_size, scan
 from devices.unbatch import head
 
 SECTOR = 512
@@ -48,11 +48,12 @@ class SimDisk:
         self.refuses = 0  # errno of every write and sync
         self.unreadable = False  # every read is EIO
         self.harmed: list[Harmed] = []
+        self.headless: set[int] = set()  # files whose head is spoilt: no start finds what is still written to them
 
     def read(self, file: int, offset: int, length: int) -> bytes:
         self.step()
         if self.unreadable:
-            self.harmed += [h for _, h in self._readings(file, offset, offset + length)]
+            self.harmed += self._readings(file, offset, offset + length)
             raise OSError(errno.EIO, "made up: it cannot be read")
         return bytes(self.view[file][offset : offset + length])
 
@@ -60,6 +61,10 @@ class SimDisk:
         assert offset + len(data) <= len(self.view[file]), "written beyond the file"
         self.step()
         self._check()
+        if not offset:
+            self.headless.discard(file)
+        elif file in self.headless:
+            self.harmed += _record_readings(content_at(data, 0, int.from_bytes(data[8:12], "little")))
         self.view[file][offset : offset + len(data)] = data
         self.dirty.append(Write(file, offset, data))
 
@@ -117,21 +122,24 @@ class SimDisk:
         end = HEAD_BYTES if top is None else scan(data, top.life).end
         at, bit = rng.randrange(end), 1 << rng.randrange(8)
         if at < HEAD_BYTES:
-            self.harmed += [h for _, h in self._readings(file, 0, end)]
+            self.headless.add(file)
+            self.harmed += self._readings(file, 0, end)
         else:
-            self.harmed += [h for _, h in self._readings(file, at, at + 1)]
+            self.harmed += self._readings(file, at, at + 1)
         self.view[file][at] ^= bit
         self.platter[file][at] ^= bit
         return f"file {file} byte {at}"
 
-    def _readings(self, file: int, begin: int, end: int) -> Iterator[tuple[Found, Harmed]]:
+    def _readings(self, file: int, begin: int, end: int) -> Iterator[Harmed]:
         """What the sound records of ``file`` that touch ``begin`` to ``end`` stand for."""
         data = bytes(self.view[file])
         top = read_head(data)
-        if top is None:
-            return
-        for item in scan(data, top.life).found:
-            if item.kind in (BATCH, JOURNAL_ROWS) and item.offset < end:
-                if item.offset + record_size(len(item.content)) > begin:
-                    h = head(item.content)
-                    yield item, Harmed(h.boot_id, h.seq0, h.end)
+        for item in [] if top is None else scan(data, top.life).found:
+            if item.offset < end and item.offset + record_size(len(item.content)) > begin:
+                yield from _record_readings(item)
+
+
+def _record_readings(item: Found | None) -> Iterator[Harmed]:
+    if item is not None and item.kind in (BATCH, JOURNAL_ROWS):
+        h = head(item.content)
+        yield Harmed(h.boot_id, h.seq0, h.end)
