@@ -17,7 +17,7 @@ from devices.store import memory_ring
 from devices.wire import Ack, Sample
 from tests.system.vopr.broker import Line
 from tests.system.vopr.disk import KilledError, SimDisk
-from tests.system.vopr.ledger import Handed, ViolationError
+from tests.system.vopr.ledger import SIGNALS, Handed, ViolationError
 
 if TYPE_CHECKING:
     from tests.system.vopr.world import World
@@ -77,7 +77,13 @@ class SimGateway:
 
     @property
     def settled(self) -> bool:
+        """Whether all was delivered."""
         return self.core is not None and not len(self.core) and not self.intake.waiting
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether no later start has anything to deliver either."""
+        return self.settled and not self.ring.volatile
 
     # the process
 
@@ -95,13 +101,15 @@ class SimGateway:
         try:
             ring = Ring(self.disk, device=self.name, tenant=TENANT, sign=self._sign)
             recovered = ring.recover()
-        except OSError:
+        except OSError as error:
             world.count("memory_outbox")
+            world.trace(f"{self.name}: {error}; it keeps its readings in memory")
             ring = memory_ring(self.config, self._sign)
         except KilledError:
             world.at(world.now + 1.0, self.start)
             return
         self.ring = ring
+        world.trace(f"{self.name} starts as {self.boot_id} with {[(e.boot_id, e.first, e.end) for e in ring.entries]}, {recovered}")
         clock = Timekeeper(self.counters, wall=self._wall, boot=self._boot, system=self._system)
         self.clock = clock
         self.intake = Intake(self.config, ["can"], clock=clock, counters=self.counters)
@@ -330,13 +338,15 @@ class SimGateway:
 
     def _hand(self, readings: list[Sample], true_ns: int | None) -> None:
         world, life = self.world, self._life
-        for reading in readings:
+        for i, reading in enumerate(readings):
             if self.core is None or life != self._life:
                 return
             self.core.on_clock(self.intake.clock_state(reading.time_ns) or ClockState())
             at_ns = reading.time_ns // 1_000_000 * 1_000_000
             lied = world.now < self._lied_until
-            was = Handed(at_ns, tuple(reading.values.values()), true_ns or reading.time_ns, lied)  # type: ignore[arg-type]
+            now = true_ns is not None and i == len(readings) - 1  # those before it have waited for the clock
+            true = true_ns if now and true_ns is not None else reading.time_ns
+            was = Handed(at_ns, tuple(reading.values[s] for s in SIGNALS), true, lied)  # type: ignore[arg-type]
             world.ledger.hand((self.index, self.boot_id), was)
             self._given_at.append(world.now)
             self.do(self.core.on_sample, reading, world.now)
@@ -361,12 +371,14 @@ class SimGateway:
 
     def refuse(self, code: int, for_s: float) -> None:
         """The disk takes nothing."""
+        self.world.trace(f"{self.name} for {for_s:.0f} s")
         self.disk.refuses = code
         self._disk_bad_until = max(self._disk_bad_until, self.world.now + for_s)
         self.world.at(self.world.now + for_s, self.mend)
 
     def unread(self, for_s: float) -> None:
         """The disk gives nothing."""
+        self.world.trace(f"{self.name} for {for_s:.0f} s")
         self.disk.unreadable = True
         self._disk_bad_until = max(self._disk_bad_until, self.world.now + for_s)
         self.world.at(self.world.now + for_s, self.mend)
@@ -376,6 +388,8 @@ class SimGateway:
 
     def end(self) -> None:
         """No more readings; what there is is to be delivered."""
+        if self.settled and self.ring.volatile:
+            self.die("stop")  # what its disk holds goes with the next start
         if self.core is None:
             self.start()
         if self.core is not None and not self._stopping:

@@ -341,7 +341,7 @@ class World:
             gateway.end()
         core = self.server.core
         quiet = core is not None and not core.open_holes and not self.broker.held and not self.server.inbox
-        if quiet and all(g.settled for g in self.gateways):
+        if quiet and all(g.at_rest for g in self.gateways):
             self.trace("at rest")
             self.over = True
             return
