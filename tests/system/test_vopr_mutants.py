@@ -80,7 +80,9 @@ def takes_any_ack_for_its_own(patch: pytest.MonkeyPatch) -> None:
 def believes_acks_of_the_future(patch: pytest.MonkeyPatch) -> None:
     real = GatewayCore._on_position
     patch.setattr(
-        GatewayCore, "_on_position", lambda self, boot, next_seq: real(self, boot, min(next_seq, self._sent_end))
+        GatewayCore,
+        "_on_position",
+        lambda self, boot, n: real(self, boot, min(n, self._sent_end) if boot == self.boot_id else n),
     )
 
 
