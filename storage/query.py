@@ -32,6 +32,7 @@ from storage.views import (
     STORED,
     Tenant,
     figure_views,
+    owner_macro,
     recent_view,
     stored_schema,
     stored_view,
@@ -95,13 +96,15 @@ def connect(
     threads: int | None = None,
     memory_limit: str = MEMORY_LIMIT,
     tenant: Tenant | None = None,
+    unnamed: str = "",
     as_of: int | None = None,
 ) -> duckdb.DuckDBPyConnection:
     """A connection to the lake at ``lake`` with a view for every table and every figure, as of now; ``refresh`` brings it up to date.
 
     With ``tenant`` every view shows that tenant's rows only; who can read files can still go round them: check the SQL of strangers.
     With ``as_of``, a commit, they show what was known at it, the registry of then included; the clock stands at its time and ``refresh``
-    changes nothing. Cursors see the same views and may be used from other threads. Raises LakeMissingError where there is no lake,
+    changes nothing. ``unnamed``: who owns what the registry gives to nobody, where all tenants' rows are shown.
+    Cursors see the same views and may be used from other threads. Raises LakeMissingError where there is no lake,
     StorageError (NotKeptError) where the state at that commit cannot be read.
     """
     lake = lake.absolute()
@@ -124,7 +127,7 @@ def connect(
     con.execute("SET enable_external_access = false")
     con.execute("SET lock_configuration = true")
     reader = _Reader(lake, {name: _Table(lake / name) for name in STORED}, tenant)
-    for statement in MACROS:
+    for statement in (*MACROS, owner_macro(tenant.name if tenant else unnamed)):
         con.execute(statement)
     for name in reversed(STORED):  # what belongs to whom stands in the dimension tables, which come last
         _show_files(con, name, [], mixed=False, tenant=tenant)

@@ -181,7 +181,7 @@ def progress() -> dashboard.Dashboard:
     )
     days = raw(
         f"""SELECT date_trunc('day', time) AS "time", sum({emitted()}) / 1e12 AS "emitted",
-        (SELECT sum(target_day_kg) / 1e3 FROM progress_to_date WHERE scope = 'operator' AND {FACTORS}) AS "target path"
+        (SELECT sum(target_day_kg) / 1e3 FROM target_paths WHERE scope = 'operator' AND (factor_set IS NULL OR {FACTORS})) AS "target path"
         FROM {sums("true", by_trip=False)} AS s GROUP BY 1 ORDER BY 1""",
         "time",
         "emitted",
