@@ -20,17 +20,17 @@ from tests.system.fault_world import Process, World, strace, world
 # System calls of a start and the first commits after it, counted by strace -c, and how far the points go. The data files and the
 # chain are written and renamed by us (fsync, rename, pwrite64), the log entries by delta-rs (linkat, unlink); sendto is the network.
 CONSUMER_CALLS: Final = {
-    "fsync": 130,
-    "rename": 24,
-    "linkat": 20,
-    "unlink": 24,
-    "pwrite64": 6,
-    "write": 60,
-    "sendto": 20,
+    "fsync": 90,
+    "rename": 14,
+    "linkat": 10,
+    "unlink": 12,
+    "pwrite64": 4,
+    "write": 40,
+    "sendto": 12,
 }
-GATEWAY_CALLS: Final = {"fallocate": 9, "pwrite64": 60, "fdatasync": 12, "fsync": 12, "sendto": 20}
-COMPACTION_CALLS: Final = {"fsync": 40, "rename": 20, "linkat": 10, "pwrite64": 10}
-POINT_S: Final = 20.0  # a call that does not come in so long was not in reach
+GATEWAY_CALLS: Final = {"fallocate": 9, "pwrite64": 30, "fdatasync": 6, "fsync": 11, "sendto": 10}
+COMPACTION_CALLS: Final = {"fsync": 16, "rename": 6, "linkat": 4, "pwrite64": 4}
+POINT_S: Final = 40.0  # a call that does not come in so long was not in reach
 BALLOON: Final = "balloon"
 
 
@@ -90,7 +90,7 @@ async def _step_over(run: Run, w: World, victim: Process, calls: Mapping[str, in
 @scenario(
     "consumer killed at each commit point",
     "strace: SIGKILL at the nth fsync, rename, linkat, unlink, pwrite64, write, sendto",
-    seconds=60,
+    seconds=90,
 )
 async def consumer_points(run: Run) -> Outcome:
     _may_inject()
@@ -104,7 +104,7 @@ async def consumer_points(run: Run) -> Outcome:
 @scenario(
     "gateway killed at each commit point",
     "strace: SIGKILL at the nth fallocate, pwrite64, fdatasync, fsync, sendto",
-    seconds=30,
+    seconds=45,
 )
 async def gateway_points(run: Run) -> Outcome:
     _may_inject()
