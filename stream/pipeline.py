@@ -16,9 +16,10 @@ from stream.advance import READ, advance_rows
 from stream.columns import EMISSION, EVENT, READING, ROLLUP, TRIP, UNKNOWN, Column
 from stream.event_rows import EVENT_ROW, MOST_PER_ROW
 from stream.fleet import Fleet
+from stream.result_rows import new_block
 from stream.sequence import ACCEPT, AHEAD, sequence
 from stream.state import StateRows, empty_state, state_from_bytes, state_to_bytes
-from stream.table import EMISSION_ROWS, N_SUMS, ROLLUP_ROWS, TRIP_FLOATS, TRIP_INTS
+from stream.table import EMISSION_ROWS, ROLLUP_ROWS, TRIP_FLOATS, TRIP_INTS
 from stream.trip_rows import ROWS_PER_READING
 from stream.uncertainty import N_PARTS
 
@@ -207,7 +208,7 @@ def _advance(fleet: Fleet, rows: StateRows, batch: Columns) -> tuple[Columns, Co
         trip_ints,
         trip_floats,
         happened,
-        np.empty(N_SUMS, np.int64),
+        new_block(),
         np.empty(N_PARTS),
     )
     device = batch["device"]
