@@ -13,7 +13,7 @@ import numpy as np
 from devices.wire import Hole
 from stream.columns import READING, UNKNOWN
 from stream.pipeline import Columns, empty_columns
-from stream.state import StateRows
+from stream.records import Records
 
 ASKED_LEAST: Final = 3  # times before a hole is given up
 GONE_MOST: Final = 2**31 - 1  # readings that one row can stand for
@@ -38,7 +38,7 @@ class _Hole:
     answers: int = 0  # times after which the gateway has spoken
 
 
-def next_of(rows: StateRows, device: int, boot_id: int) -> int:
+def next_of(rows: Records, device: int, boot_id: int) -> int:
     """The number that comes next of a boot; 0 of one that was not heard of."""
     row = rows[device]
     if row["boot_id"] == boot_id:
@@ -61,7 +61,7 @@ class Holes:
         """Holes that are open."""
         return len(self._holes)
 
-    def on_state(self, rows: StateRows, waiting: Columns, now: float) -> None:
+    def on_state(self, rows: Records, waiting: Columns, now: float) -> None:
         """What waits after a step."""
         if not waiting["seq"].size:
             self._holes.clear()
@@ -107,7 +107,7 @@ class Holes:
         ]
 
 
-def gap_of(hole: Hole, device: int, rows: StateRows) -> Gap | None:
+def gap_of(hole: Hole, device: int, rows: Records) -> Gap | None:
     """What a gateway says is gone, as far as it is what the server waits for; None if it is not."""
     begin = next_of(rows, device, hole.boot_id)
     if not hole.begin <= begin < hole.end:

@@ -6,7 +6,7 @@ Built on the figures and trips; a panel's own SQL stays a selection and a sum.
 
 from typing import Final
 
-from storage.views import MINUTE_NS
+from storage.views import MINUTE_NS, RECENT_ROLLUPS
 
 HOUR_NS: Final = 60 * MINUTE_NS
 DAY_NS: Final = 24 * HOUR_NS
@@ -27,9 +27,12 @@ WITH seen AS (
     arg_max(coalesce(speed_kmh, gps_speed_kmh), time_ns) AS speed_kmh
   FROM readings WHERE time_ns >= now_ns() - {POSITIONS_NS} AND lat_deg IS NOT NULL GROUP BY device
 ), burnt AS (
-  SELECT asset, factor_set, CASE WHEN sum(unknown_us) <= 0.05 * sum(observed_us) THEN sum(co2e_wtw_ug) / nullif(sum(distance_mm), 0) END
-      AS co2e_wtw_g_per_km, arg_max(load_state, minute_ns) AS load_state, arg_max(route, minute_ns) AS route
-  FROM minutes WHERE minute_ns >= now_ns() - {POSITIONS_NS} AND kind = 'vehicle' GROUP BY ALL
+  SELECT asset, r.factor_set, CASE WHEN sum(r.unknown_us) <= 0.05 * sum(r.observed_us)
+      THEN sum(r.co2e_wtw_ug) / nullif(sum(r.distance_mm), 0) END
+      AS co2e_wtw_g_per_km, arg_max(coalesce(t.load_state, r.load_state), minute_ns) AS load_state,
+    arg_max(coalesce(t.route, r.route), minute_ns) AS route
+  FROM {RECENT_ROLLUPS} AS r LEFT JOIN trips_final AS t USING (asset, trip_start_ns, factor_set)
+  WHERE minute_ns >= now_ns() - {POSITIONS_NS} AND kind = 'vehicle' GROUP BY ALL
 )
 SELECT v.vehicle, b.factor_set, b.route, s.lat_deg, s.lon_deg, s.speed_kmh, b.co2e_wtw_g_per_km,
     coalesce(b.load_state, 'unknown') AS load_state, (now_ns() - s.time_ns) / 1e9 AS age_s
@@ -61,18 +64,22 @@ WITH clock AS (
     (now_ns() - epoch_ns(date_trunc('year', make_timestamp(now_ns() // 1000))))
       / (epoch_ns(date_trunc('year', make_timestamp(now_ns() // 1000)) + INTERVAL 1 YEAR)
          - epoch_ns(date_trunc('year', make_timestamp(now_ns() // 1000)))) AS elapsed
+), parts AS MATERIALIZED (
+  SELECT kind, asset, region, route, stage, factor_set, sum(co2e_ttw_ug + co2e_wtt_ug) AS co2e_ug, sum(transport_kgm) AS kgm,
+    sum(goods_out_g) AS goods_g, sum(distance_mm) AS mm, sum(co2e_measured_ug) AS measured_ug, sum(observed_us) AS observed_us,
+    sum(unknown_us) AS unknown_us
+  FROM hours, clock WHERE hour_ns >= start_ns GROUP BY ALL
 ), cells AS (
-  SELECT 'operator' AS scope, '' AS key, h.* FROM hours AS h
-  UNION ALL BY NAME SELECT 'region' AS scope, region AS key, * FROM hours WHERE region IS NOT NULL
-  UNION ALL BY NAME SELECT 'route' AS scope, route AS key, * FROM hours WHERE route IS NOT NULL
-  UNION ALL BY NAME SELECT 'stage' AS scope, stage AS key, * FROM hours WHERE kind = 'vehicle'
-  UNION ALL BY NAME SELECT 'warehouse' AS scope, asset AS key, * FROM hours WHERE kind = 'warehouse'
+  SELECT 'operator' AS scope, '' AS key, * FROM parts
+  UNION ALL BY NAME SELECT 'region' AS scope, region AS key, * FROM parts WHERE region IS NOT NULL
+  UNION ALL BY NAME SELECT 'route' AS scope, route AS key, * FROM parts WHERE route IS NOT NULL
+  UNION ALL BY NAME SELECT 'stage' AS scope, stage AS key, * FROM parts WHERE kind = 'vehicle'
+  UNION ALL BY NAME SELECT 'warehouse' AS scope, asset AS key, * FROM parts WHERE kind = 'warehouse'
 ), emitted AS (
-  SELECT scope, key, factor_set, sum(co2e_ttw_ug + co2e_wtt_ug) / 1e9 AS co2e_wtw_kg, sum(transport_kgm) / 1e6 AS tkm,
-    sum(goods_out_g) / 1e6 AS t, sum(distance_mm) / 1e6 AS km,
-    sum(co2e_measured_ug) / nullif(sum(co2e_ttw_ug + co2e_wtt_ug), 0) AS measured_share,
+  SELECT scope, key, factor_set, sum(co2e_ug) / 1e9 AS co2e_wtw_kg, sum(kgm) / 1e6 AS tkm, sum(goods_g) / 1e6 AS t, sum(mm) / 1e6 AS km,
+    sum(measured_ug) / nullif(sum(co2e_ug), 0) AS measured_share,
     sum(observed_us - unknown_us) / nullif(sum(observed_us), 0) AS coverage
-  FROM cells, clock WHERE hour_ns >= start_ns GROUP BY ALL
+  FROM cells GROUP BY ALL
 ), path AS (
   SELECT b.*, elapsed, now_ns() AS as_of_ns,
     baseline_co2e_wtw_kg * (1 - target_reduction_pct / 100 * least(1, greatest(0, this_year - baseline_year)

@@ -29,7 +29,7 @@ from stream.fuel import (
 )
 from stream.grade import BY_FILTER, BY_MAP, filtered_grade, height_of
 from stream.kernel import kernel
-from stream.mass import can_row, scales_row
+from stream.mass import GRADE_TRUST, can_row, scales_row
 from stream.plausibility import usable_odometer_m, usable_wheel_kmh
 from stream.result_rows import BLOCK, add_row, begin_sum, blank_row, holds, put_block
 from stream.road_load import (
@@ -60,6 +60,7 @@ from stream.table import (
     METHOD,
     NEWEST_RECEIVED,
     NEWEST_TIME,
+    ROW_ASSET,
     ROW_REGION,
     ROW_ROUTE,
     ROW_TRIP,
@@ -84,7 +85,16 @@ from stream.trips import (
     start_trip,
     stop_at_place,
 )
-from stream.uncertainty import N_PARTS, add_parts, battery_parts, begin_spans, fuel_parts, u_rel_of
+from stream.uncertainty import (
+    N_PARTS,
+    U_MODEL_SECOND_REL,
+    U_TORQUE_SECOND_REL,
+    add_parts,
+    battery_parts,
+    begin_spans,
+    fuel_parts,
+    u_rel_of,
+)
 
 READ: Final = (
     "device",
@@ -183,10 +193,13 @@ def brakes(switches: float) -> bool:
 @kernel
 def advance_rows(
     r: Any,
+    slot: Any,
+    owner: Any,
     params: Any,
     geography: Any,
     states: Any,
     out: Any,
+    codes: Any,
     u_rel: Any,
     load_p: Any,
     roll: Any,
@@ -197,9 +210,11 @@ def advance_rows(
     block: Any,
     part: Any,
 ) -> tuple[int, int, int]:
-    """Fill ``out`` (result rows x n), ``u_rel`` and ``load_p`` for every reading, ``roll`` with partial sums, ``trip_ints`` and
-    ``trip_floats`` with versions of trips, ``events``; return how many sums, versions and events there are. ``block`` (rows of
-    emissions before they become columns) and ``part`` (of a reading's error) are room to work in.
+    """Fill ``out`` (int64 columns x n), ``codes`` (int32 columns x n), ``u_rel`` and ``load_p`` for every reading, ``roll`` with
+    partial sums, ``trip_ints`` and ``trip_floats`` with versions of trips, ``events``; return how many sums, versions and events
+    there are. ``block`` (rows of emissions before they become columns) and ``part`` (of a reading's error) are room to work in.
+    ``states`` and ``open_rollup`` have one row per device that has readings here: ``slot`` names that of each reading, ``owner``
+    the device of each.
 
     A row that is not newer than the newest taken from its device is kept as a reading, but nothing is computed from it: what the
     counters show then was booked already.
@@ -232,13 +247,13 @@ def advance_rows(
     level_pct, soc_pct, topup_kg = r.fuel_level_pct, r.battery_soc_pct, r.refrigerant_topup_total_kg
     n_rolls, n_trips, n_events = 0, 0, 0
     for i in range(device.size):
-        d = device[i]
-        state = states[d]
+        d, s = device[i], slot[i]
+        state = states[s]
         p = params[d]
         time_ns = time[i]
         b = i % BLOCK
         if b == 0 and i > 0:
-            put_block(block, BLOCK, out, i - BLOCK)
+            put_block(block, BLOCK, out, codes, i - BLOCK)
         blank_row(block, b)
         for k in range(N_PARTS):
             part[k] = 0.0
@@ -332,7 +347,10 @@ def advance_rows(
                     block[METHOD, b] = method
                     state["engine_kw"] = indicated_kw
                     ug_per_rate = state["road"]["ratio"] * per_h * (p["fuel_ttw"] + p["fuel_wtt"]) * PER_UNIT
-                if method == MODEL and (p["has_battery"] or not by_torque(state, p, torque_use)):
+                u_second = U_MODEL_SECOND_REL
+                if method == MODEL and not p["has_battery"] and by_torque(state, p, torque_use):
+                    u_second = U_TORQUE_SECOND_REL
+                elif method == MODEL:
                     u = widened(
                         state, u, mass_known, grade_source == BY_MAP, grade_source == BY_FILTER,
                         not math.isnan(iri[i]), pto > 0.0 and math.isnan(pto_kw[i]),
@@ -344,7 +362,7 @@ def advance_rows(
                 elif p["has_fuel"]:
                     fuel_co2e(block, b, amount, p)
                     if amount > 0:
-                        fuel_parts(part, p, state, method, block[CO2E_TTW, b], block[CO2E_WTT, b], dt_s, v, u)
+                        fuel_parts(part, p, state, method, block[CO2E_TTW, b], block[CO2E_WTT, b], dt_s, v, u, u_second)
                 drive_ug = plus(block[CO2E_TTW, b], block[CO2E_WTT, b])
                 if drive_ug == UNKNOWN or math.isnan(ug_per_rate * rate):
                     ug_per_rate = 0.0
@@ -393,9 +411,9 @@ def advance_rows(
                     ):
                         close_trip(state, p, geography)
                     if did & STARTED:
-                        if open_rollup[d] >= 0:
-                            add_rollup(state, roll, open_rollup[d])
-                            open_rollup[d] = -1
+                        if open_rollup[s] >= 0:
+                            add_rollup(state, roll, open_rollup[s])
+                            open_rollup[s] = -1
                         if state["trip_version"] > 0:
                             finish_trip(state, p, geography, time_ns)
                             n_trips = write_version(state, p, d, roll, -1, trip_ints, trip_floats, n_trips)
@@ -416,7 +434,7 @@ def advance_rows(
                         friction[i],
                         ref_torque[i],
                         battery_kw[i],
-                        0.01 * grade[i],
+                        slope if grade_source == BY_MAP else GRADE_TRUST * slope,
                         brakes(switches[i]),
                         time_ns,
                     )
@@ -435,15 +453,15 @@ def advance_rows(
             load_state, load_p[i] = state["load_state"], state["load_state_p"]
         else:
             route, region, trip_ns, load_state, load_p[i] = -1, p["region"], UNKNOWN, 0, math.nan
-        block[ROW_ROUTE, b], block[ROW_REGION, b] = route, region
+        block[ROW_ASSET, b], block[ROW_ROUTE, b], block[ROW_REGION, b] = p["asset"], route, region
         block[ROW_TRIP, b], block[LOAD_STATE, b] = trip_ns, load_state
-        j = open_rollup[d]
+        j = open_rollup[s]
         if not holds(roll, j, time_ns, route, region, trip_ns, load_state):
             if j >= 0 and is_vehicle:
                 add_rollup(state, roll, j)
             j = n_rolls
             n_rolls += 1
-            open_rollup[d] = j
+            open_rollup[s] = j
             begin_sum(roll, j, p, time_ns, received[i], route, region, trip_ns, load_state)
         sums = roll[FIRST_SUM:NEWEST_TIME, j]
         if newer:
@@ -488,8 +506,9 @@ def advance_rows(
         if told:
             n_trips = write_version(state, p, d, roll, j, trip_ints, trip_floats, n_trips)
     n = device.size
-    put_block(block, (n - 1) % BLOCK + 1 if n > 0 else 0, out, n - ((n - 1) % BLOCK + 1))
-    for d in range(open_rollup.size):
-        if open_rollup[d] >= 0 and params[d]["kind"] == VEHICLE:
-            add_rollup(states[d], roll, open_rollup[d])
+    last = n % BLOCK if n % BLOCK > 0 else min(n, BLOCK)
+    put_block(block, last, out, codes, n - last)
+    for s in range(open_rollup.size):
+        if open_rollup[s] >= 0 and params[owner[s]]["kind"] == VEHICLE:
+            add_rollup(states[s], roll, open_rollup[s])
     return n_rolls, n_trips, n_events

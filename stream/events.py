@@ -241,7 +241,11 @@ def act(
     if found & (MANOEUVRE | SPEEDING):
         v_kmh, by_wheel = speed_believed_kmh(state, wheel_kmh, gps_kmh, hdop)
         if found & MANOEUVRE:
-            mass_kg = gross_kg if gross_kg > 0.5 * p["tare_kg"] else p["mass_kg"]
+            mass_kg = p["mass_kg"]
+            if state["mass_kg"] > 0.0:
+                mass_kg = state["mass_kg"]
+            elif gross_kg > 0.5 * p["tare_kg"] and state["weight_bad"] == 0:
+                mass_kg = gross_kg
             n = harsh(state, p, v_kmh, by_wheel, mass_kg, time_ns, events, n, device)
         if found & SPEEDING:
             n = speeding(state, p, v_kmh, time_ns, dt_s, events, n, device)

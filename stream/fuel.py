@@ -43,7 +43,7 @@ TANK_SPAN: Final = 0.10  # of the tank: a fall by this much is known to 10 %
 TORQUE_TAUGHT: Final = 5.0
 U_TANK_REL: Final = 0.17
 # Half-width of the 95 % interval of the amount, by ENERGY_METHODS; science reference section 8, systematic part.
-U_METHOD_REL: Final = np.array([math.nan, 0.03, 0.03, 0.03, 0.02, 0.04, U_TANK_REL, U_CLASS_REL, 0.03])
+U_METHOD_REL: Final = np.array([math.nan, 0.035, 0.035, 0.035, 0.02, 0.045, U_TANK_REL, U_CLASS_REL, 0.03])
 
 
 @inlined

@@ -71,7 +71,10 @@ def learn(
 
 @inlined
 def learn_road(state: Any, measured: float, modelled: float, dt_s: float) -> None:
-    """Teach the road-load model, and the long memory that ``drift`` reads."""
+    """Teach the road-load model (Eq. 16, fading over 4 h), and the long memory that ``drift`` reads; ``dt_s`` [s].
+
+    ``measured``, ``modelled``: use of the same interval [L, kg or kWh], > 0; the model's without its learnt ratio.
+    """
     m = state["road"]
     piece_s = m["window_s"] + dt_s
     piece_measured = m["window_measured"] + measured
@@ -88,7 +91,7 @@ def learn_road(state: Any, measured: float, modelled: float, dt_s: float) -> Non
 
 @inlined
 def learn_torque(state: Any, measured: float, modelled: float, dt_s: float) -> None:
-    """Teach the model by engine torque."""
+    """Teach the model by engine torque (Eq. 16, fading over 40 h): ``measured``, ``modelled`` [L or kg] of ``dt_s`` [s]."""
     m = state["torque"]
     learn(m, measured, modelled, dt_s, TORQUE_MEMORY_S, TORQUE_PRIOR, U_TORQUE_REL, U_TORQUE_CALIBRATED_REL)
 

@@ -6,6 +6,7 @@ whatever is added up is int64.
 """
 
 from collections import namedtuple
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -16,10 +17,11 @@ from stream.advance import READ, advance_rows
 from stream.columns import EMISSION, EVENT, READING, ROLLUP, TRIP, UNKNOWN, Column
 from stream.event_rows import EVENT_ROW, MOST_PER_ROW
 from stream.fleet import Fleet
+from stream.records import Devices, Records, records
 from stream.result_rows import new_block
 from stream.sequence import ACCEPT, AHEAD, sequence
-from stream.state import StateRows, empty_state, state_from_bytes, state_to_bytes
-from stream.table import EMISSION_ROWS, ROLLUP_ROWS, TRIP_FLOATS, TRIP_INTS
+from stream.state import STATE, StateRows, empty_state, state_block, take_in, words
+from stream.table import EMISSION_CODES, EMISSION_INTS, ROLLUP_ROWS, TRIP_FLOATS, TRIP_INTS
 from stream.trip_rows import ROWS_PER_READING
 from stream.uncertainty import N_PARTS
 
@@ -44,12 +46,32 @@ class State:
     """Everything that ``step`` carries on: the fleet's parameters, one record per device, rows that wait for earlier ones."""
 
     fleet: Fleet
-    rows: StateRows
+    rows: Records
     waiting: Columns
 
     def to_bytes(self) -> bytes:
-        """The records. Waiting rows are not confirmed to their gateways, which send them again."""
-        return state_to_bytes(self.rows, self.fleet.devices)
+        """All records, for ``start``. Waiting rows are not confirmed to their gateways, which send them again."""
+        return b"".join(state_block(self.rows.whole(), self.fleet.devices))
+
+    def part(self, begin: int, end: int) -> tuple[bytes | memoryview, ...]:
+        """Buffers to be kept one after another: devices ``begin`` to ``end`` - 1 as they were when the state was last settled, then all
+        that were touched since. Where every device has been in such a part, ``start`` needs no earlier ones.
+
+        A device not yet heard is left out. The buffers share the state's memory and are spent with it.
+        """
+        base, devices = self.rows.base[begin:end], self.fleet.devices
+        heard = np.flatnonzero(base["boot_id"])
+        if heard.size < base.size:
+            base = words(base)[heard].reshape(-1).view(STATE)
+        older = state_block(base, [devices[i] for i in (begin + heard).tolist()])
+        return *older, *state_block(self.rows.rows, [devices[i] for i in self.rows.devices.tolist()])
+
+    def settled(self) -> "State":
+        """The same state, for which nothing has to be copied; see ``Records.settled``: **earlier states are spent**.
+
+        Without this all stays right, and each step copies the records of every device touched since.
+        """
+        return replace(self, rows=self.rows.settled())
 
 
 @dataclass(frozen=True)
@@ -79,10 +101,15 @@ def empty_columns(table: tuple[Column, ...], n: int = 0) -> Columns:
     return {c.name: np.zeros(n, _NUMPY[c.dtype]) for c in table}
 
 
-def start(fleet: Fleet, stored: bytes | None = None) -> State:
-    """The state before the first reading, or the one kept by ``State.to_bytes``. Raises StateError."""
-    rows = empty_state(len(fleet.devices)) if stored is None else state_from_bytes(stored, fleet.devices)
-    return State(fleet, rows, empty_columns(READING))
+def start(fleet: Fleet, stored: bytes | Iterable[bytes | memoryview] = ()) -> State:
+    """The state before the first reading, or the one kept by ``State.to_bytes``, or as parts in the order in which they were made.
+
+    Raises StateError.
+    """
+    rows = empty_state(len(fleet.devices))
+    for part in (stored,) if isinstance(stored, bytes) else stored:
+        take_in(rows, part, fleet.device_index)
+    return State(fleet, records(rows), empty_columns(READING))
 
 
 def _concatenate(a: Columns, b: Columns) -> Columns:
@@ -104,20 +131,33 @@ def _boot_began_ns(batch: Columns) -> npt.NDArray[np.int64]:
     return began
 
 
-def _in_order(rows: StateRows, batch: Columns) -> tuple[Columns, npt.NDArray[np.int8]]:
-    """The batch and a verdict for each row; sorted by device and number when a row came before its turn."""
+def _slots(devices: int, device: Devices) -> tuple[Devices, Devices]:
+    """Numbers of the devices that have a row, ascending, and where in them that of each row stands."""
+    slot = np.zeros(devices, np.int32)
+    slot[device] = 1
+    touched = np.flatnonzero(slot).astype(np.int32)
+    slot[touched] = np.arange(touched.size, dtype=np.int32)
+    return touched, slot[device]
+
+
+def _in_order(
+    records: Records, touched: Devices, slot: Devices, batch: Columns
+) -> tuple[StateRows, Columns, Devices, npt.NDArray[np.int8]]:
+    """Records of the devices that know which rows they took, the batch, its slots, and a verdict for each row.
+
+    The batch comes back sorted by device and number where a row came before its turn.
+    """
+    rows = records.take(touched)
     n = batch["seq"].size
     verdict = np.empty(n, np.int8)
-    before = rows[["boot_id", "next_seq", "old_boots", "old_next"]].copy()
-    accepted = sequence(rows, batch["device"], batch["boot_id"], batch["seq"], batch["merged"], verdict)
+    accepted = sequence(rows, slot, batch["boot_id"], batch["seq"], batch["merged"], verdict)
     if accepted == n or not np.any(verdict == AHEAD):
-        return batch, verdict
-    for name in ("boot_id", "next_seq", "old_boots", "old_next"):
-        rows[name] = before[name]
+        return rows, batch, slot, verdict
+    rows = records.take(touched)
     order = np.lexsort((-batch["merged"], batch["seq"], batch["boot_id"], _boot_began_ns(batch), batch["device"]))
-    batch = _take(batch, order)
-    sequence(rows, batch["device"], batch["boot_id"], batch["seq"], batch["merged"], verdict)
-    return batch, verdict
+    batch, slot = _take(batch, order), slot[order]
+    sequence(rows, slot, batch["boot_id"], batch["seq"], batch["merged"], verdict)
+    return rows, batch, slot, verdict
 
 
 def _hold(batch: Columns, ahead: npt.NDArray[np.bool_]) -> tuple[Columns, int]:
@@ -146,14 +186,14 @@ def step(state: State, batch: Columns) -> tuple[State, Results]:
     -------
     The next state and the results. Codes in results point into the fleet's ``devices``, ``assets`` and ``route_names``.
     """
-    seen = np.zeros(len(state.fleet.devices), np.bool_)
-    seen[batch["device"]] = True
-    touched = np.flatnonzero(seen).astype(np.int32)
+    fleet = state.fleet
+    heard, slot = _slots(len(fleet.devices), batch["device"])
+    touched = heard
     if state.waiting["seq"].size:
         batch = _concatenate(state.waiting, batch)
+        touched, slot = _slots(len(fleet.devices), batch["device"])
     n = batch["seq"].size
-    rows = state.rows.copy()
-    batch, verdict = _in_order(rows, batch)
+    rows, batch, slot, verdict = _in_order(state.rows, touched, slot, batch)
     accept = verdict == ACCEPT
     accepted = int(np.count_nonzero(accept))
     ahead = verdict == AHEAD
@@ -161,12 +201,13 @@ def step(state: State, batch: Columns) -> tuple[State, Results]:
     duplicates = n - accepted - waiting["seq"].size - dropped
     usable = accept & (batch["time_ns"] != UNKNOWN)
     if not usable.all():
-        batch = _take(batch, np.flatnonzero(usable))
-    emissions, rollups, trips, events = _advance(state.fleet, rows, batch)
+        kept = np.flatnonzero(usable)
+        batch, slot = _take(batch, kept), slot[kept]
+    emissions, rollups, trips, events = _advance(fleet, touched, rows, slot, batch)
     results = Results(
-        batch, emissions, rollups, trips, events, touched, accepted, duplicates, int(waiting["seq"].size), dropped
+        batch, emissions, rollups, trips, events, heard, accepted, duplicates, int(waiting["seq"].size), dropped
     )
-    return replace(state, rows=rows, waiting=waiting), results
+    return State(fleet, state.rows.put(touched, rows), waiting), results
 
 
 def retake(state: State, batch: Columns) -> tuple[State, Results]:
@@ -175,32 +216,37 @@ def retake(state: State, batch: Columns) -> tuple[State, Results]:
     ``batch`` needs the columns that the kernels read (``stream.advance.READ``) and the readings' names. Copies are not looked for, and
     the state that comes back does not know which rows were taken.
     """
-    rows = state.rows.copy()
-    emissions, rollups, trips, events = _advance(state.fleet, rows, batch)
-    nobody = np.empty(0, np.int32)
-    n = batch["seq"].size
-    return replace(state, rows=rows), Results(batch, emissions, rollups, trips, events, nobody, n, 0, 0, 0)
+    touched, slot = _slots(len(state.fleet.devices), batch["device"])
+    rows = state.rows.take(touched)
+    emissions, rollups, trips, events = _advance(state.fleet, touched, rows, slot, batch)
+    results = Results(batch, emissions, rollups, trips, events, touched, batch["seq"].size, 0, 0, 0)
+    return replace(state, rows=state.rows.put(touched, rows)), results
 
 
-def _advance(fleet: Fleet, rows: StateRows, batch: Columns) -> tuple[Columns, Columns, Columns, Columns]:
-    """Run the kernels over rows in order: emissions, rollups, trips, events. Advances ``rows``."""
+def _advance(
+    fleet: Fleet, touched: Devices, rows: StateRows, slot: Devices, batch: Columns
+) -> tuple[Columns, Columns, Columns, Columns]:
+    """Run the kernels over readings in order: emissions, rollups, trips, events. Advances ``rows``, the records of ``touched``."""
     n = batch["seq"].size
-    out = np.empty((len(EMISSION_ROWS), n), np.int64)
+    out, codes = np.empty((len(EMISSION_INTS), n), np.int64), np.empty((len(EMISSION_CODES), n), np.int32)
     u_rel, load_p = np.empty(n), np.empty(n)
     roll = np.empty(
         (n, len(ROLLUP_ROWS)), np.int64
     ).T  # one sum lies together: memory of sums not needed stays untouched
-    open_rollup = np.full(len(fleet.devices), -1, np.int64)
+    open_rollup = np.full(touched.size, -1, np.int64)
     happened = np.empty(MOST_PER_ROW * n, EVENT_ROW)  # memory is taken when it is written to, so room costs nothing
     # One row after another, so memory is touched only as far as versions are written.
     trip_ints = np.empty((ROWS_PER_READING * n, len(TRIP_INTS)), np.int64)
     trip_floats = np.empty((ROWS_PER_READING * n, len(TRIP_FLOATS)))
     n_rolls, n_trips, n_events = advance_rows(
         _Read(*(batch[name] for name in READ)),
+        slot,
+        touched,
         fleet.params,
         fleet.geography,
         rows,
         out,
+        codes,
         u_rel,
         load_p,
         roll,
@@ -211,10 +257,9 @@ def _advance(fleet: Fleet, rows: StateRows, batch: Columns) -> tuple[Columns, Co
         new_block(),
         np.empty(N_PARTS),
     )
-    device = batch["device"]
-    made: Columns = dict(zip(EMISSION_ROWS, out, strict=True))
+    made: Columns = dict(zip(EMISSION_INTS, out, strict=True))
+    made.update(zip(EMISSION_CODES, codes, strict=True))
     made.update({name: batch[name] for name in ("device", "boot_id", "seq", "time_ns")})
-    made["asset"] = fleet.params["asset"][device]
     made["load_state_p"], made["co2e_u_rel"] = load_p, u_rel
     made["kernel_version"] = np.full(n, KERNEL_VERSION, np.int32)
     sums: Columns = dict(zip(ROLLUP_ROWS, np.ascontiguousarray(roll[:, :n_rolls]), strict=True))

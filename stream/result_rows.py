@@ -1,6 +1,6 @@
 """Rows of emissions and of partial sums as the loop writes them.
 
-Emissions leave the step as columns. A reading fills 21 of them, and 21 streams of single stores to memory cost more than the
+Emissions leave the step as columns. A reading fills 22 of them, and 22 streams of single stores to memory cost more than the
 physics, so rows are filled in a block that stays in the cache, and leave it a column at a time. A partial sum is written to where it
 lies: one sum of one asset's minute is one stretch of memory.
 """
@@ -21,6 +21,8 @@ from stream.table import (
     DISTANCE_METHOD,
     DISTANCE_UNKNOWN,
     DT,
+    EMISSION_CODES,
+    EMISSION_INTS,
     EMISSION_ROWS,
     KIND,
     LOAD_STATE,
@@ -42,6 +44,8 @@ from stream.table import (
     UNKNOWN_TIME,
 )
 
+N_INTS: Final = len(EMISSION_INTS)
+N_CODES: Final = len(EMISSION_CODES)
 BLOCK: Final = 64  # rows: 11 kB, and a column leaves it as eight whole cache lines
 MINUTE_NS: Final = 60_000_000_000
 GAP_US: Final = int(GAP_S * 1e6)
@@ -67,12 +71,23 @@ def blank_row(block: Any, b: int) -> None:
         block[row, b] = _BLANK[row]
 
 
-@kernel
-def put_block(block: Any, rows: int, out: Any, first: int) -> None:
-    """Copy the first ``rows`` rows of a block to columns ``first`` and on of ``out``."""
-    for row in range(out.shape[0]):
+@inlined
+def _put(block: Any, rows: int, ints: Any, codes: Any, first: int) -> None:
+    for row in range(N_INTS):
         for b in range(rows):
-            out[row, first + b] = block[row, b]
+            ints[row, first + b] = block[row, b]
+    for row in range(N_CODES):
+        for b in range(rows):
+            codes[row, first + b] = block[N_INTS + row, b]
+
+
+@kernel
+def put_block(block: Any, rows: int, ints: Any, codes: Any, first: int) -> None:
+    """Copy the first ``rows`` rows of a block to columns ``first`` and on of ``ints`` (int64) and ``codes`` (int32)."""
+    if rows == BLOCK:
+        _put(block, BLOCK, ints, codes, first)  # as its own case, because loops of a known length cost half
+    else:
+        _put(block, rows, ints, codes, first)
 
 
 @inlined

@@ -19,8 +19,9 @@ def _place(first: int, last: int, next_seq: int) -> int:
 
 
 @kernel
-def sequence(state: Any, device: Any, boot_id: Any, seq: Any, merged: Any, verdict: Any) -> int:
+def sequence(state: Any, slot: Any, boot_id: Any, seq: Any, merged: Any, verdict: Any) -> int:
     """Fill ``verdict`` (n,) int8 for rows in the order given, advancing ``boot_id`` and ``next_seq`` of each device; count accepted.
+    ``slot`` (n,) is where the record of each row's device stands in ``state``.
 
     A row with number s that stands for m readings covers s-m+1 .. s. It is next when it covers the boot's next number; wholly
     below, it is a duplicate. A boot not heard of begins at 0 and takes the place of the boot before, whose late rows are still
@@ -28,14 +29,14 @@ def sequence(state: Any, device: Any, boot_id: Any, seq: Any, merged: Any, verdi
     """
     accepted = 0
     last = -1
-    for i in range(device.size):
-        if i > 0 and last == device[i] and boot_id[i] == boot_id[i - 1] and seq[i] - merged[i] == seq[i - 1]:
+    for i in range(slot.size):
+        if i > 0 and last == slot[i] and boot_id[i] == boot_id[i - 1] and seq[i] - merged[i] == seq[i - 1]:
             verdict[i] = ACCEPT  # the row after the one just accepted
             state[last]["next_seq"] = seq[i] + 1
             accepted += 1
             continue
         last = -1
-        s = state[device[i]]
+        s = state[slot[i]]
         first = seq[i] - merged[i] + 1
         if boot_id[i] != s["boot_id"]:
             old = -1
@@ -63,5 +64,5 @@ def sequence(state: Any, device: Any, boot_id: Any, seq: Any, merged: Any, verdi
             continue
         s["next_seq"] = seq[i] + 1
         accepted += 1
-        last = device[i]
+        last = slot[i]
     return accepted

@@ -28,7 +28,7 @@ def payload(p: Any, state: Any, gross_weight_kg: float, cargo_kg: float) -> floa
         return float(state["payload_kg"])
     if cargo_kg >= 0.0:
         return cargo_kg
-    if not gross_weight_kg > LEAST_OF_TARE * p["tare_kg"]:
+    if state["weight_bad"] != 0 or not gross_weight_kg > LEAST_OF_TARE * p["tare_kg"]:
         return math.nan
     goods = gross_weight_kg - p["tare_kg"]
     return float(goods) if goods >= p["empty_below_kg"] else 0.0
@@ -36,10 +36,10 @@ def payload(p: Any, state: Any, gross_weight_kg: float, cargo_kg: float) -> floa
 
 @inlined
 def transport(out: Any, i: int, p: Any, payload_kg: float, sums: Any) -> None:
-    """Transport work of column ``i`` [kg m], q d, and capacity over the same kilometres where loaded, C d.
+    """Transport work of column ``i`` [kg m], T = q d, and capacity over the same kilometres where loaded, C d (Eq. 24).
 
-    Load factor = sum q d / sum C d and intensity = sum e / sum q d are made of sums when read, never here. Mission definitions, 3
-    and 4.
+    q ``payload_kg`` [kg, >= 0, NaN = unknown: those kilometres are counted apart]; d the column's distance [mm]. Load factor
+    = sum q d / sum C d and intensity = sum e / sum q d are made of sums when read, never here. Mission definitions, 3 and 4.
     """
     distance_mm = out[DISTANCE, i]
     if distance_mm == UNKNOWN:
@@ -61,7 +61,7 @@ def pto_switched(switches: float) -> bool:
 
 @inlined
 def time_use(out: Any, i: int, state: Any, kmh: float, rpm: float, switches: float, pto_kw: float, sums: Any) -> None:
-    """Whether the interval was spent moving, or idling: standing, engine on, no power take-off. Neither where unknown."""
+    """Add dt [µs] of column ``i`` to moving (from 1 km/h) or idling: standing, engine on, no power take-off. Neither where unknown."""
     dt_us = out[DT, i]
     if dt_us == UNKNOWN or dt_us > GAP_S * 1e6:
         return

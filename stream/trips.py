@@ -54,6 +54,8 @@ HDOP_MAX: Final = 8.0
 START_FIX_NS: Final = 90_000_000_000  # a first fix so soon after departure still tells where the trip began
 REGION_MM: Final = 500_000  # driven between two looks at the map
 REGION_SLACK_M: Final = 300.0
+STEM_OF_ROUTE: Final = 0.9  # of the distance between a tour's origin and its area, and ...
+STEM_OF_RADIUS: Final = 1.2  # ... of the area's radius, by road: neighbours on a tour lie nearer
 REGION_MISFITS: Final = 3
 LOADING_NS: Final = 900_000_000_000  # a quarter of an hour: time enough to load or unload
 TEACHES: Final = 0.4  # P(loaded) below which a mass near the tare counts as one: the lowest stable ones
@@ -177,6 +179,8 @@ def follow(
         state["trip_phase"] = MOVING if speed_kmh >= GOING_KMH or gps_kmh >= GOING_KMH else STOPPED
         state["stop_whole"] = 0
         return STARTED
+    if distance_mm != UNKNOWN:
+        state["trip_mm"] += distance_mm
     did = NOTHING
     if dt_s > GAP_S:
         did = _across_gap(state, time_ns, dt_s, distance_mm, lat, lon)
@@ -291,11 +295,22 @@ def _on_tour(route: int, g: Any) -> bool:
 
 
 @kernel
+def is_stem(state: Any, g: Any, route: int) -> bool:
+    """Whether the trip is too long to lie within a tour: it is the way out to the customers or the way home from them."""
+    if route < 0 or g.route[route, 0] < 0 or g.route[route, 1] < 0:
+        return False
+    a, b = g.places.circle[g.route[route, 0]], g.places.circle[g.route[route, 1]]
+    between_m = metres(a[0], a[1], b[0], b[1])
+    return bool(state["trip_mm"] > 1000.0 * max(STEM_OF_ROUTE * between_m, STEM_OF_RADIUS * b[2]))
+
+
+@kernel
 def _judge(state: Any, p: Any, g: Any, dwell_us: int) -> None:
     """Load state, then route, stage and cause. The route that tells of the load is the assigned one: an inferred one is but its ends."""
     route = _assigned(state, p)
     origin = int(g.route[route, 0]) if route >= 0 else -1
-    decide(state, p, g, origin, _on_tour(route, g))
+    tour = _on_tour(route, g)
+    decide(state, p, g, origin, tour, tour and is_stem(state, g, route))
     judge_route(state, p, g, dwell_us)
 
 
@@ -345,6 +360,7 @@ def start_trip(state: Any, p: Any, g: Any, time_ns: int) -> None:
     for k in range(state["trip_sums"].size):
         state["trip_sums"][k] = 0
     state["trip_pto_us"] = 0
+    state["trip_mm"] = 0
     state["trip_top_kmh"] = 0.0
     state["stop_seen_bits"] = state["stop_bits"]
     state["start_place"], state["end_place"] = place, -1

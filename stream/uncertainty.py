@@ -46,6 +46,10 @@ U_CLASS_SHARED_REL: Final = (
     0.10  # of a class default, what all vehicles of the class share; fades while the vehicle teaches
 )
 U_MODEL_SECOND_REL: Final = 0.35  # of one second, 25-40 %
+U_TORQUE_SECOND_REL: Final = 0.08  # of one second, where engine torque tells it
+U_CLASS_SHARED_BATTERY_REL: Final = (
+    0.22  # drive and recuperation efficiencies of a class are less known than Willans lines
+)
 MODEL_TAU_S: Final = 45.0  # over which the errors of the model's seconds hang together: about 1 km at 80 km/h
 U_HEAT_REL: Final = 0.10  # a supplier's figure for district heat
 _TICK_SHARE: Final = 1.0 / 6.0  # variance of the difference of two rounded readings, in squared ticks
@@ -84,29 +88,44 @@ def own_part(part: Any, e_ug: float, u_rel: float) -> None:
 
 
 @kernel
-def model_parts(part: Any, e_ug: float, dt_s: float, u_rel: float, taught: float) -> None:
-    """A modelled reading: seconds that hang together over 45 s; of the trip's ``u_rel``, the part that its class shares.
+def model_parts(
+    part: Any, e_ug: float, dt_s: float, u_rel: float, u_second_rel: float, u_shared_rel: float, taught: float
+) -> None:
+    """A modelled reading: seconds, off by ``u_second_rel``, that hang together over 45 s; of the trip's ``u_rel``, what its class shares.
 
-    ``taught``: use by which the model was calibrated [L, kg, kWh]; 20 of them take half of the class's bias away.
+    ``u_shared_rel``: that part of a class default; ``taught``: use by which the model was calibrated [L, kg, kWh]; 20 of them take
+    half of it away.
     """
-    sd = 0.5 * U_MODEL_SECOND_REL * e_ug
+    sd = 0.5 * u_second_rel * e_ug
     part[ROW] += sd * sd
     part[IND] += sd * sd * (2.0 * MODEL_TAU_S / dt_s + 1.0)
-    shared = U_CLASS_SHARED_REL * LEARNT / (LEARNT + max(taught, 0.0))
+    shared = u_shared_rel * LEARNT / (LEARNT + max(taught, 0.0))
     part[MODEL] += 0.5 * e_ug * shared
     part[TRIP] += 0.5 * e_ug * math.sqrt(max(u_rel * u_rel - shared * shared, 0.0))
 
 
 @inlined
 def fuel_parts(
-    part: Any, p: Any, state: Any, method: int, ttw: int, wtt: int, dt_s: float, v_ms: float, u_rel: float
+    part: Any,
+    p: Any,
+    state: Any,
+    method: int,
+    ttw: int,
+    wtt: int,
+    dt_s: float,
+    v_ms: float,
+    u_rel: float,
+    u_second_rel: float,
 ) -> None:
-    """The parts of a reading's fuel, whose amount by ``method`` is known to ``u_rel``; ``ttw``, ``wtt`` [µg]."""
+    """The parts of a reading's fuel, whose amount by ``method`` is known to ``u_rel``; ``ttw``, ``wtt`` [µg].
+
+    ``u_second_rel``: of a single modelled second.
+    """
     e_ug = float(ttw + wtt)
     part[FUEL_TTW] += 0.5 * p["fuel_u_ttw_rel"] * ttw
     part[FUEL_WTT] += 0.5 * p["fuel_u_wtt_rel"] * wtt
     if method in (BY_MODEL, BY_TANK):
-        model_parts(part, e_ug, dt_s, u_rel, state["road"]["modelled"])
+        model_parts(part, e_ug, dt_s, u_rel, u_second_rel, U_CLASS_SHARED_REL, state["road"]["modelled"])
         return
     part[ASSET] += 0.5 * u_rel * e_ug
     per_amount = p["fuel_ttw"] + p["fuel_wtt"]
@@ -134,7 +153,7 @@ def battery_parts(part: Any, p: Any, state: Any, method: int, wtt: int, dt_s: fl
     e_ug = float(wtt)
     part[GRID] += 0.5 * p["grid_u_rel"] * e_ug
     if method == BY_MODEL:
-        model_parts(part, e_ug, dt_s, u_rel, state["road"]["modelled"])
+        model_parts(part, e_ug, dt_s, u_rel, U_MODEL_SECOND_REL, U_CLASS_SHARED_BATTERY_REL, state["road"]["modelled"])
         return
     part[ASSET] += 0.5 * u_rel * e_ug
     if method == BY_RATE:

@@ -11,7 +11,7 @@ _TIME: Final = re.compile(
     r"\$__(timeFilter|unixEpochNanoFilter|unixEpochFilter|unixEpochNanoFrom|unixEpochNanoTo|timeFrom)\b"
 )
 _NOW: Final = re.compile(  # shows now, or has no time
-    r"\b\w+_now\b|\bnow_ns\(\)|\bFROM (vehicles|warehouses|routes|factor_sets)\b"
+    r"\b\w+_now\b|\bnow(_ns)?\(\)|\bFROM (vehicles|warehouses|routes|factor_sets)\b"
 )
 _VARIABLE: Final = re.compile(r"\$\{(\w+)(?::\w+)?\}|\[\[(\w+)")
 _BUILT_IN: Final = frozenset({"__data", "__url_time_range", "__from", "__to", "__interval", "__interval_ms"})

@@ -57,7 +57,7 @@ def _best(call: Callable[[], object]) -> float:
 
 def _step_rate(vehicles: int, each: int) -> float:
     state = start(fleet(*(Vehicle(f"t{i}", f"d-{i:06}", "artic_40t", "diesel_b7") for i in range(vehicles))))
-    state, _ = step(state, _batch(vehicles, each, 0))
+    state = step(state, _batch(vehicles, each, 0))[0].settled()
     batch = _batch(vehicles, each, 1)
     return vehicles * each / _best(lambda: step(state, batch))
 

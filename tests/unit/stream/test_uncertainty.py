@@ -31,7 +31,7 @@ def rows(batch: Columns, *vehicles: Vehicle, warehouses: tuple[Warehouse, ...] =
 def test_a_counters_differences_telescope_so_an_unbroken_span_has_one_tick() -> None:
     s = sums(readings(T, fuel_total_hr_l=FULL))
     assert s["u_ind_mg2"] == pytest.approx(TICK_MG**2 / 6, rel=1e-6)
-    assert s["u_asset_ug"] == pytest.approx(0.015 * (s["co2e_ttw_ug"] + s["co2e_wtt_ug"]), rel=1e-6)
+    assert s["u_asset_ug"] == pytest.approx(0.0175 * (s["co2e_ttw_ug"] + s["co2e_wtt_ug"]), rel=1e-6)
     assert s["u_model_ug"] == s["u_trip_ug"] == s["u_grid_ug"] == 0
 
 
