@@ -180,14 +180,17 @@ def open_store(
     lake: Path,
     tenant: Tenant | None,
     *,
+    unnamed: str = "",
     database: str,
     memory_mb: int,
     threads: int,
     cursors: int,
     settings: Mapping[str, str],
 ) -> Store:
-    """Connect to ``lake`` for ``tenant`` (None = all). Raises StorageError."""
-    con = connect(lake, threads=threads or os.cpu_count(), memory_limit=f"{memory_mb}MB", tenant=tenant)
+    """Connect to ``lake`` for ``tenant`` (None = all; ``unnamed`` owns what is nobody's). Raises StorageError."""
+    con = connect(
+        lake, threads=threads or os.cpu_count(), memory_limit=f"{memory_mb}MB", tenant=tenant, unnamed=unnamed
+    )
     tables, views = ([_relation(con, name) for name in names] for names in (STORED, VIEWS))
     relations = catalog.install(con, database, tables, views, settings)
     return Store(con, relations, cursors)
