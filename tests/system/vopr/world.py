@@ -150,6 +150,8 @@ class World:
         assert core is not None
         if core.open_holes or core.state.waiting["seq"].size:
             raise ViolationError("settle", f"{core.open_holes} holes are open")
+        if isinstance(self.lake, RealLake) and self.lake.rows() != len(self.ledger.rows):
+            raise ViolationError("lost", f"{self.lake.rows()} readings in Parquet, {len(self.ledger.rows)} by the commits")
         self.ledger.results(core.state.rows.whole())
         readings = sum(len(b.handed) for b in self.ledger.boots.values())
         counts = self.counts + self.ledger.counts
