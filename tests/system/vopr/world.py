@@ -246,7 +246,9 @@ class World:
         gateway = self._gateway()
         leaf = self.rng.choice(["up/readings", "up/json", "up/gone", "up/state"])
         noise = self.rng.randbytes(self.rng.randrange(200))
-        if self.broker.caught and self.rng.random() < 0.5:
+        if self.rng.random() < 0.2:
+            noise = b'{"boot_id":1,"x":' + b"[" * 5000  # deeper than a parser goes
+        elif self.broker.caught and self.rng.random() < 0.5:
             where, payload = self.rng.choice(list(self.broker.caught))
             noise = payload[: self.rng.randrange(len(payload))]
         self.broker.inject(f"fleet/v1/{TENANT}/{gateway.name}/{leaf}", noise)
