@@ -223,6 +223,14 @@ def retake(state: State, batch: Columns) -> tuple[State, Results]:
     return replace(state, rows=state.rows.put(touched, rows)), results
 
 
+def _const(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A read-only view, whatever the column is. Kernels are compiled for types, and a column that no message held is read-only already:
+    without this each new set of signals in a batch would be a new type, and wait a minute for its compiler."""
+    view = np.ascontiguousarray(column).view()
+    view.flags.writeable = False
+    return view
+
+
 def _advance(
     fleet: Fleet, touched: Devices, rows: StateRows, slot: Devices, batch: Columns
 ) -> tuple[Columns, Columns, Columns, Columns]:
@@ -239,7 +247,7 @@ def _advance(
     trip_ints = np.empty((ROWS_PER_READING * n, len(TRIP_INTS)), np.int64)
     trip_floats = np.empty((ROWS_PER_READING * n, len(TRIP_FLOATS)))
     n_rolls, n_trips, n_events = advance_rows(
-        _Read(*(batch[name] for name in READ)),
+        _Read(*(_const(batch[name]) for name in READ)),
         slot,
         touched,
         fleet.params,
