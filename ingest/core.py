@@ -280,7 +280,7 @@ class ConsumerCore:
             return _refuse(m, Refusal("device_unknown", where.device))
         try:
             hole = msgspec.json.decode(m.payload, type=Hole)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             return _refuse(m, Refusal("bad_json", str(error)))
         self._tenant_of[device] = where.tenant
         return gap_of(hole, device, self.state.rows)
@@ -299,7 +299,7 @@ class ConsumerCore:
             return []
         try:
             vin = msgspec.json.decode(m.payload, type=GatewayState).vin
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return []
         if not vin or vin == wanted or (where.device, vin) in self._vins_told or len(self._vins_told) >= VINS_TOLD:
             return []

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from stream.columns import TRIP_STAGES, UNKNOWN
 from stream.geography import route_by_number
-from stream.kernel import kernel
+from stream.kernel import inlined, kernel
 from stream.load_state import (
     COUPLED_CHANGED,
     DOOR_OPENED,
@@ -157,7 +157,7 @@ def _across_gap(state: Any, time_ns: int, dt_s: float, distance_mm: int, lat: fl
     return CLOSED
 
 
-@kernel
+@inlined
 def follow(
     state: Any,
     time_ns: int,
@@ -242,7 +242,7 @@ def stop_at_place(state: Any, g: Any) -> int:
     return CLOSED
 
 
-@kernel
+@inlined
 def hold_signals(
     state: Any, cargo_kg: float, units_loaded: float, units_empty: float, number: float, time_ns: int
 ) -> bool:
@@ -263,7 +263,7 @@ def dispatch(state: Any, g: Any) -> None:
     state["dispatched_route"] = route_by_number(g, state["dispatched"])
 
 
-@kernel
+@inlined
 def region_due(state: Any, distance_mm: int) -> bool:
     """Whether the vehicle has come so far that its region is looked up again."""
     if distance_mm != UNKNOWN:
@@ -385,7 +385,7 @@ def start_trip(state: Any, p: Any, g: Any, time_ns: int) -> None:
     state["decide_ns"] = time_ns + DECIDE_NS
 
 
-@kernel
+@inlined
 def start_is_open(state: Any, time_ns: int) -> bool:
     """Whether a first fix could still tell where the trip began."""
     return math.isnan(state["start_lat_deg"]) and time_ns - state["trip_start_ns"] <= START_FIX_NS

@@ -144,6 +144,23 @@ ALERTS: Final = (
         severity="critical",
     ),
     Alert(
+        "fleetco2-disk",
+        "Disk nearly full",
+        raw(
+            """SELECT 'lake' AS disk, 100 * (1 - free_share) AS value FROM disk_now WHERE $__unixEpochNanoFilter(time_ns)""",
+            "disk",
+            "value",
+        ),
+        100 * (1 - limits.DISK_FREE_LOW),
+        "%",
+        "{{ .Values.A }} % of the disk of the {{ .Labels.disk }} are taken.",
+        "fleetco2-operations",
+        "Disk free",
+        window_s=86_400,
+        hold="5m",
+        severity="critical",
+    ),
+    Alert(
         "fleetco2-refrigerant",
         "Refrigerant topped up",
         raw(

@@ -38,7 +38,10 @@ PROMISES: Final = (
         "A disk that is full or refuses stops the confirmations and nothing else; delivery goes on by itself when it takes data again.",
         ("lake_full", "consumer_errors", "gateway_errors", "outbox_disk_full"),
     ),
-    Promise("An outbox that overflows thins readings and keeps every total.", ("outbox_full",)),
+    Promise(
+        "An outbox that overflows thins the oldest: each row says how many readings it stands for, and shows the newest's gauges.",
+        ("outbox_full",),
+    ),
     Promise(
         "Late, slow, stalled, half-open and reset connections cost time only.",
         ("latency", "reset", "half_open", "stall", "slow_link"),
@@ -56,7 +59,8 @@ ABOUT: Final = (
     "Made by `{command}` on {today} from the outcomes of {runs} runs; do not edit. Real mosquitto, real `python -m ingest`, gateways "
     "with their outbox on disk and signed batches, a real lake. Each gateway process writes every sample into a ledger before it "
     "hands it over. After a run the ledger is compared with the Parquet, reading by reading, without code of this project; the "
-    "totals of fuel and distance must be those of the gauges to the millilitre and the metre, and `storage verify` must find nothing."
+    "totals of fuel and distance must be those of the gauges to the millilitre and the metre (except where readings are thinned or "
+    "kept in quarantine), and `storage verify` must find nothing."
 )
 COLUMNS_ABOUT: Final = (
     "Faults: kills, cuts, messages or the like. Unsent: readings of killed gateways that were not on their disk yet, in brackets the "

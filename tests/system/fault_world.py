@@ -17,7 +17,7 @@ import urllib.request
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import msgspec
 
@@ -65,7 +65,7 @@ class Process:
     said: dict[str, float] = field(default_factory=dict)
     rss_mib: list[tuple[float, float]] = field(default_factory=list)
     _popen: subprocess.Popen[bytes] | None = None
-    _out: IO[bytes] | None = None
+    _wrapped: bool = False
     _held: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -81,6 +81,8 @@ class Process:
                 env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"},
             )
         _STARTED.add(self._popen)
+        self._wrapped = bool(self.prefix)
+        self.said = {}
         self.started_ns.append(time.time_ns())
         if self.has_input:
             self._held = asyncio.create_task(self._listen(self._popen))
@@ -103,7 +105,7 @@ class Process:
         """Of the program itself, not of what traces it; 0 if it does not run."""
         if self._popen is None or self._popen.poll() is not None:
             return 0
-        if not self.prefix:
+        if not self._wrapped:
             return self._popen.pid
         with contextlib.suppress(OSError, ValueError, IndexError):
             children = Path(f"/proc/{self._popen.pid}/task/{self._popen.pid}/children").read_text().split()

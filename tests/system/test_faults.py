@@ -10,7 +10,7 @@ from tests.system.fault_report import PROMISES, quantile, report, seeds
 from tests.system.fault_runs import SCENARIOS, Outcome
 from tests.system.faults import once
 
-SHORT = [("all_killed", 3.0), ("half_open", 1.0), ("consumer_points", 6.0), ("lake_full", 3.0)]
+SHORT = [("all_killed", 3.0), ("reset", 2.0), ("consumer_points", 4.0)]
 TODAY = datetime.date(2026, 11, 22)
 
 

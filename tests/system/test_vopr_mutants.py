@@ -1,6 +1,5 @@
 """The simulator can fail: mistakes planted in the delivery are found within a few seeds."""
 
-import zlib
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -11,10 +10,8 @@ import devices.records
 import ingest.core
 from devices.actions import Action
 from devices.core import GatewayCore
-from devices.ring import Ring
 from devices.store import Store
 from ingest.decode import Message
-from ingest.quarantine import BadHeld
 from ingest.service import Service
 from tests.system.vopr.world import FailedError, run_seed
 
@@ -88,23 +85,6 @@ def believes_acks_of_the_future(patch: pytest.MonkeyPatch) -> None:
 
 def ignores_checksums(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(devices.records, "zlib", SimpleNamespace(crc32=lambda *_: 0))
-    assert zlib.crc32(b"x")
-
-
-def sends_before_it_is_durable(patch: pytest.MonkeyPatch) -> None:
-    """Then a batch is thinned or numbered anew after a power cut, and the server holds another one of the same numbers."""
-    patch.setattr(Ring, "is_durable", lambda self, entry: True)
-    does_not_sync(patch)
-
-
-def forgets_bad_readings_that_wait(patch: pytest.MonkeyPatch) -> None:
-    real = BadHeld.settle
-
-    def settle(self: Any, found: Any, taken: Any) -> Any:
-        self.clear()
-        return real(self, found, taken)
-
-    patch.setattr(BadHeld, "settle", settle)
 
 
 PLANTED: dict[Plant, set[str]] = {
@@ -114,8 +94,7 @@ PLANTED: dict[Plant, set[str]] = {
     does_not_sync: {"lost", "altered", "unsynced"},
     takes_any_ack_for_its_own: {"freed", "lost"},
     believes_acks_of_the_future: {"freed"},
-    ignores_checksums: {"settle", "altered", "invented", "lost", "freed"},
-    forgets_bad_readings_that_wait: {"lost"},
+    ignores_checksums: {"settle", "altered", "invented", "lost", "freed", "ValueError"},
 }
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+from deltalake import DeltaTable
+
 from storage.errors import LakeInDoubtError, StorageError
 from storage.lake import Commit, Lake
 from tests.lake_data import Crash, FaultyDisk
@@ -129,6 +131,11 @@ class RealLake:
         self._stood(data)
         self._step()
         return self.n
+
+    def rows(self) -> int:
+        """Readings that another reader finds."""
+        table = DeltaTable(str(self._folder / "readings")).to_pyarrow_table(columns=["seq"])
+        return int(table.num_rows)
 
     def process_died(self) -> None:
         if self._lake is not None:

@@ -150,6 +150,8 @@ class World:
         assert core is not None
         if core.open_holes or core.state.waiting["seq"].size:
             raise ViolationError("settle", f"{core.open_holes} holes are open")
+        if isinstance(self.lake, RealLake) and self.lake.rows() != len(self.ledger.rows):
+            raise ViolationError("lost", f"{self.lake.rows()} readings in Parquet, {len(self.ledger.rows)} by the commits")
         self.ledger.results(core.state.rows.whole())
         readings = sum(len(b.handed) for b in self.ledger.boots.values())
         counts = self.counts + self.ledger.counts
@@ -244,7 +246,9 @@ class World:
         gateway = self._gateway()
         leaf = self.rng.choice(["up/readings", "up/json", "up/gone", "up/state"])
         noise = self.rng.randbytes(self.rng.randrange(200))
-        if self.broker.caught and self.rng.random() < 0.5:
+        if self.rng.random() < 0.2:
+            noise = b'{"boot_id":1,"x":' + b"[" * 5000  # deeper than a parser goes
+        elif self.broker.caught and self.rng.random() < 0.5:
             where, payload = self.rng.choice(list(self.broker.caught))
             noise = payload[: self.rng.randrange(len(payload))]
         self.broker.inject(f"fleet/v1/{TENANT}/{gateway.name}/{leaf}", noise)
