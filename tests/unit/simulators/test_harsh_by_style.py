@@ -28,7 +28,7 @@ def test_harsh_accelerations_a_kilometre(style: str, low: float, high: float) ->
     told, km = 0, 0.0
     for chunk in world.chunks(HOURS * 3600, chunk_s=3600):
         state, results = step(state, chunk.readings)
-        told += np.count_nonzero(results.events["kind"] == list(EVENT_KINDS).index("harsh_acceleration"))
+        told += int(np.count_nonzero(results.events["kind"] == list(EVENT_KINDS).index("harsh_acceleration")))
         km += chunk.truth["distance_m"].sum() / 1000
     assert km > 50
     assert low <= told / km <= high
