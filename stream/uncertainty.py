@@ -45,7 +45,9 @@ U_CLASS_SHARED_REL: Final = (
 )
 U_MODEL_SECOND_REL: Final = 0.35  # of one second, 25-40 %
 U_TORQUE_SECOND_REL: Final = 0.08  # of one second, where engine torque tells it
-U_CLASS_SHARED_BATTERY_REL: Final = 0.22  # drive and recuperation efficiencies of a class are less known than Willans lines
+U_CLASS_SHARED_BATTERY_REL: Final = (
+    0.22  # drive and recuperation efficiencies of a class are less known than Willans lines
+)
 MODEL_TAU_S: Final = 45.0  # over which the errors of the model's seconds hang together: about 1 km at 80 km/h
 U_HEAT_REL: Final = 0.10  # a supplier's figure for district heat
 _TICK_SHARE: Final = 1.0 / 6.0  # variance of the difference of two rounded readings, in squared ticks
