@@ -8,7 +8,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 ARGS ?=
 
-.PHONY: demo test check format bench docs-plots clean setup help
+.PHONY: demo test check format bench faults docs-plots clean setup help
 
 help: ## what the targets do
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | sort
@@ -17,14 +17,14 @@ demo: $(READY) ## the whole system on a simulated fleet, live figures in the ter
 	@$(BIN)/python -m simulators demo $(ARGS)
 
 test: $(READY) ## all tests
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 check: $(READY) ## what a change must pass: format, lint, types, import contracts, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 format: $(READY) ## put the code in form
 	$(BIN)/ruff format .
@@ -32,6 +32,9 @@ format: $(READY) ## put the code in form
 
 bench: $(READY) ## benchmarks; prints a table and writes build/bench.json
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+faults: $(READY) ## real processes killed, cut off and starved for some 20 minutes; writes tests/system/RELIABILITY.md
+	@$(BIN)/python -m tests.system.faults $(ARGS)
 
 docs-plots: $(READY) ## fuel model beside published points; writes build/plots
 	@$(BIN)/python -m tests.plots $(ARGS)

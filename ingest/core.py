@@ -18,7 +18,8 @@ from ingest.decode import Decoded, Message, Rejected, decode
 from ingest.envelope import Framed, Held, batches_table, framed
 from ingest.holes import Gap, Holes, gap_of, next_of, passed_over
 from ingest.message import Refusal
-from ingest.quarantine import BadHeld, refused
+from ingest.quarantine import Refusals
+from ingest.rounds import next_part
 from ingest.signatures import Signatures
 from storage.landing import Commit
 from storage.quarantine import Refused, quarantine_table
@@ -46,6 +47,7 @@ class Work:
     commit: Commit
     worth: bool
     state: State
+    state_at: int  # device up to which the round of kept states has come with it
     results: Results
     kept: tuple[Refused, ...]
     readings: int  # decoded
@@ -77,12 +79,14 @@ class ConsumerCore:
         self._vins = {v.device: v.vin for v in fleet.vehicles if v.vin}
         self._vins_told: set[tuple[str, str]] = set()
         self._tenant_of: dict[int, str] = {}
+        self.revoked: frozenset[str] = frozenset()  # ids whose messages are refused; may be replaced at any time
         self._held = Held()
-        self._bad = BadHeld()
+        self._refusals = Refusals()
         self._holes = Holes(config.hole_s, config.hole_lost_s)
         self._unsaid: dict[int, set[int]] = {int(d): set() for d in np.flatnonzero(state.rows["boot_id"])}
         self._said_at = 0.0
         self._backlog_ns = 0
+        self._state_at: int | None = None
 
     @property
     def open_holes(self) -> int:
@@ -104,7 +108,9 @@ class ConsumerCore:
             if m.topic not in addresses:
                 addresses[m.topic] = parse_topic(m.topic)
             where = addresses[m.topic]
-            if where is None or where.leaf in ("up/readings", "up/json"):
+            if where is not None and where.device in self.revoked:
+                rejected.append(_refuse(m, Refusal("device_revoked", where.device)))
+            elif where is None or where.leaf in ("up/readings", "up/json"):
                 if where is not None and self._owners.get(where.device, where.tenant) != where.tenant:
                     rejected.append(_refuse(m, Refusal("tenant_mismatch", "the registry has it under another tenant")))
                 else:
@@ -134,16 +140,16 @@ class ConsumerCore:
         def taken(device: int, boot: int) -> tuple[int, int]:
             return next_of(before.rows, device, boot), next_of(state.rows, device, boot)
 
-        kept += refused(decoded.rejected)
-        kept += self._bad.settle(decoded.bad_rows, lambda name, boot: taken(self._fleet.device_index[name], boot))
+        kept += self._refusals.settle(decoded, lambda device, boot: taken(self._fleet.device_index[device], boot))
         kept += [self._lost(gap, where_from, why, now_ns) for gap, where_from, why in gaps]
         new = self._held.settle((f for f in frames if id(f.message.payload) not in bad), taken)
-        if self._held.full or self._bad.full:
+        if self._held.full or self._refusals.full:
             self._held.clear()
-            self._bad.clear()
+            self._refusals.clear()
             dropped = state.waiting["seq"].size
             state = replace(state, waiting=empty_columns(READING))
             results = replace(results, waiting=0, dropped=results.dropped + dropped)
+        part, state_at = next_part(state, self._state_at)
         commit = Commit(
             readings=to_arrow("readings", results.readings, self._names),
             emissions=to_arrow("emissions", results.emissions, self._names),
@@ -152,7 +158,7 @@ class ConsumerCore:
             events=to_arrow("events", results.events, self._names),
             quarantine=quarantine_table(kept),
             factor_set=self._fleet.factor_set,
-            state=state.to_bytes(),
+            state=part,
             batches=batches_table(new),
         )
         boots = np.unique(np.stack([decoded.columns["device"].astype(np.int64), decoded.columns["boot_id"]]), axis=1)
@@ -161,6 +167,7 @@ class ConsumerCore:
             commit=commit,
             worth=bool(results.accepted or kept),
             state=state,
+            state_at=state_at,
             results=results,
             kept=tuple(kept),
             readings=decoded.n,
@@ -172,6 +179,8 @@ class ConsumerCore:
     def stored(self, work: Work, now: float) -> None:
         """The commit of ``work`` is on disk, or it was not worth one. States before this one are spent."""
         self.state = work.state.settled()
+        if work.worth:
+            self._state_at = work.state_at
         self._backlog_ns = work.backlog_ns
         self._holes.on_state(self.state.rows, self.state.waiting, now)
         for device, boot in work.heard:

@@ -1,16 +1,16 @@
 """What was refused, as rows of the quarantine table: messages whole, single readings and values as JSON."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import msgspec
 
 from devices.wire import parse_topic
-from ingest.decode import BadCell, BadRow, Rejected
+from ingest.decode import BadCell, BadRow, Decoded, Rejected
 from storage.quarantine import Refused
 
-BAD_HELD: Final = 20_000  # about 20 MB of values; rows that wait are 200,000 at most, and few of them are bad
+WAITING_MAX: Final = 20_000  # about 20 MB; only a sender that is broken and out of order comes near
 
 
 def _finite(value: float) -> float | str:
@@ -38,40 +38,34 @@ def _reading(bad: BadRow | BadCell) -> Refused:
     return Refused(bad.received_ns, bad.topic, bad.reason, detail, payload, tenant, bad.device, bad.boot_id, bad.seq)
 
 
-class BadHeld:
-    """Bad readings and values whose rows wait for earlier ones: they are told when their row is taken, like the row itself."""
+class Refusals:
+    """What becomes of refused readings and values: those of a reading that waits for earlier ones wait with it."""
 
     def __init__(self) -> None:
-        self._waiting: dict[tuple[str, int, int, str], BadRow | BadCell] = {}
+        self._waiting: dict[tuple[str, int, int, str], BadRow | BadCell] = {}  # device, boot, seq, signal
 
     @property
     def full(self) -> bool:
         """Whether the bound is passed: then the waiting readings are given up, and their gateways send again."""
-        return len(self._waiting) > BAD_HELD
+        return len(self._waiting) > WAITING_MAX
 
     def clear(self) -> None:
-        """Forget all."""
+        """Forget those that wait."""
         self._waiting.clear()
 
-    def settle(
-        self, found: Iterable[BadRow | BadCell], taken: Callable[[str, int], tuple[int, int]]
-    ) -> Iterator[Refused]:
-        """Rows for those whose reading was taken now. A copy of a reading taken earlier is in quarantine already.
+    def settle(self, decoded: Decoded, taken: Callable[[str, int], tuple[int, int]]) -> Iterator[Refused]:
+        """Rejected messages, then refused readings and values that this step took, each once.
 
         taken : of a device and a boot, the numbers (before, after) below which everything was and is taken.
         """
-        offered = self._waiting
-        self._waiting = {}
-        for bad in found:
-            offered.setdefault((bad.device, bad.boot_id, bad.seq, bad.signal if isinstance(bad, BadCell) else ""), bad)
-        for key, bad in offered.items():
+        for rejected in decoded.rejected:
+            yield _message(rejected)
+        for bad in decoded.bad_rows:
+            signal = bad.signal if isinstance(bad, BadCell) else ""
+            self._waiting.setdefault((bad.device, bad.boot_id, bad.seq, signal), bad)
+        for key, bad in list(self._waiting.items()):
             before, after = taken(bad.device, bad.boot_id)
-            if bad.seq >= after:
-                self._waiting[key] = bad
-            elif bad.seq >= before:
-                yield _reading(bad)
-
-
-def refused(rejected: Iterable[Rejected]) -> Iterator[Refused]:
-    """Messages that could not be read, whole."""
-    return map(_message, rejected)
+            if bad.seq < after:
+                del self._waiting[key]
+                if bad.seq >= before:
+                    yield _reading(bad)  # a copy of one taken earlier is in quarantine already

@@ -10,6 +10,7 @@ from ingest.config import FleetConfig
 from ingest.core import ACK_EVERY_S, ConsumerCore, Publish, Work
 from ingest.decode import Message
 from ingest.metrics import Latencies
+from ingest.revoked import RevokedList
 from ingest.transport import Arrived, Link
 from storage.errors import LakeInDoubtError, StorageError
 from storage.lake import Commit, Lake
@@ -31,6 +32,7 @@ class Service:
         link: Link,
         counters: Counters,
         now_ns: Callable[[], int],
+        revoked: RevokedList | None = None,
         *,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -43,6 +45,9 @@ class Service:
         self._link = link
         self._counters = counters
         self._now_ns = now_ns
+        self._revoked = revoked
+        if revoked is not None:
+            core.revoked = revoked.devices
         self.receive_to_commit = Latencies()
         self.reading_to_commit = Latencies()
         self.commit_time = Latencies()
@@ -50,6 +55,8 @@ class Service:
     def run(self, stopping: Callable[[], bool]) -> None:
         """Work until ``stopping()``; then commit what was taken and return."""
         while not stopping():
+            if self._revoked is not None and self._revoked.look(self._monotonic()):
+                self._core.revoked = self._revoked.devices
             self._work(self._gather())
             self._say(self._core.due(self._monotonic()))
         self._say(self._core.due(self._monotonic(), at_once=True))

@@ -10,7 +10,7 @@ import os
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -22,16 +22,16 @@ from storage.adoption import offers, withdraw
 from storage.delta import DELTA_FAULTS, DeltaLog, add_action
 from storage.disk import Disk, check_folder, fault, lock
 from storage.errors import LakeInDoubtError, LakeMissingError, StorageError
-from storage.landing import Commit, discard, land, side_by_side
-from storage.ledger import FileEntry, Ledger, Record, decode, digest, encode
+from storage.landing import Commit, StatePart, discard, land, side_by_side
+from storage.ledger import FileEntry, Ledger, Record, decode, digest, encode, lines
 from storage.schema import LANDED, PARTITIONS, arrow_schema, check
 
-__all__ = ["Commit", "Lake"]
+__all__ = ["Commit", "Lake", "StatePart"]
 
 RAW: Final = LANDED[0]
 RECORD_KEY: Final = "fleetco2.record"
 WRITER_THREADS: Final = 3  # raw, results and state side by side; more would only queue for two cores
-STATES_KEPT: Final = 2  # the newest, and the one before it to compare with
+STATES_KEPT: Final = 2  # at least: the newest, and the one before it, for who has just read the newest record but one
 
 
 def own(entry: FileEntry, record: Record) -> bool:
@@ -62,7 +62,9 @@ class Lake:
         self._doubt: LakeInDoubtError | None = None
         self._pool = ThreadPoolExecutor(WRITER_THREADS, thread_name_prefix="lake")
         self._background: list[Future[None]] = []
-        self._states: deque[Path] = deque()
+        self._states: deque[tuple[int, Path]] = deque()  # commits and their state files, oldest first
+        self._since = 0  # commit from which on state files are needed
+        self._round: int | None = None  # commit that began the round of state parts which is under way
 
     @classmethod
     def open(
@@ -147,25 +149,36 @@ class Lake:
             if f.table != RAW:
                 self._pending.setdefault(f.table, []).append(f)
         self._adopted |= set(record.adopted)
-        self._states.append(self.path / record.state)
+        self._since = record.state_since or record.n
+        if record.state:
+            self._states.append((record.n, self.path / record.state))
 
-    def recover(self) -> tuple[int, bytes | None]:
-        """Finish what a crash left undone. Returns the number of the newest commit and its state; (0, None) in a new lake.
+    def recover(self) -> tuple[int, Iterator[memoryview]]:
+        """Finish what a crash left undone. Returns the number of the newest commit and the parts of its state, oldest first; the later
+        one counts. (0, nothing) in a new lake.
 
-        Raises StorageError where the disk refuses or the state file is damaged.
+        Raises StorageError where the disk refuses; the parts raise it where a state file is damaged or another one than its commit names.
         """
         self._ready()
         self._finish()
         if self._record is None:
-            return 0, None
-        path = self.path / self._record.state
-        state = snapshot.read(path)
+            return 0, iter(())
+        parts = list(self._state_files(self._since))
         for name in self._adopted:
             withdraw(self.path, name, self.disk)
+        needed = {path for _, path, _ in parts}
         for old in (self.path / "state").iterdir():
-            if old != path:
+            if old not in needed:
                 self.disk.remove(old)
-        return self.n, state
+        self._states = deque((n, path) for n, path, _ in parts)
+        return self.n, (snapshot.read(path, sha256) for _, path, sha256 in parts)
+
+    def _state_files(self, since: int) -> Iterator[tuple[int, Path, str]]:
+        """Commit, path and hash of each state file from commit ``since`` on."""
+        for where, line in lines(self.path / "ledger", since):
+            record = decode(line, where)
+            if record.state:
+                yield record.n, self.path / record.state, record.state_sha256
 
     def commit(self, data: Commit) -> int:
         """Land ``data`` and return its number n. When this returns, n is on the disk and readers see it.
@@ -179,6 +192,8 @@ class Lake:
         self._finish()
         offered = offers(self.path, self._adopted)
         n, attempt = self.n + 1, uuid.uuid4().hex[:12]
+        part = data.part()
+        begun = n if part.begins else self._round
         landed = land(self.disk, self._pool, self.path, f"{n:012d}-{attempt}", data)
         record = Record(
             n=n,
@@ -191,10 +206,12 @@ class Lake:
             previous=self._previous,
             dimensions={} if self.dimensions == self._told else dict(self.dimensions),
             adopted={name: o.upto for name, o in offered.items()},
+            state_since=begun if part.ends and begun else self._since or n,
         )
         line = encode(record)
         self._commit_raw(record, line)
         self._stand(record, line)
+        self._round = None if part.ends else begun
         self._told = record.dimensions or self._told
         for name in offered:
             self._later(partial(withdraw, self.path, name, self.disk))
@@ -205,8 +222,8 @@ class Lake:
         except StorageError:
             # n stands: its files are synced and its record names them. The next commit, or recovery, completes the tables.
             return n
-        while len(self._states) > STATES_KEPT:
-            self._later(partial(self.disk.remove, self._states.popleft()))
+        while len(self._states) > STATES_KEPT and self._states[0][0] < self._since:
+            self._later(partial(self.disk.remove, self._states.popleft()[1]))
         return n
 
     def _later(self, call: Callable[[], None]) -> None:
@@ -237,11 +254,10 @@ class Lake:
             raw.commit(actions, record.n, {RECORD_KEY: line.decode()})
         except DELTA_FAULTS as e:
             if not self._stands_after_all(record, line, e):
-                discard(
-                    self.disk,
-                    self.path,
-                    [self.path / record.state, *(self.path / f.table / f.path for f in record.files if own(f, record))],
-                )
+                written = [self.path / f.table / f.path for f in record.files if own(f, record)]
+                if record.state:
+                    written.append(self.path / record.state)
+                discard(self.disk, self.path, written)
                 raise fault(raw.path, e) from e
         try:
             raw.sync()

@@ -1,7 +1,7 @@
 """Step 1 of a commit: its Parquet files and its state file, written side by side and synced, named by nothing yet."""
 
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,8 +18,21 @@ from storage.schema import LANDED, PARTITIONS, days, empty
 
 
 @dataclass(frozen=True, slots=True)
+class StatePart:
+    """What one commit keeps of the pipeline's state: ``blocks``, buffers to be written one after another.
+
+    Parts are read back in the order of their commits, and what is in a later one counts. A round of parts holds the whole state: it
+    ``begins`` with one and ``ends`` with one, maybe the same. When it has ended, parts from before it are not needed any more.
+    """
+
+    blocks: tuple[Any, ...]
+    begins: bool
+    ends: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Commit:
-    """What one commit lands. Tables may be empty; ``state`` always advances."""
+    """What one commit lands. Tables may be empty. ``state``: a part of it, or bytes that are all of it; None = it is as it was."""
 
     readings: pa.Table
     emissions: pa.Table
@@ -28,17 +41,23 @@ class Commit:
     events: pa.Table
     quarantine: pa.Table
     factor_set: str
-    state: bytes
+    state: bytes | StatePart | None
     batches: pa.Table = field(default_factory=partial(empty, "batches"))  # the signed frames behind ``readings``
 
     def tables(self) -> Iterable[tuple[str, pa.Table]]:
         """(name, rows) of each table, raw first."""
         return ((name, getattr(self, name)) for name in LANDED)
 
+    def part(self) -> StatePart:
+        """The state's part; without blocks where the state is as it was."""
+        if isinstance(self.state, bytes):
+            return StatePart((self.state,), begins=True, ends=True)
+        return self.state or StatePart((), begins=False, ends=False)
+
 
 @dataclass(frozen=True, slots=True)
 class Landed:
-    """Files on the disk: ``files`` in the order of the tables, ``state`` relative to the lake."""
+    """Files on the disk: ``files`` in the order of the tables, ``state`` relative to the lake, empty where none was written."""
 
     files: tuple[FileEntry, ...]
     state: str
@@ -80,27 +99,38 @@ def partition_folder(partition: dict[str, str]) -> str:
 
 def land(disk: Disk, pool: ThreadPoolExecutor, lake: Path, name: str, data: Commit) -> Landed:
     """Write and sync all files of ``data`` under the unique ``name``. On a fault what was written is removed again."""
-    state = f"state/{name}.state"
-    content = snapshot.pack(data.state)
-    calls: list[Callable[[], FileEntry | None]] = []
-    paths = [lake / state]
+    calls: list[Callable[[], Any]] = []
+    paths = []
     for table, whole in data.tables():
         for day, rows in days(table, whole):
             values = {"day": day, "factor_set": data.factor_set}
             partition = {k: values[k] for k in PARTITIONS[table]}
             paths.append(lake / table / partition_folder(partition) / f"{name}.parquet")
             calls.append(partial(write_table, disk, lake / "tmp", lake / table, name, partition, rows))
-    calls.append(partial(write_file, disk, lake / "tmp", lake / state, content))
+    blocks = data.part().blocks
+    state = f"state/{name}.state" if blocks else ""
+    if state:
+        paths.append(lake / state)
+    calls.append(partial(_write_state, disk, lake, state, blocks))
     folders = sorted({path.parent for path in paths})
     try:
         for folder in folders:
             _at(folder, disk.make_dir)
-        entries = [entry for entry in side_by_side(pool, calls) if entry is not None]
+        *entries, sha256 = side_by_side(pool, calls)
         side_by_side(pool, [partial(_at, folder, disk.sync) for folder in folders])
     except StorageError:
         discard(disk, lake, paths)
         raise
-    return Landed(tuple(entries), state, content[1:33].hex())
+    return Landed(tuple(entries), state, sha256)
+
+
+def _write_state(disk: Disk, lake: Path, state: str, blocks: Sequence[Any]) -> str:
+    """Write the state file, if there is something in it; gives the hash of its payload."""
+    if not state:
+        return ""
+    content = snapshot.pack(blocks)
+    write_file(disk, lake / "tmp", lake / state, content)
+    return content[1:33].hex()
 
 
 def _at(path: Path, call: Callable[[Path], None]) -> None:

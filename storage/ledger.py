@@ -37,7 +37,9 @@ class FileEntry(msgspec.Struct, frozen=True):
 
 
 class Record(msgspec.Struct, frozen=True):
-    """One commit. ``previous`` is the SHA-256 of the line before it, empty for the first; ``state`` names the state file.
+    """One commit. ``previous`` is the SHA-256 of the line before it, empty for the first; ``state`` names the state file,
+    empty where the state is as it was. The whole state is in the files of commits ``state_since`` to ``n``, later ones counting
+    (0: in this one alone).
 
     ``dimensions`` tells the file of each dimension table where these are new since the commit before (else it is empty).
     """
@@ -55,6 +57,7 @@ class Record(msgspec.Struct, frozen=True):
     adopted: dict[
         str, int
     ] = {}  # offers (``storage.adoption``) whose files are among ``files``, with the commit they reach to
+    state_since: int = 0
 
 
 class Change(msgspec.Struct, frozen=True):

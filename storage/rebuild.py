@@ -134,7 +134,7 @@ def rebuild(
                 dimensions = dimensions_at(lake, unit.first)
                 if state is None or dimensions != in_force:
                     fleet = fleet_of(lake, dimensions, factors, classes)
-                    state = start(fleet, state.to_bytes() if state else None)
+                    state = start(fleet, state.to_bytes() if state else ())
                     in_force = dimensions
                 state, found = _take(state, table)
                 done.readings += table.num_rows
@@ -430,11 +430,11 @@ def _take_up(lake: Path, disk: Disk, now_ns: Callable[[], int]) -> int | None:
     """Make the commit that takes up what is offered, where no writer runs. Gives its number, None where a writer will."""
     try:
         with Lake.open(lake, create=False, disk=disk, now_ns=now_ns) as writer:
-            n, state = writer.recover()
+            n, _ = writer.recover()
             line = line_of(lake / "ledger", n)
-            if state is None or line is None:
+            if line is None:
                 raise StorageError(lake, "nothing was ever committed")
             nothing: dict[str, Any] = {t: empty(t) for t in LANDED}
-            return writer.commit(Commit(**nothing, factor_set=decode(line, lake).factor_set, state=state))
+            return writer.commit(Commit(**nothing, factor_set=decode(line, lake).factor_set, state=None))
     except LakeBusyError:
         return None

@@ -43,6 +43,7 @@ PARTITIONS: Final[dict[str, tuple[str, ...]]] = {
     "batches": ("day",),
     "backhaul": ("day",),
     "rollup_hours": ("day", "factor_set"),
+    "trip_words": ("day", "factor_set"),
 }
 ROLLUP_NEWEST: Final = tuple(c.name for c in ROLLUP if c.name.startswith("newest_"))  # take the maximum
 ROLLUP_SUMS: Final = tuple(
@@ -52,7 +53,12 @@ ROLLUP_SUMS: Final = tuple(
 )
 ROLLUP_KEYS: Final = tuple(c.name for c in ROLLUP if c.name not in (*ROLLUP_NEWEST, *ROLLUP_SUMS))
 LANDED: Final = tuple(DAY_OF)  # the tables that a commit writes, raw first
-HOURS: Final = "rollup_hours"  # sums of rollups, made by maintenance
+HOURS: Final = "rollup_hours"
+WORDS: Final = "trip_words"
+SUMMARIES: Final = {
+    HOURS: "rollups",
+    WORDS: "trips",
+}  # made by maintenance -> of what: sums by the hour, the newest word on each trip
 SMALL_DICTIONARY: Final = (
     64  # a list of names up to this long is written whole; a longer one is cut to the names in use
 )
@@ -157,6 +163,7 @@ _FILE_SCHEMAS: Final = {
             for c in ROLLUP
         ]
     ),
+    "trip_words": pa.schema([_field(c) for c in TABLES["trips"]]),
 }
 
 

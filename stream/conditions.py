@@ -3,7 +3,7 @@
 import math
 from typing import Any, Final
 
-from stream.kernel import kernel
+from stream.kernel import inlined, kernel
 from stream.road_load import STANDARD_TEMP_C, air_density, pressure_at, tyre_factor
 
 HELD_NS: Final = 3_600_000_000_000
@@ -21,7 +21,7 @@ U_ROUGH_REL: Final = 0.03
 U_PTO_REL: Final = 0.15
 
 
-@kernel
+@inlined
 def observe(
     state: Any,
     temp_c: float,
@@ -35,9 +35,11 @@ def observe(
     time_ns: int,
     dt_s: float,
 ) -> None:
-    """Keep what a reading says of weather and weight (NaN = nothing new) and the air density and tyre factor that follow.
+    """Keep what a reading says of weather and weight (NaN = nothing new) and the air density and tyre factor that follow (Eq. 1, 2, 6).
 
-    Units as the signals'. GNSS altitude serves where pressure is not measured: 20 m are 0.2 % of density.
+    T ``temp_c`` [°C], p ``baro_kpa`` [kPa], h ``alt_m`` [m], w ``wind_ms`` [m/s] from ``wind_from_deg`` [°], ``rain_mm_h`` [mm/h],
+    m ``gross_kg`` [kg], T_ref ``ref_torque_nm`` [N m], ``dt_s`` since the reading before [s]. Each is held an hour. GNSS altitude
+    serves where pressure is not measured: its 20 m are 0.2 % of density. A weight is the mean over 120 s; 15 % off it is another load.
     """
     if time_ns - state["slow_ns"] > HELD_NS:
         state["temp_c"] = math.nan
@@ -92,13 +94,16 @@ def observe(
         state["rho_height_m"] = height_m
 
 
-@kernel
+@inlined
 def mass_of(state: Any, p: Any) -> tuple[float, bool]:
-    """(gross mass [kg], whether it is known): of the trip by all evidence, else weighed, else tare and order, else half loaded."""
+    """(gross mass m [kg], whether it is known): of the trip by all evidence, else weighed, else tare and order, else half loaded.
+
+    A weight counts from 0.7 of tare to 1.3 of what is permitted. Error: 5 % weighed, 6 % by torque, 40 % of capacity where assumed.
+    """
     if state["mass_kg"] > 0.0:
         return state["mass_kg"], True
     gross = state["gross_kg"]
-    if LEAST_OF_TARE * p["tare_kg"] < gross < MOST_OF_GVW * p["gvw_kg"]:
+    if state["weight_bad"] == 0 and LEAST_OF_TARE * p["tare_kg"] < gross < MOST_OF_GVW * p["gvw_kg"]:
         return gross, True
     cargo = state["cargo_kg"]
     if cargo >= 0.0:
@@ -110,7 +115,11 @@ def mass_of(state: Any, p: Any) -> tuple[float, bool]:
 def widened(
     state: Any, u_rel: float, mass_known: bool, grade_known: bool, grade_filtered: bool, rough: bool, pto_assumed: bool
 ) -> float:
-    """Half-width of the 95 % interval of a modelled trip [1] with what was assumed in it: squares add up."""
+    """Half-width u of the 95 % interval of a modelled trip [1] with what was assumed in it: squares add up (IPCC 2006, approach 1).
+
+    ``u_rel``: of the model where load, hills and weather are known. Adds 12 % for an unknown load, 10 % for unknown hills, 5 % for
+    filtered ones, 5 % rain, 15 % snow, 3 % a roughness from the map, 15 % a power take-off of assumed power.
+    """
     u2 = u_rel * u_rel
     if not mass_known:
         u2 += U_MASS_REL * U_MASS_REL

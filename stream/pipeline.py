@@ -6,6 +6,7 @@ whatever is added up is int64.
 """
 
 from collections import namedtuple
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -17,9 +18,10 @@ from stream.columns import EMISSION, EVENT, READING, ROLLUP, TRIP, UNKNOWN, Colu
 from stream.event_rows import EVENT_ROW, MOST_PER_ROW
 from stream.fleet import Fleet
 from stream.records import Devices, Records, records
+from stream.result_rows import new_block
 from stream.sequence import ACCEPT, AHEAD, sequence
-from stream.state import StateRows, empty_state, state_from_bytes, state_to_bytes
-from stream.table import EMISSION_ROWS, N_SUMS, ROLLUP_ROWS, TRIP_FLOATS, TRIP_INTS
+from stream.state import STATE, StateRows, empty_state, state_block, take_in, words
+from stream.table import EMISSION_CODES, EMISSION_INTS, ROLLUP_ROWS, TRIP_FLOATS, TRIP_INTS
 from stream.trip_rows import ROWS_PER_READING
 from stream.uncertainty import N_PARTS
 
@@ -48,8 +50,21 @@ class State:
     waiting: Columns
 
     def to_bytes(self) -> bytes:
-        """The records. Waiting rows are not confirmed to their gateways, which send them again."""
-        return state_to_bytes(self.rows.whole(), self.fleet.devices)
+        """All records, for ``start``. Waiting rows are not confirmed to their gateways, which send them again."""
+        return b"".join(state_block(self.rows.whole(), self.fleet.devices))
+
+    def part(self, begin: int, end: int) -> tuple[bytes | memoryview, ...]:
+        """Buffers to be kept one after another: devices ``begin`` to ``end`` - 1 as they were when the state was last settled, then all
+        that were touched since. Where every device has been in such a part, ``start`` needs no earlier ones.
+
+        A device not yet heard is left out. The buffers share the state's memory and are spent with it.
+        """
+        base, devices = self.rows.base[begin:end], self.fleet.devices
+        heard = np.flatnonzero(base["boot_id"])
+        if heard.size < base.size:
+            base = words(base)[heard].reshape(-1).view(STATE)
+        older = state_block(base, [devices[i] for i in (begin + heard).tolist()])
+        return *older, *state_block(self.rows.rows, [devices[i] for i in self.rows.devices.tolist()])
 
     def settled(self) -> "State":
         """The same state, for which nothing has to be copied; see ``Records.settled``: **earlier states are spent**.
@@ -86,9 +101,14 @@ def empty_columns(table: tuple[Column, ...], n: int = 0) -> Columns:
     return {c.name: np.zeros(n, _NUMPY[c.dtype]) for c in table}
 
 
-def start(fleet: Fleet, stored: bytes | None = None) -> State:
-    """The state before the first reading, or the one kept by ``State.to_bytes``. Raises StateError."""
-    rows = empty_state(len(fleet.devices)) if stored is None else state_from_bytes(stored, fleet.devices)
+def start(fleet: Fleet, stored: bytes | Iterable[bytes | memoryview] = ()) -> State:
+    """The state before the first reading, or the one kept by ``State.to_bytes``, or as parts in the order in which they were made.
+
+    Raises StateError.
+    """
+    rows = empty_state(len(fleet.devices))
+    for part in (stored,) if isinstance(stored, bytes) else stored:
+        take_in(rows, part, fleet.device_index)
     return State(fleet, records(rows), empty_columns(READING))
 
 
@@ -203,12 +223,20 @@ def retake(state: State, batch: Columns) -> tuple[State, Results]:
     return replace(state, rows=state.rows.put(touched, rows)), results
 
 
+def _const(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A read-only view, whatever the column is. Kernels are compiled for types, and a column that no message held is read-only already:
+    without this each new set of signals in a batch would be a new type, and wait a minute for its compiler."""
+    view = np.ascontiguousarray(column).view()
+    view.flags.writeable = False
+    return view
+
+
 def _advance(
     fleet: Fleet, touched: Devices, rows: StateRows, slot: Devices, batch: Columns
 ) -> tuple[Columns, Columns, Columns, Columns]:
     """Run the kernels over readings in order: emissions, rollups, trips, events. Advances ``rows``, the records of ``touched``."""
     n = batch["seq"].size
-    out = np.empty((len(EMISSION_ROWS), n), np.int64)
+    out, codes = np.empty((len(EMISSION_INTS), n), np.int64), np.empty((len(EMISSION_CODES), n), np.int32)
     u_rel, load_p = np.empty(n), np.empty(n)
     roll = np.empty(
         (n, len(ROLLUP_ROWS)), np.int64
@@ -219,13 +247,14 @@ def _advance(
     trip_ints = np.empty((ROWS_PER_READING * n, len(TRIP_INTS)), np.int64)
     trip_floats = np.empty((ROWS_PER_READING * n, len(TRIP_FLOATS)))
     n_rolls, n_trips, n_events = advance_rows(
-        _Read(*(batch[name] for name in READ)),
+        _Read(*(_const(batch[name]) for name in READ)),
         slot,
         touched,
         fleet.params,
         fleet.geography,
         rows,
         out,
+        codes,
         u_rel,
         load_p,
         roll,
@@ -233,13 +262,12 @@ def _advance(
         trip_ints,
         trip_floats,
         happened,
-        np.empty(N_SUMS, np.int64),
+        new_block(),
         np.empty(N_PARTS),
     )
-    device = batch["device"]
-    made: Columns = dict(zip(EMISSION_ROWS, out, strict=True))
+    made: Columns = dict(zip(EMISSION_INTS, out, strict=True))
+    made.update(zip(EMISSION_CODES, codes, strict=True))
     made.update({name: batch[name] for name in ("device", "boot_id", "seq", "time_ns")})
-    made["asset"] = fleet.params["asset"][device]
     made["load_state_p"], made["co2e_u_rel"] = load_p, u_rel
     made["kernel_version"] = np.full(n, KERNEL_VERSION, np.int32)
     sums: Columns = dict(zip(ROLLUP_ROWS, np.ascontiguousarray(roll[:, :n_rolls]), strict=True))

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stream.state import STATE, StateRows
+from stream.state import STATE, StateRows, words
 
 Devices = npt.NDArray[np.int32]
 
@@ -30,15 +30,12 @@ class Records:
 
     def take(self, devices: Devices) -> StateRows:
         """Copies of the records of ``devices``."""
-        if not self.devices.size:
-            return self.base[devices]
-        at = np.minimum(np.searchsorted(self.devices, devices), self.devices.size - 1)
-        newer = self.devices[at] == devices
-        if newer.all():
-            return self.rows[at]
-        found = self.base[devices]
-        found[newer] = self.rows[at[newer]]
-        return found
+        found = words(self.base)[devices]
+        if self.devices.size:
+            at = np.minimum(np.searchsorted(self.devices, devices), self.devices.size - 1)
+            newer = self.devices[at] == devices
+            found[newer] = words(self.rows)[at[newer]]
+        return found.reshape(-1).view(STATE)
 
     def put(self, devices: Devices, rows: StateRows) -> "Records":
         """With ``rows`` as the records of ``devices``, ascending. ``rows`` is kept and must not change any more."""
@@ -46,17 +43,17 @@ class Records:
         if both.size == devices.size:
             return Records(self.base, devices, rows)
         newer = np.empty(both.size, STATE)
-        newer[np.searchsorted(both, self.devices)] = self.rows
-        newer[np.searchsorted(both, devices)] = rows
+        words(newer)[np.searchsorted(both, self.devices)] = words(self.rows)
+        words(newer)[np.searchsorted(both, devices)] = words(rows)
         return Records(self.base, both, newer)
 
     def whole(self) -> StateRows:
         """The records of all devices (n,): to read, not to write."""
         if not self.devices.size:
             return self.base
-        found = self.base.copy()
-        found[self.devices] = self.rows
-        return found
+        found = words(self.base).copy()
+        found[self.devices] = words(self.rows)
+        return found.reshape(-1).view(STATE)
 
     def settled(self) -> "Records":
         """The same records with none beside ``base``, which is changed **in place**.
@@ -64,7 +61,7 @@ class Records:
         All other ``Records`` of this base are spent: only their one owner may call this, when it needs no state before this one
         and none that a step has made from those.
         """
-        self.base[self.devices] = self.rows
+        words(self.base)[self.devices] = words(self.rows)
         return records(self.base)
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 from devices.envelope import Sign, batch_hash, envelope, seal
 from devices.wire import Sample, encode_batch
 from storage.disk import Disk
-from storage.lake import Commit
+from storage.lake import Commit, Lake, StatePart
 from storage.schema import BATCHES, Columns, Names, empty, to_arrow
 from stream.columns import TABLES, UNKNOWN
 
@@ -52,7 +52,7 @@ def columns(table: str, n: int, *, seed: int = 1, start_ns: int = T0, span_ns: i
     return out
 
 
-def commit(n: int, *, seed: int = 1, state: bytes = b"state", **kwargs: int) -> Commit:
+def commit(n: int, *, seed: int = 1, state: bytes | StatePart | None = b"state", **kwargs: int) -> Commit:
     """A commit of ``n`` readings, as many emissions and a tenth as many rollups, trips and events."""
     tables = {
         t: to_arrow(t, columns(t, n if t in ("readings", "emissions") else n // 10, seed=seed, **kwargs), NAMES)
@@ -61,9 +61,15 @@ def commit(n: int, *, seed: int = 1, state: bytes = b"state", **kwargs: int) -> 
     return Commit(**tables, quarantine=empty("quarantine"), factor_set=FACTOR_SET, state=state)
 
 
-def nothing(state: bytes = b"state") -> Commit:
+def nothing(state: bytes | StatePart | None = b"state") -> Commit:
     """A commit without a row."""
     return replace(commit(0), state=state)
+
+
+def recovered(lake: Lake) -> tuple[int, bytes]:
+    """Number of the newest commit, and the parts of its state one after another."""
+    n, parts = lake.recover()
+    return n, b"".join(parts)
 
 
 def batches(n: int, *, seed: int = 1, start_ns: int = T0, sign: Sign | None = None) -> pa.Table:

@@ -78,7 +78,7 @@ row = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(row, min_size=1, max_size=12), st.randoms(use_true_random=False))
 def test_any_split_into_partial_sums_and_any_order_gives_the_same_band(rows: list[dict[str, Any]], random: Any) -> None:
     parts = []
@@ -93,7 +93,7 @@ def test_any_split_into_partial_sums_and_any_order_gives_the_same_band(rows: lis
     assert bands(parts) == bands(rows)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(row, min_size=1, max_size=12))
 def test_a_band_of_positive_emissions_never_reaches_below_nothing(rows: list[dict[str, Any]]) -> None:
     for r in rows:
@@ -124,7 +124,7 @@ def by_hand(rows: list[dict[str, Any]]) -> float:
     return 1.96 * math.sqrt(sum(r["u_ind_mg2"] * 1e6 for r in rows) + sum(v * v for v in groups.values()))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(row, min_size=1, max_size=12))
 def test_the_band_is_the_definitions(rows: list[dict[str, Any]]) -> None:
     for r in rows:

@@ -76,7 +76,7 @@ def test_every_kind_of_file_is_there_and_nothing_is_wrong(lake: Sealed) -> None:
     assert report.changes > 10
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(kind=st.sampled_from(sorted(KINDS)), data=st.data())
 def test_a_flipped_bit_is_found(lake: Sealed, kind: str, data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(lake.files[kind]))

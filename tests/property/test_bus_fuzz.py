@@ -295,7 +295,7 @@ def test_any_fixes_give_only_places_and_times_that_can_be(said: list[Fix], recor
 GOOD_TPV = b'{"class":"TPV","mode":3,"lat":50.0,"lon":8.0}\n'
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.lists(
         st.binary(max_size=200).map(lambda b: b.replace(b"\n", b""))

@@ -41,7 +41,7 @@ def _frame(rows: list[Sample], **more: object) -> bytes:
 
 
 @given(_ROWS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_gateway_reads_what_it_wrote(rows: list[Sample]) -> None:
     kept = []
     for row in rows:

@@ -79,7 +79,7 @@ def world(seed: int, n: int) -> Columns:
 trips = st.tuples(st.integers(0, 2**32 - 1), st.integers(60, 400)).map(lambda x: world(*x))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(trips, st.lists(st.integers(0, 1600), max_size=5), st.randoms(use_true_random=False))
 def test_split_shuffle_and_copies_change_no_event(batch: Columns, cuts: list[int], random: Random) -> None:
     n = batch["seq"].size
@@ -93,7 +93,7 @@ def test_split_shuffle_and_copies_change_no_event(batch: Columns, cuts: list[int
     assert _events(shuffled) == whole
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(trips)
 def test_events_end_after_they_begin_and_explain_no_negative_fuel(batch: Columns) -> None:
     _, r = step(start(FLEET), batch)

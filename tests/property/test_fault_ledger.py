@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from devices.wire import Sample, encode_batch, parse_topic, topic
@@ -46,7 +46,6 @@ def arrived(messages: list[Message]) -> list[tuple[str, int, int]]:
     return found
 
 
-@settings(deadline=None)
 @given(counts, link, seeds)
 def test_arriving_and_lost_readings_are_all_readings_and_arrive_as_said(
     steps: list[tuple[str, int, int]], keys: dict[str, float], seed: int
@@ -62,7 +61,6 @@ def test_arriving_and_lost_readings_are_all_readings_and_arrive_as_said(
     assert disturb_all(messages, plan, seed=seed) == (out, ledger)
 
 
-@settings(deadline=None)
 @given(counts, link, seeds)
 def test_one_class_never_changes_what_another_does(
     steps: list[tuple[str, int, int]], keys: dict[str, float], seed: int
@@ -74,7 +72,6 @@ def test_one_class_never_changes_what_another_does(
     assert lost == {f.index for f in disturb_all(messages, only_drop, seed=seed)[1].fates if not f.arrivals}
 
 
-@settings(deadline=None)
 @given(counts, seeds)
 def test_hostile_messages_never_hide_or_change_real_ones(steps: list[tuple[str, int, int]], seed: int) -> None:
     messages = stream(steps)
@@ -86,7 +83,6 @@ def test_hostile_messages_never_hide_or_change_real_ones(steps: list[tuple[str, 
     assert sorted(out, key=lambda m: m.payload) == sorted(messages, key=lambda m: m.payload)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 400), st.integers(1, 4), link, seeds, st.integers(1, 50))
 def test_rows_arrive_as_often_as_the_ledger_says(
     n: int, devices: int, keys: dict[str, float], seed: int, batch_rows: int

@@ -34,7 +34,7 @@ class NoiseOnLine:
         return bytes(out)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 2**32 - 1),
     per_byte=st.sampled_from([0.0005, 0.003]),

@@ -42,7 +42,7 @@ def drawn(data: st.DataObject, table: str, n: int) -> Columns:
     return out
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.data(), st.sampled_from(sorted(TABLES)), st.integers(0, 12), st.booleans())
 def test_numpy_to_parquet_and_back(data: st.DataObject, table: str, n: int, merged: bool) -> None:
     batch = drawn(data, table, n)
@@ -61,7 +61,7 @@ def test_numpy_to_parquet_and_back(data: st.DataObject, table: str, n: int, merg
                 assert have == want
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(-5 * DAY_NS, 5 * DAY_NS), max_size=30))
 def test_each_row_goes_to_its_day_once_and_in_order(offsets: list[int]) -> None:
     batch = columns("readings", len(offsets))
@@ -101,7 +101,7 @@ def read(lake: Path) -> dict[tuple[Any, ...], tuple[int, ...]]:
     return {tuple(r[: len(ROLLUP_KEYS)]): tuple(map(int, r[len(ROLLUP_KEYS) :])) for r in rows}
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.data(), st.integers(1, 60), st.integers(0, 2**32))
 def test_sums_do_not_depend_on_commits_order_or_compaction(data: st.DataObject, n: int, seed: int) -> None:
     batch = columns("rollups", n, seed=seed, span_ns=DAY_NS // 2, start_ns=T0 - DAY_NS // 4)

@@ -171,7 +171,7 @@ cells = st.sampled_from(
 rows = st.lists(st.lists(cells, max_size=4).map(";".join), max_size=6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.binary(max_size=120) | rows.map(lambda r: "\n".join(["time;out;stock", *r]).encode()))
 def test_any_dropped_file_is_taken_or_put_aside_and_its_total_never_falls(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -210,7 +210,7 @@ async def _until_quiet(source: CsvDrop, pace: Pace) -> list[Sample]:
     return got
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.binary(min_size=1, max_size=40), max_size=6), st.booleans())
 def test_a_hostile_meter_breaks_nothing_but_its_own_line(answers: list[bytes], headed: bool) -> None:
     """A server that answers with any bytes, also inside a right header: the source ends with an OSError, without a value."""

@@ -54,7 +54,7 @@ def test_as_a_plain_copy(told: list[tuple[set[int], int, bool]]) -> None:
             _says(ours, plain)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(trips, st.integers(1, 60), st.randoms(use_true_random=False))
 def test_settling_changes_no_result(batch: Columns, cut: int, random: Random) -> None:
     """Between any two steps the owner may settle; the state a step was given stays as it was."""

@@ -122,7 +122,7 @@ trips = st.tuples(st.integers(0, 2**32 - 1), st.integers(5, 60)).map(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(trips, st.lists(st.integers(0, 240), max_size=5), st.randoms(use_true_random=False))
 def test_split_shuffle_and_copies_change_nothing(batch: Columns, cuts: list[int], random: Random) -> None:
     n = batch["seq"].size
@@ -137,7 +137,7 @@ def test_split_shuffle_and_copies_change_nothing(batch: Columns, cuts: list[int]
     assert _results(shuffled) == whole
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(trips)
 def test_fuel_and_distance_are_never_negative(batch: Columns) -> None:
     _, r = step(start(FLEET), batch)
@@ -155,7 +155,7 @@ def test_rows_that_came_too_early_wait() -> None:
     assert state.rows["next_seq"][0] == 10
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(trips, st.integers(1, 50))
 def test_trips_hold_exactly_what_the_rollups_hold(batch: Columns, cut: int) -> None:
     """The last version of a trip that another one follows has the sums of its rollups; the running one has them in the state."""

@@ -172,7 +172,7 @@ def sample_lists(draw: st.DrawFn) -> list[Sample]:
     return samples
 
 
-@settings(deadline=None)  # the first call compiles
+# the first call compiles
 @given(
     sample_lists(),
     st.integers(1, 2**63 - 1),
@@ -214,7 +214,6 @@ def test_what_is_encoded_arrives(
             assert abs(got - sample.values[s.name]) <= s.step / 2 + 1e-9 * abs(got)
 
 
-@settings(deadline=None)
 @given(sample_lists())
 def test_encoding_what_was_decoded_changes_nothing(samples: list[Sample]) -> None:
     once = run(encode_batch(DEVICE, 1, 0, samples)).columns
@@ -258,14 +257,14 @@ def bodies(draw: st.DrawFn) -> tuple[bytes, int, int]:
     return body, n, len(numbers)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(bodies(), st.integers(1, 50))
 def test_any_block_is_read_as_the_layout_says(made: tuple[bytes, int, int], covered: int) -> None:
     body, n, columns = made
     assert_agrees(body, n, columns, max(covered, n))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(bodies(), st.data())
 def test_a_damaged_body_is_refused_or_read_as_the_layout_says(
     made: tuple[bytes, int, int], data: st.DataObject
@@ -287,7 +286,7 @@ GOOD = {
 }
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from(sorted(GOOD)), st.sampled_from(sorted(GOOD)), st.data())
 def test_any_payload_leaves_the_others_alone(leaf: str, model: str, data: st.DataObject) -> None:
     """Random bytes, and good payloads with a byte or a run of bytes replaced or cut."""

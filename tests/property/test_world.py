@@ -16,7 +16,7 @@ from tests.small_world import scenario
 SECONDS = 600
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(cuts=st.sets(st.integers(1, SECONDS - 1), max_size=12), threads=st.integers(1, 3))
 def test_totals_and_rows_ignore_how_time_is_cut(cuts: set[int], threads: int) -> None:
     def world() -> World:
@@ -33,7 +33,7 @@ def test_totals_and_rows_ignore_how_time_is_cut(cuts: set[int], threads: int) ->
             assert joined[np.argsort(device, kind="stable")].tobytes() == values.tobytes(), name
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     name=st.sampled_from(sorted(CLASSES)),
     kmh=st.floats(5.0, 90.0),

@@ -41,7 +41,7 @@ def test_every_view_with_a_time_shows_the_nanoseconds_that_are_cut_by(store: Sto
     st.one_of(st.integers(0, 3_600_000_000), st.sampled_from([-(10**15), 10**16, 10**17])),
     st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_same_rows_are_left(store: Store, how: str, offset_us: int, mirrored: bool) -> None:
     moment = f"make_timestamp({MICRO + offset_us})"
     literal = store._con.execute(f"SELECT CAST({moment} AS VARCHAR)").fetchall()[0][0]
@@ -58,7 +58,7 @@ def test_the_same_rows_are_left(store: Store, how: str, offset_us: int, mirrored
     st.sampled_from(["<", "<=", ">", ">=", "="]),
     st.one_of(st.integers(-60, 3_700).map(lambda s: s * 1_000_000), st.integers(-(10**8), 4 * 10**9)),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_a_literal_moved_to_the_minute_leaves_the_same_rows(store: Store, how: str, offset_us: int) -> None:
     moment = datetime.datetime.fromtimestamp(0, datetime.UTC) + datetime.timedelta(microseconds=MICRO + offset_us)
     literal = moment.strftime("%Y-%m-%dT%H:%M:%S.%f").rstrip("0").rstrip(".") + "Z"

@@ -120,7 +120,7 @@ def test_frames_are_landed_with_their_readings_once() -> None:
 
 
 @given(st.permutations(list(range(8))), st.lists(st.integers(0, 7), max_size=8), st.integers(1, 5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_order_and_any_repeats_land_every_reading_and_every_frame_once(
     order: list[int], repeats: list[int], per_commit: int
 ) -> None:
@@ -362,3 +362,58 @@ def test_damaged_frames_never_raise() -> None:
         bench.take(message(bytes(bad[: rng.choice([len(bad), rng.randrange(len(bad))])])))
     assert bench.counters["readings_stored"] in (0, 5)  # the historical bit alone may have been hit
     assert np.array_equal(sorted({s for _, s in bench.stored()}), sorted(s for _, s in bench.stored()))
+
+
+def test_a_revoked_gateway_is_refused_from_now_on_and_counted() -> None:
+    bench = Bench()
+    bench.take(message(frame(0)))
+    bench.core.revoked = frozenset({"d-t1"})
+    work = bench.take(
+        message(frame(5)), message(b"{}", leaf="up/gone"), message(frame(0, device="d-t2"), "d-t2", "globex")
+    )
+    assert work is not None
+    assert [(r.reason, r.payload) for r in work.kept] == [("device_revoked", frame(5)), ("device_revoked", b"{}")]
+    assert bench.counters.by_label("rejected")["device_revoked"] == 2
+    assert sorted(bench.stored()) == [(7, s) for s in sorted([*range(5), *range(5)])]
+    bench.core.revoked = frozenset()
+    bench.take(message(frame(5)))
+    assert len(bench.stored()) == 15
+
+
+def dated(seq0: int, boot: int, seconds: list[int]) -> bytes:
+    return encode_batch("d-t1", boot, seq0, [Sample(T0_NS + s * 10**9, {"odometer_m": 5.0}) for s in seconds])
+
+
+FUTURE_S = 10 * 365 * 86_400
+
+
+def test_a_reading_with_an_impossible_time_that_had_to_wait_is_kept_once() -> None:
+    bench = Bench()
+    early = message(dated(5, 7, [5, FUTURE_S, 7]))
+    bench.take(early)
+    bench.take(early)
+    assert not any(w.kept for w in bench.work)  # it waits with its batch
+    bench.take(message(dated(0, 7, [0, 1, 2, 3, 4])))
+    bench.take(early)
+    assert [(r.reason, r.boot_id, r.seq) for w in bench.work for r in w.kept] == [("time_future", 7, 6)]
+    assert [s for _, s in bench.stored()] == [0, 1, 2, 3, 4, 5, 7]
+
+
+def test_a_reading_with_an_impossible_time_of_an_earlier_boot_is_kept_once() -> None:
+    bench = Bench()
+    bench.take(message(dated(0, 7, [0, 1])))
+    bench.take(message(dated(0, 8, [10, 11])))
+    for _ in range(2):
+        bench.take(message(dated(2, 7, [2, FUTURE_S, 4])))
+    assert [(r.reason, r.boot_id, r.seq) for w in bench.work for r in w.kept] == [("time_future", 7, 3)]
+
+
+def test_refusals_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest.quarantine.WAITING_MAX", 1)
+    bench = Bench()
+    bench.take(message(dated(5, 7, [FUTURE_S, FUTURE_S])))
+    assert bench.core.state.waiting["seq"].size == 0
+    assert bench.counters["readings_waiting_dropped"] == 2
+    bench.take(message(dated(0, 7, [0, 1, 2, 3, 4])))
+    bench.take(message(dated(5, 7, [FUTURE_S, FUTURE_S])))
+    assert [r.seq for w in bench.work for r in w.kept] == [5, 6]

@@ -12,7 +12,7 @@ from storage.compact import compact
 from storage.errors import StorageError
 from storage.lake import Lake
 from storage.query import connect, refresh
-from tests.lake_data import T0, commit, nothing, rollup_rows
+from tests.lake_data import T0, commit, nothing, recovered, rollup_rows
 
 ADDED = ("co2_biogenic_ug", "kernel_version")
 
@@ -57,7 +57,7 @@ def test_a_column_is_added_and_null_where_it_was_not_stored(tmp_path: Path) -> N
     total = "SELECT sum(co2e_ttw_ug), sum(co2_biogenic_ug) FROM rollups"
     assert con.execute(total).fetchall() == [(28, 6)]
     with Lake.open(tmp_path, create=False) as lake:
-        assert lake.recover() == (4, b"state")
+        assert recovered(lake) == (4, b"state")
 
 
 def test_a_newer_lake_is_refused_by_an_older_program(tmp_path: Path) -> None:

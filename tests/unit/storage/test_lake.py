@@ -13,11 +13,12 @@ import pytest
 from deltalake import DeltaTable
 
 from storage.errors import LakeBusyError, LakeMissingError, StorageError
-from storage.lake import Commit, Lake
+from storage.lake import Commit, Lake, StatePart
 from storage.ledger import Record, chain, digest, encode
 from storage.quarantine import Refused, quarantine_table
 from storage.schema import DAY_NS, LANDED, to_arrow
-from tests.lake_data import FACTOR_SET, NAMES, SECOND, T0, batches, columns, commit, nothing, rows_of
+from storage.verify import verify
+from tests.lake_data import FACTOR_SET, NAMES, SECOND, T0, batches, columns, commit, nothing, recovered, rows_of
 
 
 def stored(lake: Path, table: str) -> pa.Table:
@@ -29,7 +30,7 @@ def stored(lake: Path, table: str) -> pa.Table:
 def test_what_is_committed_is_read_back(tmp_path: Path) -> None:
     data = replace(commit(500), batches=batches(20))
     with Lake.open(tmp_path / "lake", create=True) as lake:
-        assert lake.recover() == (0, None)
+        assert recovered(lake) == (0, b"")
         assert lake.commit(data) == 1
     for name, table in data.tables():
         found = stored(tmp_path / "lake", name)
@@ -41,10 +42,10 @@ def test_state_and_number_come_back(tmp_path: Path) -> None:
         for i in range(3):
             lake.commit(commit(10, seed=i, state=b"state %d" % i))
     with Lake.open(tmp_path, create=False) as lake:
-        assert lake.recover() == (3, b"state 2")
+        assert recovered(lake) == (3, b"state 2")
         assert lake.commit(nothing(b"state 3")) == 4
     with Lake.open(tmp_path, create=False) as lake:
-        assert lake.recover() == (4, b"state 3")
+        assert recovered(lake) == (4, b"state 3")
         assert [p.name[:12] for p in (tmp_path / "state").iterdir()] == ["000000000004"]
 
 
@@ -156,7 +157,7 @@ def test_checkpoints_bound_the_log_and_the_chain_outlives_it(tmp_path: Path) -> 
     for entry in sorted((tmp_path / "readings" / "_delta_log").glob("*.json"))[:100]:
         entry.unlink()  # as the log's retention does
     with Lake.open(tmp_path, create=False) as lake:
-        assert lake.recover() == (120, b"119")
+        assert recovered(lake) == (120, b"119")
     assert [r.n for r, _ in chain(tmp_path / "ledger", Record, "commit")] == list(range(1, 121))
 
 
@@ -187,7 +188,71 @@ def test_a_damaged_state_file_is_named(tmp_path: Path) -> None:
     [state] = (tmp_path / "state").iterdir()
     state.write_bytes(state.read_bytes()[:-1])
     with Lake.open(tmp_path, create=False) as lake, pytest.raises(StorageError, match=state.name):
-        lake.recover()
+        recovered(lake)
+
+
+def part(text: bytes, *, begins: bool = False, ends: bool = False) -> StatePart:
+    return StatePart((text[:1], memoryview(text)[1:]), begins, ends)
+
+
+def kept(lake: Path) -> list[int]:
+    """Commits whose state file is there."""
+    return sorted(int(p.name[:12]) for p in (lake / "state").iterdir())
+
+
+def test_parts_of_the_state_are_kept_for_as_long_as_they_are_needed(tmp_path: Path) -> None:
+    with Lake.open(tmp_path, create=True) as lake:
+        for state in (
+            b"whole",
+            part(b"-touched"),
+            part(b"-begin", begins=True),
+            None,
+            part(b"-on"),
+            part(b"-end", ends=True),
+        ):
+            lake.commit(nothing(state))
+        lake._ready()
+        assert kept(tmp_path) == [3, 5, 6]
+        lake.commit(nothing(part(b"-7", begins=True)))
+        lake.commit(nothing(part(b"-8")))
+    assert verify(tmp_path).findings == []
+    with Lake.open(tmp_path, create=False) as lake:
+        assert recovered(lake) == (8, b"-begin-on-end-7-8")
+        lake.commit(nothing(part(b"-9", ends=True)))  # of a round that another process began: it does not count
+    with Lake.open(tmp_path, create=False) as lake:
+        assert recovered(lake) == (9, b"-begin-on-end-7-8-9")
+        lake.commit(nothing(b"all"))
+        lake._ready()
+        assert kept(tmp_path) == [9, 10]
+
+
+@pytest.mark.parametrize("damage", ["gone", "flipped", "of another commit"])
+def test_a_part_that_is_not_as_its_commit_says_is_named(tmp_path: Path, damage: str) -> None:
+    with Lake.open(tmp_path, create=True) as lake:
+        for state in (b"whole", part(b"two"), part(b"three")):
+            lake.commit(nothing(state))
+    _, two, three = sorted((tmp_path / "state").iterdir())
+    if damage == "gone":
+        two.unlink()
+    elif damage == "flipped":
+        two.write_bytes(two.read_bytes()[:-1] + b"a")
+    else:
+        two.write_bytes(three.read_bytes())
+    [finding] = verify(tmp_path).findings
+    assert finding.where == f"state/{two.name}"
+    with Lake.open(tmp_path, create=False) as lake, pytest.raises(StorageError, match=two.name):
+        recovered(lake)
+
+
+def test_a_state_file_that_no_commit_names_is_not_read(tmp_path: Path) -> None:
+    with Lake.open(tmp_path, create=True) as lake:
+        lake.commit(nothing(b"whole"))
+        lake.commit(nothing(part(b"-two")))
+    [path] = (tmp_path / "state").glob("000000000002*")
+    (tmp_path / "state" / "000000000003-0123456789ab.state").write_bytes(path.read_bytes())
+    with Lake.open(tmp_path, create=False) as lake:
+        assert recovered(lake) == (2, b"whole-two")
+        assert kept(tmp_path) == [1, 2]
 
 
 @pytest.mark.parametrize("rest", [b"", b"\0" * 700, b'{"commitInfo":{"timest'])
@@ -197,7 +262,7 @@ def test_a_log_entry_torn_by_a_power_cut_never_happened(tmp_path: Path, rest: by
     for table in ("readings", "emissions"):
         (tmp_path / table / "_delta_log" / f"{2:020d}.json").write_bytes(rest)
     with Lake.open(tmp_path, create=False) as lake:
-        assert lake.recover() == (1, b"one")
+        assert recovered(lake) == (1, b"one")
         assert lake.commit(commit(7)) == 2
     assert stored(tmp_path, "emissions").num_rows == 12
 
@@ -210,7 +275,7 @@ def test_a_torn_checkpoint_is_passed_over(tmp_path: Path) -> None:
     [checkpoint] = (tmp_path / "readings" / "_delta_log").glob("*.checkpoint.parquet")
     checkpoint.write_bytes(b"")
     with Lake.open(tmp_path, create=False) as lake:
-        assert lake.recover()[0] == 22
+        assert recovered(lake)[0] == 22
         assert lake.commit(commit(5)) == 23
     assert stored(tmp_path, "readings").num_rows == 10
 

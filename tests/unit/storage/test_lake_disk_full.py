@@ -12,7 +12,7 @@ import os, sys
 from pathlib import Path
 sys.path[:0] = [sys.argv[2]]
 from deltalake import DeltaTable
-from tests.lake_data import commit, nothing
+from tests.lake_data import commit, nothing, recovered
 from storage.errors import LakeInDoubtError, StorageError
 from storage.lake import Lake
 from storage.schema import LANDED
@@ -41,7 +41,7 @@ for free in range(16):
         ballast.unlink()
         lake.close()
         lake = Lake.open(path, create=False)
-        n, state = lake.recover()
+        n, state = recovered(lake)
         if n == 1:
             n = lake.commit(second)
     except StorageError as e:
@@ -57,7 +57,7 @@ for free in range(16):
     full = {"readings": 70, "emissions": 70, "rollups": 7, "trips": 7, "events": 7}
     assert rows == dict.fromkeys(LANDED, 0) | full, (free, outcome, rows)
     with Lake.open(path, create=False) as again:
-        assert again.recover() == (3, b"third")
+        assert recovered(again) == (3, b"third")
     outcomes.add(outcome)
     print(free, outcome)
 assert {"stands", "refused"} <= outcomes, outcomes

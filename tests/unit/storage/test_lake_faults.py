@@ -1,15 +1,17 @@
 """The disk fails, or the process dies, at every single call of a commit: nothing is lost, doubled or half there."""
 
 import errno
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from deltalake import DeltaTable
 
 from storage.errors import LakeInDoubtError, StorageError
-from storage.lake import Lake
+from storage.lake import Lake, StatePart
 from storage.schema import LANDED
-from tests.lake_data import Crash, FaultyDisk, commit, nothing
+from storage.verify import verify
+from tests.lake_data import Crash, FaultyDisk, commit, nothing, recovered
 
 FIRST = commit(40, seed=1, state=b"first")
 SECOND = commit(30, seed=2, state=b"second")
@@ -58,7 +60,7 @@ def test_a_failing_call(tmp_path: Path, at: int, code: int) -> None:
             lake.commit(SECOND)
         lake.close()
         lake = Lake.open(tmp_path, create=False, disk=disk)
-        assert lake.recover() == (3, b"second")
+        assert recovered(lake) == (3, b"second")
     except StorageError as e:
         assert str(tmp_path) in str(e)  # noqa: PT017  which of the three ways it goes depends on the call
         assert rows(tmp_path) == AFTER_FIRST
@@ -68,7 +70,7 @@ def test_a_failing_call(tmp_path: Path, at: int, code: int) -> None:
     lake.close()
     assert rows(tmp_path) == AFTER_THIRD
     with Lake.open(tmp_path, create=False) as again:
-        assert again.recover() == (4, b"third")
+        assert recovered(again) == (4, b"third")
 
 
 @pytest.mark.parametrize("at", range(N_CALLS))
@@ -84,7 +86,7 @@ def test_a_process_that_dies(tmp_path: Path, at: int) -> None:
     lake.close()
     with Lake.open(tmp_path, create=False) as again:
         assert not list((tmp_path / "tmp").iterdir())
-        n, state = again.recover()
+        n, state = recovered(again)
         assert (n, state) in {(2, b"first"), (3, b"second")}
         found = rows(tmp_path)
         assert found == AFTER_FIRST if n == 2 else found["readings"] == found["emissions"] == 70
@@ -92,6 +94,31 @@ def test_a_process_that_dies(tmp_path: Path, at: int) -> None:
             assert again.commit(SECOND) == 3
         assert again.commit(THIRD) == 4
     assert rows(tmp_path) == AFTER_THIRD
+
+
+@pytest.mark.parametrize("at", range(N_CALLS))
+def test_a_process_that_dies_between_parts_of_the_state(tmp_path: Path, at: int) -> None:
+    """The commit struck ends a round: with it an older file is not needed any more, without it that file still is."""
+    disk = FaultyDisk()
+    lake = Lake.open(tmp_path, create=True, disk=disk)
+    lake.commit(nothing(b"whole"))
+    lake.commit(replace(FIRST, state=StatePart((b"-begin",), begins=True, ends=False)))
+    lake._ready()
+    disk.arm(at, Crash(), once=False)
+    try:
+        lake.commit(replace(SECOND, state=StatePart((b"-end",), begins=False, ends=True)))
+        lake._ready()
+    except Crash:
+        pass
+    lake.close()
+    with Lake.open(tmp_path, create=False) as again:
+        n, state = recovered(again)
+        assert (n, state) in {(2, b"whole-begin"), (3, b"-begin-end")}
+        assert len(list((tmp_path / "state").iterdir())) == 2
+        assert again.commit(replace(THIRD, state=StatePart((b"-on",), begins=False, ends=False))) == n + 1
+    assert verify(tmp_path).findings == []
+    with Lake.open(tmp_path, create=False) as again:
+        assert recovered(again) == (n + 1, state + b"-on")
 
 
 @pytest.mark.parametrize("at", range(18))

@@ -4,7 +4,7 @@ import itertools
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.road_load import (
@@ -95,7 +95,6 @@ def test_side_wind_costs_what_the_yaw_polynomial_says() -> None:
         assert air_drag_n(v, 0.0, side, 1.2, 5.0, *SEMI) == pytest.approx(wanted, rel=1e-6)
 
 
-@settings(deadline=None)
 @given(
     st.floats(0, 30), st.floats(0, 30), st.floats(0.5, 10), st.floats(-0.2, 0.2), st.floats(-30, 45), st.floats(0, 15),
     st.floats(-180, 180),

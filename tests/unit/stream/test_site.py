@@ -59,7 +59,7 @@ def test_export_is_never_negative_and_comes_off_what_is_used_later() -> None:
     assert total(rolls, "pv_used_uwh") == pytest.approx((pv[-1] - pv[0]) - (export[-1] - export[0]), abs=1e-6)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.lists(
         st.tuples(st.integers(0, 5000), st.integers(0, 5000), st.booleans(), st.booleans()), min_size=2, max_size=N
