@@ -16,7 +16,9 @@ from tests.system.vopr.lake import ModelLake, RealLake
 def test_commits_of_the_real_lake_end_in_one_of_the_ways_of_the_model(tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
     stood: list[bytes] = []
-    lake = RealLake(tmp_path / "lake", rng, lambda: None, lambda data: stood.append(data.state), Clock())
+    lake = RealLake(
+        tmp_path / "lake", rng, lambda: None, lambda data: stood.append(b"".join(data.part().blocks)), Clock()
+    )
     ends: Counter[str] = Counter()
     assert lake.recover() == []
     for n in range(24):
@@ -49,7 +51,7 @@ def test_commits_of_the_real_lake_end_in_one_of_the_ways_of_the_model(tmp_path: 
 
 def test_the_model_does_the_same() -> None:
     stood: list[bytes] = []
-    lake = ModelLake(random.Random(1), lambda: None, lambda data: stood.append(data.state))
+    lake = ModelLake(random.Random(1), lambda: None, lambda data: stood.append(b"".join(data.part().blocks)))
     seen: Counter[bool] = Counter()
     assert lake.recover() == []
     for n in range(40):

@@ -8,6 +8,7 @@ import pytest
 
 import devices.records
 import ingest.core
+import stream.pipeline
 from devices.actions import Action
 from devices.core import GatewayCore
 from devices.store import Store
@@ -46,10 +47,9 @@ def acknowledges_before_the_commit(patch: pytest.MonkeyPatch) -> None:
 
 
 def forgets_earlier_boots(patch: pytest.MonkeyPatch) -> None:
-    real = ingest.core.step
 
     def step(state: Any, batch: Any) -> Any:
-        after, results = real(state, batch)
+        after, results = stream.pipeline.step(state, batch)
         after.rows.rows["old_boots"][:] = 0
         return after, results
 

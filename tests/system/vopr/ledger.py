@@ -249,8 +249,8 @@ class Ledger:
                 columns[name][i] = value
             columns["time_ns"][i] = UNKNOWN if was is None else was.time_ns
             if was is not None:
-                for name, value in zip(SIGNALS, was.values, strict=True):
-                    columns[name][i] = value
+                for name, measured in zip(SIGNALS, was.values, strict=True):
+                    columns[name][i] = measured
         return columns
 
 
