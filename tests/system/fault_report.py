@@ -66,7 +66,8 @@ COLUMNS_ABOUT: Final = (
     "Faults: kills, cuts, messages or the like. Unsent: readings of killed gateways that were not on their disk yet, in brackets the "
     "age of the oldest when it was killed (commit interval here 0.5 or 1 s, by default 10 s). Recovery: from the end of the fault (a "
     "process started again, a link healed) to the commit of the first reading received after it: with the start of Python and its "
-    "compiled kernels, reconnecting, and the wait of up to a second for the next batch."
+    "compiled kernels, reconnecting, and the wait of up to a second for the next batch. What is killed again before it recovered "
+    "counts from its first start on."
 )
 DETAILS_ABOUT: Final = "Figures are the greatest of all runs of a fault; of calls hit (`at ...`) the sum."
 COLUMNS: Final = (
