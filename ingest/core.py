@@ -30,6 +30,7 @@ from stream.pipeline import Columns, Results, State, empty_columns, step
 
 ACK_EVERY_S: Final = 0.25  # "durable up to" is cumulative: at most four a second and device
 VINS_TOLD: Final = 10_000  # mismatches remembered, so that each is kept once
+_Told = tuple[Gap, str, str]  # a gap, the topic that told it, why it is one
 
 
 class Publish(NamedTuple):
@@ -129,11 +130,12 @@ class ConsumerCore:
         decoded = self._decoded(readings, addresses, frames)
         bad = {id(r.payload) for r in decoded.rejected}
         decoded.rejected.extend(rejected)
-        columns = decoded.columns
-        if gaps:
-            columns = _with(columns, passed_over([gap for gap, _, _ in gaps], now_ns))
         before = self.state
-        state, results = step(before, columns)
+        state, results = step(before, decoded.columns)
+        gaps = _still_open(gaps, state)
+        if gaps:  # after the readings, which may hold what was thought to be gone
+            state, more = step(state, passed_over([gap for gap, _, _ in gaps], now_ns))
+            results = _joined(results, more)
 
         def taken(device: int, boot: int) -> tuple[int, int]:
             return next_of(before.rows, device, boot), next_of(state.rows, device, boot)
@@ -278,7 +280,7 @@ class ConsumerCore:
             return _refuse(m, Refusal("device_unknown", where.device))
         try:
             hole = msgspec.json.decode(m.payload, type=Hole)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             return _refuse(m, Refusal("bad_json", str(error)))
         self._tenant_of[device] = where.tenant
         return gap_of(hole, device, self.state.rows)
@@ -297,7 +299,7 @@ class ConsumerCore:
             return []
         try:
             vin = msgspec.json.decode(m.payload, type=GatewayState).vin
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return []
         if not vin or vin == wanted or (where.device, vin) in self._vins_told or len(self._vins_told) >= VINS_TOLD:
             return []
@@ -310,8 +312,34 @@ def _refuse(m: Message, why: Refusal) -> Rejected:
     return Rejected(why.reason, m.topic, m.payload, m.received_ns, why.detail[:200])
 
 
-def _with(columns: Columns, more: Columns) -> Columns:
-    return {name: np.concatenate([values, more[name].astype(values.dtype)]) for name, values in columns.items()}
+def _still_open(gaps: Sequence[_Told], state: State) -> list[_Told]:
+    """The gaps as far as ``state`` still waits for them, each once."""
+    found: list[_Told] = []
+    begins: dict[tuple[int, int], int] = {}
+    for gap, where, why in gaps:
+        key = gap.device, gap.boot_id
+        begin = begins.get(key, next_of(state.rows, *key))
+        if gap.begin <= begin < gap.end:
+            found.append((gap._replace(begin=begin), where, why))
+            begins[key] = gap.end
+    return found
+
+
+def _joined(first: Results, then: Results) -> Results:
+    """Results of one step and of the next."""
+
+    def both(name: str) -> Columns:
+        a, b = getattr(first, name), getattr(then, name)
+        return {column: np.concatenate([values, b[column]]) for column, values in a.items()}
+
+    return Results(
+        *(both(name) for name in ("readings", "emissions", "rollups", "trips", "events")),
+        touched=np.union1d(first.touched, then.touched),
+        accepted=first.accepted + then.accepted,
+        duplicates=first.duplicates + then.duplicates,
+        waiting=then.waiting,
+        dropped=first.dropped + then.dropped,
+    )
 
 
 def _oldest_late(readings: Columns) -> int:

@@ -5,6 +5,7 @@ file of its own, reads nothing outside the lake and cannot be reconfigured.
 """
 
 import json
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +20,7 @@ from deltalake.exceptions import DeltaError
 from storage.as_of import commit_time_ns, dimensions_at, files_at
 from storage.delta import log_entry, mixed
 from storage.disk import check_folder
+from storage.disk_views import Sizes, disk_tables, disk_views, sizes
 from storage.errors import LakeMissingError, StorageError
 from storage.file_names import commits_of
 from storage.hours import split
@@ -32,6 +34,7 @@ from storage.views import (
     STORED,
     Tenant,
     figure_views,
+    owner_macro,
     recent_view,
     stored_schema,
     stored_view,
@@ -56,6 +59,7 @@ class _Table:
     version: int = -1  # of the view; -1 = there is no table yet
     files: list[str] = field(default_factory=list)
     mixed: bool = False
+    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)  # day -> files, bytes
 
     def newer(self) -> bool:
         """Whether there is a version that the view does not show: a look at two files."""
@@ -74,7 +78,14 @@ class _Table:
             self.opened_at = self.handle.version()
         else:
             self.handle.update_incremental()
-        actions = pa.table(self.handle.get_add_actions())
+        actions = pa.table(self.handle.get_add_actions(flatten=True))
+        days = (
+            actions["partition.day"].to_pylist() if "partition.day" in actions.column_names else [None] * len(actions)
+        )
+        self.sizes = sizes(
+            (None if day is None else str(day), size)
+            for day, size in zip(days, actions["size_bytes"].to_pylist(), strict=True)
+        )
         files = [str(self.path / unquote(path)) for path in actions["path"].to_pylist()]
         return self.handle.version(), files, mixed(self.handle, stored_schema(self.path.name).names)
 
@@ -95,13 +106,15 @@ def connect(
     threads: int | None = None,
     memory_limit: str = MEMORY_LIMIT,
     tenant: Tenant | None = None,
+    unnamed: str = "",
     as_of: int | None = None,
 ) -> duckdb.DuckDBPyConnection:
     """A connection to the lake at ``lake`` with a view for every table and every figure, as of now; ``refresh`` brings it up to date.
 
     With ``tenant`` every view shows that tenant's rows only; who can read files can still go round them: check the SQL of strangers.
     With ``as_of``, a commit, they show what was known at it, the registry of then included; the clock stands at its time and ``refresh``
-    changes nothing. Cursors see the same views and may be used from other threads. Raises LakeMissingError where there is no lake,
+    changes nothing. ``unnamed``: who owns what the registry gives to nobody, where all tenants' rows are shown.
+    Cursors see the same views and may be used from other threads. Raises LakeMissingError where there is no lake,
     StorageError (NotKeptError) where the state at that commit cannot be read.
     """
     lake = lake.absolute()
@@ -124,11 +137,12 @@ def connect(
     con.execute("SET enable_external_access = false")
     con.execute("SET lock_configuration = true")
     reader = _Reader(lake, {name: _Table(lake / name) for name in STORED}, tenant)
-    for statement in MACROS:
+    for statement in (*MACROS, owner_macro(tenant.name if tenant else unnamed)):
         con.execute(statement)
     for name in reversed(STORED):  # what belongs to whom stands in the dimension tables, which come last
         _show_files(con, name, [], mixed=False, tenant=tenant)
-    for statement in (*figure_views(), *trip_views(), *kpi_views(), *panel_views()):
+    _show_disk(con, lake, {}, tenant)
+    for statement in (*figure_views(), *trip_views(), *kpi_views(), *panel_views(), *disk_views()):
         con.execute(statement)
     _READERS[con] = reader
     if as_of is None:
@@ -164,6 +178,13 @@ def _show_files(
         con.execute(recent_view(files, now_ns, mixed=mixed, tenant=tenant))
 
 
+def _show_disk(con: duckdb.DuckDBPyConnection, lake: Path, told: Sizes, tenant: Tenant | None) -> None:
+    """Make the tables of the disk say what is known now. It is the operator's: a tenant who is not sees no row."""
+    shown = tenant is None or tenant.owns_unnamed
+    for statement in disk_tables(lake, told, time.time_ns(), shown=shown):
+        con.execute(statement)
+
+
 def _is_mixed(path: Path) -> bool:
     return (path / "_delta_log").is_dir() and mixed(DeltaTable(str(path)), stored_schema(path.name).names)
 
@@ -184,8 +205,9 @@ def refresh(con: duckdb.DuckDBPyConnection) -> bool:
         for summary, source in SUMMARIES.items():
             if not {source, summary}.isdisjoint(found):
                 _show_summary(con, summary, found)
+        _show_disk(con, _READERS[con].lake, {name: table.sizes for name, table in tables.items()}, _READERS[con].tenant)
         con.execute("COMMIT")
-    except duckdb.Error as e:
+    except (duckdb.Error, OSError) as e:
         con.execute("ROLLBACK")
         raise StorageError(_READERS[con].lake, f"a file of the newest version cannot be read: {e}") from e
     for name, (version, files, mixed_columns) in found.items():

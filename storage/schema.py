@@ -251,6 +251,17 @@ DERIVED: Final = {  # tables that no commit lands: made from others, and made ag
 }
 
 
+_BATCH_SCHEMAS: Final = {  # as ``_FILE_SCHEMAS``, codes as dictionaries
+    name: pa.schema(
+        [
+            f.with_type(pa.dictionary(pa.int32(), pa.string())) if c.dtype == "code" else f
+            for c, f in zip(columns, _FILE_SCHEMAS[name], strict=True)
+        ]
+    )
+    for name, columns in TABLES.items()
+}
+
+
 def arrow_schema(table: str, *, partitions: bool = False) -> pa.Schema:
     """Columns of ``table`` as they stand in its files; with ``partitions`` also those that stand in the path."""
     schema = _FILE_SCHEMAS[table]
@@ -300,6 +311,12 @@ def to_arrow(table: str, columns: Columns, names: Names) -> pa.Table:
     one and the same buffer (the shared NaN of signals nobody sent) are looked at once. Raises KeyError for a column that is
     missing, ValueError for lengths that differ or a code outside its names.
     """
+    schema = _BATCH_SCHEMAS[table]
+    lengths = {len(columns[c.name]) for c in TABLES[table]}
+    if len(lengths) != 1:
+        raise ValueError(f"columns of {table} differ in length: {sorted(lengths)}")
+    if lengths == {0}:
+        return schema.empty_table()
     done: dict[tuple[object, ...], pa.Array] = {}
     arrays = []
     for c in TABLES[table]:
@@ -313,12 +330,7 @@ def to_arrow(table: str, columns: Columns, names: Names) -> pa.Table:
             arrays.append(done[key])
         else:
             arrays.append(_integers(values, c.nullable))
-    fields = [
-        pa.field(f.name, a.type, f.nullable, f.metadata) for f, a in zip(_FILE_SCHEMAS[table], arrays, strict=True)
-    ]
-    if len({len(a) for a in arrays}) != 1:
-        raise ValueError(f"columns of {table} differ in length: {sorted({len(a) for a in arrays})}")
-    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+    return pa.Table.from_arrays(arrays, schema=schema)
 
 
 _FIXED_NAMES: Final = {

@@ -96,6 +96,11 @@ class Tenant:
     owns_unnamed: bool = False
 
 
+def owner_macro(unnamed: str) -> str:
+    """The statement that makes ``owner(tenant)``: whose a row of the registry is, ``unnamed`` where it tells nobody."""
+    return f"CREATE OR REPLACE MACRO owner(tenant) AS coalesce(tenant, {_literal(unnamed)})"
+
+
 OPEN_TO_ALL: Final = ("benchmarks", "factors", "regions")  # tables that belong to no tenant
 _ASSETS: Final = "SELECT vehicle FROM vehicles UNION ALL SELECT warehouse FROM warehouses"
 _DEVICES: Final = "SELECT device FROM vehicles UNION ALL SELECT device FROM warehouses"

@@ -167,6 +167,8 @@ def decide(state: Any, p: Any, g: Any, origin: int, last_mile: bool, stem: bool)
         aboard, sd_aboard = mass - p["tare_kg"], sd_mass
         evidence |= BIT_CAN
     scales, sd = scales_mass(state, p["tare_kg"])
+    if not math.isnan(scales + state["order_cargo_kg"]):
+        state["weight_by_order"] = contradicts(scales, p["tare_kg"] + state["order_cargo_kg"], sd, p["gvw_kg"])
     if not math.isnan(scales) and BOBTAIL_SHARE * p["tare_kg"] < mass < HEAVIEST * p["gvw_kg"]:
         state["weight_by_can"] = contradicts(scales, mass, math.hypot(sd, sd_mass), p["gvw_kg"])
         judge_scales(state)

@@ -9,7 +9,7 @@ so the standard deviation is taken from how much whole accelerations disagree (a
 import math
 from typing import Any, Final
 
-from stream.kernel import kernel
+from stream.kernel import inlined, kernel
 from stream.road_load import ENGINE_OFF_RPM, ETA_DRIVELINE, GRAVITY
 
 SAMPLE_NS: Final = 950_000_000  # at most one sample a second, whatever the rate of the readings
@@ -74,7 +74,7 @@ def forget_mass(state: Any) -> None:
     state["scales_sum"] = state["scales_sum2"] = 0.0
 
 
-@kernel
+@inlined
 def scales_row(state: Any, tare_kg: float, gvw_kg: float, gross_kg: float, v_ms: float, time_ns: int) -> None:
     """Take a gross weight while the vehicle rolls: standing it may be half unloaded, or on three axles."""
     if v_ms > 1.4 and 0.3 * tare_kg < gross_kg < 1.6 * gvw_kg and time_ns - state["scales_ns"] >= SAMPLE_NS:
@@ -99,7 +99,7 @@ def scales_mass(state: Any, tare_kg: float) -> tuple[float, float]:
     return mass, math.sqrt(noise * noise / independent + (SCALES_FLOOR_REL * mass) ** 2)
 
 
-@kernel
+@inlined
 def wheel_force_power_w(p: Any, rpm: float, torque_pct: float, friction_pct: float, ref_nm: float, kw: float) -> float:
     """Power that reaches the wheels [W]: T = (indicated - friction) x reference torque, or the battery's, less auxiliaries."""
     if p["has_battery"]:
@@ -110,7 +110,7 @@ def wheel_force_power_w(p: Any, rpm: float, torque_pct: float, friction_pct: flo
     return float((torque * rpm * (math.pi / 30.0) - p["aux_kw"] * 1000.0) * ETA_DRIVELINE)
 
 
-@kernel
+@inlined
 def can_row(
     state: Any,
     p: Any,

@@ -290,7 +290,7 @@ def weights(state: Any, time_ns: int, events: Any, n: int, device: int) -> int:
     """Event ``weight_conflict``: ratio of the scales to what contradicts them, order before torque.
 
     ``chosen``: the order, the mass by torque, or the scales where the third source bears them out. Scales that are not chosen are
-    kept in ``readings`` and used for nothing until they agree again over 10 km of an order or a trip by torque.
+    kept in ``readings`` and used for nothing until they agree again.
     """
     by_can, by_order = state["weight_by_can"], state["weight_by_order"]
     if math.isnan(by_can) and math.isnan(by_order):

@@ -178,6 +178,7 @@ STATE: Final = np.dtype(
         ("trip_phase", "i8"),
         ("trip_sums", "i8", (len(TRIP_SUMS),)),
         ("trip_mm", "i8"),  # driven since it began; in trip_sums it waits for the minute's end
+        ("trip_pauses", "i8"),  # stands of at least trips.PAUSE_NS that were no stops
         ("trip_pto_us", "i8"),  # moving with the power take-off on
         ("trip_top_kmh", "f8"),
         ("trip_route", "i8"),
@@ -197,6 +198,7 @@ STATE: Final = np.dtype(
         ("stop_lon_deg", "f8"),
         ("stop_fixes", "i8"),
         ("stop_misfits", "i8"),
+        ("load_from", "i8"),  # where the last trip that was not empty began
         ("start_place", "i8"),
         ("start_lat_deg", "f8"),
         ("start_lon_deg", "f8"),
@@ -353,6 +355,7 @@ _NONE_AT_FIRST: Final = (
     "trip_route",
     "dispatched_route",
     "stop_place",
+    "load_from",
     "start_place",
     "end_place",
     "region",

@@ -73,7 +73,7 @@ def fleet() -> dashboard.Dashboard:
     )
     today = raw(
         f"""SELECT sum({emitted()}) / 1e12 AS "today",
-        (SELECT sum(target_day_kg) / 1e3 FROM progress_to_date WHERE scope = 'operator' AND {FACTORS}) AS "target today" FROM asset_hours
+        (SELECT sum(target_day_kg) / 1e3 FROM target_paths WHERE scope = 'operator' AND (factor_set IS NULL OR {FACTORS})) AS "target today" FROM asset_hours
         WHERE time >= date_trunc('day', now()) AND {FACTORS}""",
         "today",
         "target today",

@@ -11,6 +11,7 @@ from dashboards.grafana.parts import (
     coloured,
     high_is_bad,
     lines,
+    low_is_bad,
     number,
     rows,
     shares,
@@ -181,7 +182,7 @@ def progress() -> dashboard.Dashboard:
     )
     days = raw(
         f"""SELECT date_trunc('day', time) AS "time", sum({emitted()}) / 1e12 AS "emitted",
-        (SELECT sum(target_day_kg) / 1e3 FROM progress_to_date WHERE scope = 'operator' AND {FACTORS}) AS "target path"
+        (SELECT sum(target_day_kg) / 1e3 FROM target_paths WHERE scope = 'operator' AND (factor_set IS NULL OR {FACTORS})) AS "target path"
         FROM {sums("true", by_trip=False)} AS s GROUP BY 1 ORDER BY 1""",
         "time",
         "emitted",
@@ -300,6 +301,20 @@ def operations() -> dashboard.Dashboard:
         "oldest_s",
         "readings",
     )
+    disk = raw(
+        """SELECT lake_bytes::DOUBLE AS "lake", free_bytes::DOUBLE AS "free", bytes_per_day::DOUBLE AS "growth a day"
+        FROM disk_now WHERE time_ns <= $__unixEpochNanoTo() + 86400000000000""",
+        "lake",
+        "free",
+        "growth a day",
+    )
+    left = raw(
+        """SELECT 100 * free_share AS "free", days_left AS "days left", age_s AS "looked at"
+        FROM disk_now WHERE time_ns <= $__unixEpochNanoTo() + 86400000000000""",
+        "free",
+        "days left",
+        "looked at",
+    )
     panels = [
         number(
             "Readings missing",
@@ -331,6 +346,41 @@ def operations() -> dashboard.Dashboard:
             {"age_s": "s"},
             size=(12, 9),
             limits={"age_s": high_is_bad(limits.SILENT_S)},
+        ),
+        number(
+            "Disk",
+            "Files that the lake's tables name, free space of its disk, and what a day of the last week took.",
+            "decbytes",
+            disk,
+            size=(12, 4),
+        ),
+        number(
+            "Disk free",
+            "Share of the disk that is free.",
+            "percent",
+            left,
+            size=(4, 4),
+            thresholds=low_is_bad(100 * limits.DISK_FREE_LOW),
+            field="free",
+        ),
+        number(
+            "Days until full",
+            "At the pace of the last week; a lake younger than a day has none.",
+            "none",
+            left,
+            size=(4, 4),
+            thresholds=low_is_bad(limits.DISK_DAYS_LOW),
+            field="days left",
+            decimals=0,
+        ),
+        number(
+            "Disk looked at",
+            "Age of these figures: they are taken with each commit.",
+            "s",
+            left,
+            size=(4, 4),
+            field="looked at",
+            decimals=0,
         ),
         rows(
             "Clocks",

@@ -103,6 +103,7 @@ class Engine:
             open_store,
             self._lake,
             whose,
+            unnamed=self._unnamed,
             database=self._config.database,
             memory_mb=self._config.memory_mb,
             threads=self._config.threads,

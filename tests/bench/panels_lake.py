@@ -79,7 +79,7 @@ def trips(start_ns: int, seed: int) -> dict[str, Any]:
 
 
 def _filled(table: Any, values: dict[str, Any], n: int) -> dict[str, Any]:
-    out = {}
+    out: dict[str, Any] = {}
     for c in table:
         kind = {"code": np.int32, "int32": np.int32, "float64": np.float64, "bool": np.bool_}.get(c.dtype, np.int64)
         missing = (

@@ -175,3 +175,20 @@ def test_more_mass_is_never_more_empty() -> None:
     for sd in (100.0, 500.0, 2_000.0):
         ratios = np.array([mass_log_ratio(kg, sd, 25_000.0) for kg in np.linspace(0, 25_000, 200)])
         assert (np.diff(ratios) > -1e-6).all()
+
+
+def test_on_a_tour_mass_alone_says_empty_only_of_its_way_home() -> None:
+    """The last parcels weigh next to nothing; the way home is too long to lie between two of them."""
+    for stem, said in ((False, "unknown"), (True, "empty")):
+        state = _state()
+        _torque(state, 15_000)
+        assert _says(state, tour=True, stem=stem) == said
+
+
+def test_scales_and_torque_count_as_two_measurements_of_one_mass() -> None:
+    state = _state()
+    _torque(state, 15_000)  # off by a lot of its own error
+    _weight(state, 17_000)
+    assert _says(state) == "partial"
+    assert abs(state["payload_kg"] - 2_000) < 300  # the exact one counts for more
+    assert state["evidence"] == 3

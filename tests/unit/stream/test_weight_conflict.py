@@ -113,4 +113,5 @@ def test_the_case_ends_when_a_trip_agrees_again_and_the_scales_are_used() -> Non
 def test_bad_scales_teach_no_tare() -> None:
     among = fleet(TRUCK)
     state, _ = step(start(among), _trip(among, 15_000.0, 10_700.0))
-    assert np.isnan(state.rows["tare_scales_kg"][0])
+    assert state.rows["tare_scales_n"][0] == 0
+    assert state.rows["tare_can_n"][0] == 1
