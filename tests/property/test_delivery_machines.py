@@ -99,7 +99,9 @@ class RingMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.ring.entries)
     @rule(data=st.data())
     def confirm(self, data: st.DataObject) -> None:
-        entry = data.draw(st.sampled_from([e for e in self.ring.entries if self.ring.is_durable(e)] or self.ring.entries))
+        entry = data.draw(
+            st.sampled_from([e for e in self.ring.entries if self.ring.is_durable(e)] or self.ring.entries)
+        )
         if self.ring.is_durable(entry):
             self.ring.confirm(entry.boot_id, entry.end)
             self.confirmed[entry.boot_id] = max(entry.end, self.confirmed.get(entry.boot_id, 0))
@@ -115,7 +117,9 @@ class RingMachine(RuleBasedStateMachine):
             if what.durable or not power:
                 wanted = range(max(what.first, self.confirmed.get(what.boot, 0)), what.end)
                 assert all((what.boot, seq) in held for seq in wanted), "lost"
-        self.confirmed = {e.boot_id: self.ring.confirmed(e.boot_id) for e in self.ring.entries}  # the last may be forgotten
+        self.confirmed = {
+            e.boot_id: self.ring.confirmed(e.boot_id) for e in self.ring.entries
+        }  # the last may be forgotten
         frames = {(s.boot, s.first): s.frame for s in before[0]}
         self.sealed, self.noted = [], []
         for entry in self.ring.entries:

@@ -58,7 +58,9 @@ def test_a_seed_does_the_same_again() -> None:
 
 def test_a_failure_names_its_seed_and_how_to_see_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(World, "_judge", lambda self: 1 / 0)
-    with pytest.raises(FailedError, match=r"seed 2: .*\nreplay: python -m tests.system.vopr --seed 2 --hours 0.5 --trace"):
+    with pytest.raises(
+        FailedError, match=r"seed 2: .*\nreplay: python -m tests.system.vopr --seed 2 --hours 0.5 --trace"
+    ):
         run_seed(2, 0.5)
 
 

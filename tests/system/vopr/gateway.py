@@ -109,7 +109,9 @@ class SimGateway:
             world.at(world.now + 1.0, self.start)
             return
         self.ring = ring
-        world.trace(f"{self.name} starts as {self.boot_id} with {[(e.boot_id, e.first, e.end) for e in ring.entries]}, {recovered}")
+        world.trace(
+            f"{self.name} starts as {self.boot_id} with {[(e.boot_id, e.first, e.end) for e in ring.entries]}, {recovered}"
+        )
         clock = Timekeeper(self.counters, wall=self._wall, boot=self._boot, system=self._system)
         self.clock = clock
         self.intake = Intake(self.config, ["can"], clock=clock, counters=self.counters)
@@ -155,7 +157,9 @@ class SimGateway:
         if self.ring.volatile or self._disk_bad_until + 130 > world.now or durable >= len(self._given_at):
             return
         if world.now - self._given_at[durable] > most_s + 0.001:
-            raise ViolationError("unsynced", f"{self.name}: reading {durable} is {world.now - self._given_at[durable]} s old")
+            raise ViolationError(
+                "unsynced", f"{self.name}: reading {durable} is {world.now - self._given_at[durable]} s old"
+            )
 
     def _remember(self) -> None:
         for name in GIVEN_UP:
@@ -203,13 +207,17 @@ class SimGateway:
         assert core is not None
         key = (self.index, self.boot_id)
         if core.figures().confirmed > world.ledger.next(key):
-            raise ViolationError("freed", f"{self.name} counts {core.figures().confirmed} as stored, {world.ledger.next(key)} are")
+            raise ViolationError(
+                "freed", f"{self.name} counts {core.figures().confirmed} as stored, {world.ledger.next(key)} are"
+            )
         if len(before) > len(self.ring.entries) or freed:
             here = set(map(id, self.ring.entries))
             for entry in before:
                 if id(entry) not in here and entry.end > world.ledger.next((self.index, entry.boot_id)):
                     if not self._may_go(entry):
-                        raise ViolationError("freed", f"{self.name} has let go of {entry.first} to {entry.end - 1} of {entry.boot_id}")
+                        raise ViolationError(
+                            "freed", f"{self.name} has let go of {entry.first} to {entry.end - 1} of {entry.boot_id}"
+                        )
         if core.figures().kept_rows - self.ring.rows > self.config.keep_max_readings:
             raise ViolationError("bound", f"{self.name} holds {core.figures().kept_rows - self.ring.rows} open rows")
         if self.intake.waiting > WAITING_MAX:

@@ -78,7 +78,12 @@ class RealLake:
     """``storage.lake`` in a folder. Its disk fails or its process dies at any call; what stands is what the next one finds."""
 
     def __init__(
-        self, folder: Path, rng: random.Random, step: Callable[[], None], stood: Callable[[Commit], None], now_ns: Callable[[], int]
+        self,
+        folder: Path,
+        rng: random.Random,
+        step: Callable[[], None],
+        stood: Callable[[Commit], None],
+        now_ns: Callable[[], int],
     ) -> None:
         self._folder = folder
         self._rng = rng

@@ -142,7 +142,10 @@ class SimServer:
         device = self.world.fleet.device_index[where.split("/")[3]]
         for boot_id, next_seq in [(p.boot_id, p.next) for p in ack.old] + [(ack.boot_id, ack.next)]:
             if boot_id and next_seq > self.world.ledger.next((device, boot_id)):
-                raise ViolationError("early", f"{where}: {next_seq} of boot {boot_id} is said, {self.world.ledger.next((device, boot_id))} is on disk")
+                raise ViolationError(
+                    "early",
+                    f"{where}: {next_seq} of boot {boot_id} is said, {self.world.ledger.next((device, boot_id))} is on disk",
+                )
 
     def _connect(self, life: int) -> None:
         if life != self._life or self.core is None or self._line is not None or self.world.over:

@@ -204,7 +204,9 @@ def test_a_wrong_time_is_kept_aside_when_its_reading_is_taken_however_it_came() 
     bench.take(message(wrong_time(3)))  # waits for the readings before it
     assert [w for w in bench.work if w.kept] == []
     bench.take(message(frame(0, 3)), message(wrong_time(6)))
-    bench.take(message(wrong_time(9)), message(frame(0, 3, boot=8)))  # its boot is the one before, at the end of the commit
+    bench.take(
+        message(wrong_time(9)), message(frame(0, 3, boot=8))
+    )  # its boot is the one before, at the end of the commit
     bench.take(message(wrong_time(3)), message(wrong_time(9)))  # copies
     kept = [(r["reason"], r["boot_id"], r["seq"]) for w in bench.work for r in w.commit.quarantine.to_pylist()]
     assert kept == [("time_future", 7, s) for s in (4, 7, 10)]
