@@ -30,7 +30,7 @@ PROMISES: Final = (
         ("broker_killed", "broker_empty", "consumer_killed", "gateways_killed", "all_killed"),
     ),
     Promise(
-        "The moment of the kill does not matter: consumer and gateway were killed at their system calls, one after another.",
+        "Kills aimed at single system calls, drawn from those of the first commits, change nothing of that.",
         ("consumer_points", "gateway_points"),
     ),
     Promise("The broker may forget everything, and may speak MQTT 3.1.1 only.", ("broker_empty", "broker_old")),
@@ -53,7 +53,10 @@ PROMISES: Final = (
         "Ten times more than the server can take, for a minute, is kept on the gateways, then drained; memory stays flat.",
         ("overload",),
     ),
-    Promise("A compaction may die at any moment; a reader beside it never sees half a change.", ("compaction_killed",)),
+    Promise(
+        "A compaction killed at a system call leaves nothing half done, and a reader beside it sees no half change.",
+        ("compaction_killed",),
+    ),
 )
 ABOUT: Final = (
     "Made by `{command}` on {today} from the outcomes of {runs} runs; do not edit. Real mosquitto, real `python -m ingest`, gateways "
@@ -66,7 +69,8 @@ COLUMNS_ABOUT: Final = (
     "Faults: kills, cuts, messages or the like. Unsent: readings of killed gateways that were not on their disk yet, in brackets the "
     "age of the oldest when it was killed (commit interval here 0.5 or 1 s, by default 10 s). Recovery: from the end of the fault (a "
     "process started again, a link healed) to the commit of the first reading received after it: with the start of Python and its "
-    "compiled kernels, reconnecting, and the wait of up to a second for the next batch."
+    "compiled kernels, reconnecting, and the wait of up to a second for the next batch. What is killed again before it recovered "
+    "counts from its first start on."
 )
 DETAILS_ABOUT: Final = "Figures are the greatest of all runs of a fault; of calls hit (`at ...`) the sum."
 COLUMNS: Final = (
@@ -88,9 +92,10 @@ def report(
     chosen = [n for n in SCENARIOS if any(o.scenario == n for o in ran)]
     lines = ["# Reliability: real processes under faults", ""]
     lines += [ABOUT.format(command=command, today=today, runs=len(ran)), "", _sums(ran), ""]
-    lines += ["## What these runs show", ""]
+    lines += ["## What these runs show", "", "In brackets the number of faults that show it.", ""]
     for p in PROMISES:
-        proof = ", ".join(SCENARIOS[n].fault for n in p.proof)
+        hits = {n: sum(o.faults for o in ran if o.scenario == n) for n in p.proof}
+        proof = ", ".join(f"{SCENARIOS[n].fault}: {hits[n]:,}" for n in p.proof)
         lines.append(f"- {p.text} ({proof})" if good.issuperset(p.proof) else f"- NOT SHOWN by this run: {p.text}")
     lines += [f"- Not promised: {NOT_PROMISED}.", "", "## Runs", "", COLUMNS_ABOUT, ""]
     lines += ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]

@@ -75,6 +75,7 @@ def main() -> int:
     parser.add_argument("--vopr", type=Path, help="JSON of python -m tests.system.vopr, for the report")
     parser.add_argument("--add", action="store_true", help="keep the outcomes that are in the file already")
     given = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts what is in the background without it
     signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))  # ends as by Ctrl-C
     given.json.parent.mkdir(parents=True, exist_ok=True)
     outcomes: list[Outcome] = []
