@@ -8,7 +8,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 ARGS ?=
 
-.PHONY: demo test check format bench docs-plots clean setup help
+.PHONY: demo test check format bench faults docs-plots clean setup help
 
 help: ## what the targets do
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | sort
@@ -32,6 +32,9 @@ format: $(READY) ## put the code in form
 
 bench: $(READY) ## benchmarks; prints a table and writes build/bench.json
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+faults: $(READY) ## real processes killed, cut off and starved for some 20 minutes; writes tests/system/RELIABILITY.md
+	@$(BIN)/python -m tests.system.faults $(ARGS)
 
 docs-plots: $(READY) ## fuel model beside published points; writes build/plots
 	@$(BIN)/python -m tests.plots $(ARGS)

@@ -66,7 +66,15 @@ def _revoke(given: argparse.Namespace) -> int:
         n = revoke(given.ca, given.device, now=_now())
     except (ValueError, OSError) as error:
         return _sorry(error)
-    print(f"{n} revoked; give {given.ca / 'crl.pem'} to the broker and restart it: a reload does not end connections")
+    print(
+        f"{n} revoked. Next, without a restart: copy {given.ca / 'crl.pem'} to the broker and send it SIGHUP (no new login);"
+    )
+    print(
+        f'  add "user {given.device}" and "topic deny #" to the end of its acl before that (a connection that stands is mute);'
+    )
+    print(
+        f'  add "{given.device}" to the file that fleet.toml names as revoked (the consumer refuses it within seconds)'
+    )
     return 0
 
 

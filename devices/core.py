@@ -258,7 +258,7 @@ class GatewayCore:
         """A message on ``ack_topic``: the server has everything of this boot below ``next`` on disk."""
         try:
             ack = msgspec.json.decode(payload, type=Ack)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             self._counters.add("ack_unreadable")
             return []
         told = [(p.boot_id, p.next) for p in ack.old] + [(ack.boot_id, ack.next)]
@@ -282,7 +282,7 @@ class GatewayCore:
         """A message on ``nack_topic``: the server misses some readings. What is here goes again, what is not is told."""
         try:
             hole = msgspec.json.decode(payload, type=Hole)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             self._counters.add("nack_unreadable")
             return []
         self._counters.add("nack_received")

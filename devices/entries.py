@@ -70,19 +70,24 @@ def clock_of(frame: bytes) -> tuple[int, ClockSource, int]:
     return top.boot_id, top.clock_source, top.clock_error_ms
 
 
-def runs(frames: Iterable[bytes], end: int) -> list[tuple[int, list[Sample]]]:
-    """(number of the first reading, rows) of each unbroken run of readings from ``end`` on; a damaged record leaves a gap."""
+def runs(frames: Iterable[bytes], held: "Ranges") -> list[tuple[int, list[Sample]]]:
+    """(number of the first reading, rows) of each unbroken run of readings that are not ``held``, which takes them in.
+
+    A damaged record leaves a gap. Rows are held from their end on: batches end where rows do.
+    """
     found: list[tuple[int, list[Sample]]] = []
+    end = 0
     for frame in frames:
         seq = head(frame).seq0
         for row in samples(frame):
             seq += row.merged
-            if seq <= end:
+            first = held.free_from(seq - row.merged, seq)
+            if first >= seq:
                 continue
-            first = max(seq - row.merged, end)
-            if not found or first > end:
+            if not found or first != end:
                 found.append((first, []))
             found[-1][1].append(Sample(row.time_ns, row.values, seq - first))
+            held.add(first, seq)
             end = seq
     return found
 
@@ -95,6 +100,11 @@ class Ranges:
     def __init__(self) -> None:
         self._firsts: list[int] = []
         self._ends: list[int] = []
+
+    def free_from(self, first: int, end: int) -> int:
+        """Where the readings begin that are not held and reach up to ``end`` - 1, not before ``first``; ``end`` if that one is held."""
+        at = bisect_right(self._firsts, end - 1) - 1
+        return first if at < 0 else min(end, max(first, self._ends[at]))
 
     def add(self, first: int, end: int) -> bool:
         """Add ``first`` to ``end`` - 1; False if all of them are held."""

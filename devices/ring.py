@@ -199,21 +199,28 @@ class Ring:
         self._confirmed = {b: n for b, n in self._confirmed.items() if taken[b] or b == self._boot}
 
     def _take_journal(self, result: Recovered) -> int:
-        """Make batches of the readings in the journal that no batch holds; gives how many there are."""
+        """Make batches of the readings in the journal that no batch holds; gives how many there are.
+
+        A batch may be missing although a later one is there: a power cut keeps what it likes of what was not synced.
+        """
         data = self.disk.read(JOURNAL, 0, JOURNAL_BYTES)
         top = read_head(data)
         if top is None:
+            result.damaged += any(data[:HEAD_BYTES])
             return 0
         self._life = max(self._life, top.life)
-        frames = [item.content for item in scan(data, top.life).found if item.kind == JOURNAL_ROWS]
-        ends: dict[int, int] = {}
+        seen = scan(data, top.life)
+        result.damaged += seen.damaged
+        result.torn += seen.torn
+        frames = [item.content for item in seen.found if item.kind == JOURNAL_ROWS]
+        held: dict[int, Ranges] = {}
         for entry in self.entries:
-            ends[entry.boot_id] = max(entry.end, ends.get(entry.boot_id, 0))
+            held.setdefault(entry.boot_id, Ranges()).add(entry.first, entry.end)
         for boot, next_seq in self._confirmed.items():
-            ends[boot] = max(next_seq, ends.get(boot, 0))
+            held.setdefault(boot, Ranges()).add(0, next_seq)
         taken = 0
         for (boot, source, error), group in groupby(frames, clock_of):
-            for begin, rows in runs(group, ends.get(boot, 0)):
+            for begin, rows in runs(group, held.setdefault(boot, Ranges())):
                 end = begin
                 for part in range(0, len(rows), MAX_READINGS):
                     some = rows[part : part + MAX_READINGS]
@@ -221,11 +228,18 @@ class Ring:
                     self._append_now(frame, result)
                     end += sum(s.merged for s in some)
                 taken += end - begin
-                ends[boot] = end
+        for boot in held:
+            self._sort(boot)
         self.disk.sync(self.begin_sync())
         self.synced()
         self._begin_journal()  # or a later start would find these readings again when their batches are gone
         return taken
+
+    def _sort(self, boot_id: int) -> None:
+        """Bring the batches of a boot into the order of their readings, in the places that they have together."""
+        places = [i for i, entry in enumerate(self.entries) if entry.boot_id == boot_id]
+        for place, entry in zip(places, sorted((self.entries[i] for i in places), key=lambda e: e.first), strict=True):
+            self.entries[place] = entry
 
     def _append_now(self, frame: bytes, result: Recovered) -> None:
         """Append at a start, where it is no harm to wait for the disk. OSError if there is no room at all."""

@@ -16,6 +16,7 @@ from ingest.config import FleetConfig, load
 from ingest.core import ConsumerCore
 from ingest.decode import Message, decode
 from ingest.metrics import prometheus_text, serve
+from ingest.revoked import RevokedList
 from ingest.service import Service
 from ingest.signatures import Signatures
 from ingest.transport import Link
@@ -37,6 +38,7 @@ fleet.toml:
   factor_set = "fleetco2-2025.2"
   earliest = 2024-01-01            # readings dated before are quarantined
   metrics_port = 9464              # http://127.0.0.1:9464/metrics, 0 = none
+  revoked = "revoked.txt"          # ids of gateways to refuse, one a line; read again when it changes
   require_signatures = false       # gateways with public_key in the registry must sign in any case
   [broker]
   host = "localhost"
@@ -88,6 +90,7 @@ def _run(config: FleetConfig, secret: str | None) -> None:
     counters = Counters()
     fitted: list[Vehicle | Warehouse] = [*registry.vehicles, *registry.warehouses]
     keys = {t.device: t.public_key for t in fitted if t.public_key}
+    revoked = RevokedList(Path(config.revoked)) if config.revoked else None
     with Lake.open(Path(config.lake), create=True) as lake:
         _, stored = lake.recover()
         write_dimensions(lake, registry)
@@ -96,7 +99,7 @@ def _run(config: FleetConfig, secret: str | None) -> None:
         state = start(fleet, stored)
         _load_kernels(fleet, state)
         core = ConsumerCore(config, fleet, state, counters, Signatures(keys, required=config.require_signatures))
-        service = Service(config, core, lake, link, counters, time.time_ns)
+        service = Service(config, core, lake, link, counters, time.time_ns, revoked)
         metrics = None
         if config.metrics_port:
             windows = {

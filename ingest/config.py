@@ -49,6 +49,10 @@ class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     require_signatures: Annotated[
         bool, Meta(description="refuse gateways without public_key in the registry; those with one must sign anyway")
     ] = False
+    revoked: Annotated[
+        str,
+        Meta(description="file of device ids to refuse, one a line; read again when it changes; blank = none"),
+    ] = ""
     hole_s: Annotated[
         float, Meta(ge=1, le=86_400, description="seconds until missing readings are asked for, 1 to 86400")
     ] = 600
@@ -83,4 +87,7 @@ def load(path: Path) -> FleetConfig:
         files = {key: str(base / name) for key in ("ca", "cert", "key") if (name := getattr(tls, key))}
         broker = msgspec.structs.replace(config.broker, tls=msgspec.structs.replace(tls, **files))
         config = msgspec.structs.replace(config, broker=broker)
-    return msgspec.structs.replace(config, registry=str(base / config.registry), lake=str(base / config.lake))
+    revoked = str(base / config.revoked) if config.revoked else ""
+    return msgspec.structs.replace(
+        config, registry=str(base / config.registry), lake=str(base / config.lake), revoked=revoked
+    )

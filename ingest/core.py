@@ -18,7 +18,7 @@ from ingest.decode import Decoded, Message, Rejected, decode
 from ingest.envelope import Framed, Held, batches_table, framed
 from ingest.holes import Gap, Holes, gap_of, next_of, passed_over
 from ingest.message import Refusal
-from ingest.quarantine import refused
+from ingest.quarantine import Refusals
 from ingest.rounds import next_part
 from ingest.signatures import Signatures
 from storage.landing import Commit
@@ -30,6 +30,7 @@ from stream.pipeline import Columns, Results, State, empty_columns, step
 
 ACK_EVERY_S: Final = 0.25  # "durable up to" is cumulative: at most four a second and device
 VINS_TOLD: Final = 10_000  # mismatches remembered, so that each is kept once
+_Told = tuple[Gap, str, str]  # a gap, the topic that told it, why it is one
 
 
 class Publish(NamedTuple):
@@ -78,7 +79,9 @@ class ConsumerCore:
         self._vins = {v.device: v.vin for v in fleet.vehicles if v.vin}
         self._vins_told: set[tuple[str, str]] = set()
         self._tenant_of: dict[int, str] = {}
+        self.revoked: frozenset[str] = frozenset()  # ids whose messages are refused; may be replaced at any time
         self._held = Held()
+        self._refusals = Refusals()
         self._holes = Holes(config.hole_s, config.hole_lost_s)
         self._unsaid: dict[int, set[int]] = {int(d): set() for d in np.flatnonzero(state.rows["boot_id"])}
         self._said_at = 0.0
@@ -105,7 +108,9 @@ class ConsumerCore:
             if m.topic not in addresses:
                 addresses[m.topic] = parse_topic(m.topic)
             where = addresses[m.topic]
-            if where is None or where.leaf in ("up/readings", "up/json"):
+            if where is not None and where.device in self.revoked:
+                rejected.append(_refuse(m, Refusal("device_revoked", where.device)))
+            elif where is None or where.leaf in ("up/readings", "up/json"):
                 if where is not None and self._owners.get(where.device, where.tenant) != where.tenant:
                     rejected.append(_refuse(m, Refusal("tenant_mismatch", "the registry has it under another tenant")))
                 else:
@@ -125,19 +130,22 @@ class ConsumerCore:
         decoded = self._decoded(readings, addresses, frames)
         bad = {id(r.payload) for r in decoded.rejected}
         decoded.rejected.extend(rejected)
-        columns = decoded.columns
-        if gaps:
-            columns = _with(columns, passed_over([gap for gap, _, _ in gaps], now_ns))
         before = self.state
-        state, results = step(before, columns)
-        kept += refused(decoded, self._fleet.device_index, before.rows, state.rows)
+        state, results = step(before, decoded.columns)
+        gaps = _still_open(gaps, state)
+        if gaps:  # after the readings, which may hold what was thought to be gone
+            state, more = step(state, passed_over([gap for gap, _, _ in gaps], now_ns))
+            results = _joined(results, more)
+
+        def taken(device: int, boot: int) -> tuple[int, int]:
+            return next_of(before.rows, device, boot), next_of(state.rows, device, boot)
+
+        kept += self._refusals.settle(decoded, lambda device, boot: taken(self._fleet.device_index[device], boot))
         kept += [self._lost(gap, where_from, why, now_ns) for gap, where_from, why in gaps]
-        new = self._held.settle(
-            (f for f in frames if id(f.message.payload) not in bad),
-            lambda device, boot: (next_of(before.rows, device, boot), next_of(state.rows, device, boot)),
-        )
-        if self._held.full:
+        new = self._held.settle((f for f in frames if id(f.message.payload) not in bad), taken)
+        if self._held.full or self._refusals.full:
             self._held.clear()
+            self._refusals.clear()
             dropped = state.waiting["seq"].size
             state = replace(state, waiting=empty_columns(READING))
             results = replace(results, waiting=0, dropped=results.dropped + dropped)
@@ -272,7 +280,7 @@ class ConsumerCore:
             return _refuse(m, Refusal("device_unknown", where.device))
         try:
             hole = msgspec.json.decode(m.payload, type=Hole)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             return _refuse(m, Refusal("bad_json", str(error)))
         self._tenant_of[device] = where.tenant
         return gap_of(hole, device, self.state.rows)
@@ -291,7 +299,7 @@ class ConsumerCore:
             return []
         try:
             vin = msgspec.json.decode(m.payload, type=GatewayState).vin
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return []
         if not vin or vin == wanted or (where.device, vin) in self._vins_told or len(self._vins_told) >= VINS_TOLD:
             return []
@@ -304,8 +312,34 @@ def _refuse(m: Message, why: Refusal) -> Rejected:
     return Rejected(why.reason, m.topic, m.payload, m.received_ns, why.detail[:200])
 
 
-def _with(columns: Columns, more: Columns) -> Columns:
-    return {name: np.concatenate([values, more[name].astype(values.dtype)]) for name, values in columns.items()}
+def _still_open(gaps: Sequence[_Told], state: State) -> list[_Told]:
+    """The gaps as far as ``state`` still waits for them, each once."""
+    found: list[_Told] = []
+    begins: dict[tuple[int, int], int] = {}
+    for gap, where, why in gaps:
+        key = gap.device, gap.boot_id
+        begin = begins.get(key, next_of(state.rows, *key))
+        if gap.begin <= begin < gap.end:
+            found.append((gap._replace(begin=begin), where, why))
+            begins[key] = gap.end
+    return found
+
+
+def _joined(first: Results, then: Results) -> Results:
+    """Results of one step and of the next."""
+
+    def both(name: str) -> Columns:
+        a, b = getattr(first, name), getattr(then, name)
+        return {column: np.concatenate([values, b[column]]) for column, values in a.items()}
+
+    return Results(
+        *(both(name) for name in ("readings", "emissions", "rollups", "trips", "events")),
+        touched=np.union1d(first.touched, then.touched),
+        accepted=first.accepted + then.accepted,
+        duplicates=first.duplicates + then.duplicates,
+        waiting=then.waiting,
+        dropped=first.dropped + then.dropped,
+    )
 
 
 def _oldest_late(readings: Columns) -> int:

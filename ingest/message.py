@@ -34,6 +34,7 @@ RejectReason = Literal[
     "tenant_mismatch",  # the topic's tenant is not the one in the registry
     "signature_missing",  # a batch of a device whose public_key is registered, not signed
     "signature_bad",  # signed by another key, or altered
+    "device_revoked",  # its id is in the file that the configuration names as revoked
     "key_unknown",  # signatures are required, and the registry has no public_key
 ]
 

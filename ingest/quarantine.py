@@ -1,15 +1,16 @@
 """What was refused, as rows of the quarantine table: messages whole, single readings and values as JSON."""
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
 import msgspec
 
 from devices.wire import parse_topic
 from ingest.decode import BadCell, BadRow, Decoded, Rejected
 from storage.quarantine import Refused
-from stream.records import Records
+
+WAITING_MAX: Final = 20_000  # about 20 MB; only a sender that is broken and out of order comes near
 
 
 def _finite(value: float) -> float | str:
@@ -37,18 +38,34 @@ def _reading(bad: BadRow | BadCell) -> Refused:
     return Refused(bad.received_ns, bad.topic, bad.reason, detail, payload, tenant, bad.device, bad.boot_id, bad.seq)
 
 
-def _newly_taken(bad: BadRow | BadCell, index: Mapping[str, int], before: Records, after: Records) -> bool:
-    """True if this step took the reading; a copy of one taken earlier is in quarantine already."""
-    old, new = before[index[bad.device]], after[index[bad.device]]
-    if new["boot_id"] != bad.boot_id or bad.seq >= new["next_seq"]:
-        return False
-    return bool(old["boot_id"] != bad.boot_id or bad.seq >= old["next_seq"])
+class Refusals:
+    """What becomes of refused readings and values: those of a reading that waits for earlier ones wait with it."""
 
+    def __init__(self) -> None:
+        self._waiting: dict[tuple[str, int, int, str], BadRow | BadCell] = {}  # device, boot, seq, signal
 
-def refused(decoded: Decoded, index: Mapping[str, int], before: Records, after: Records) -> Iterator[Refused]:
-    """Rejected messages, then refused readings and values that this step took. ``index``: number of each device in the states."""
-    for rejected in decoded.rejected:
-        yield _message(rejected)
-    for bad in decoded.bad_rows:
-        if _newly_taken(bad, index, before, after):
-            yield _reading(bad)
+    @property
+    def full(self) -> bool:
+        """Whether the bound is passed: then the waiting readings are given up, and their gateways send again."""
+        return len(self._waiting) > WAITING_MAX
+
+    def clear(self) -> None:
+        """Forget those that wait."""
+        self._waiting.clear()
+
+    def settle(self, decoded: Decoded, taken: Callable[[str, int], tuple[int, int]]) -> Iterator[Refused]:
+        """Rejected messages, then refused readings and values that this step took, each once.
+
+        taken : of a device and a boot, the numbers (before, after) below which everything was and is taken.
+        """
+        for rejected in decoded.rejected:
+            yield _message(rejected)
+        for bad in decoded.bad_rows:
+            signal = bad.signal if isinstance(bad, BadCell) else ""
+            self._waiting.setdefault((bad.device, bad.boot_id, bad.seq, signal), bad)
+        for key, bad in list(self._waiting.items()):
+            before, after = taken(bad.device, bad.boot_id)
+            if bad.seq < after:
+                del self._waiting[key]
+                if bad.seq >= before:
+                    yield _reading(bad)  # a copy of one taken earlier is in quarantine already

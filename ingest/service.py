@@ -10,6 +10,7 @@ from ingest.config import FleetConfig
 from ingest.core import ACK_EVERY_S, ConsumerCore, Publish, Work
 from ingest.decode import Message
 from ingest.metrics import Latencies
+from ingest.revoked import RevokedList
 from ingest.transport import Arrived, Link
 from storage.errors import LakeInDoubtError, StorageError
 from storage.lake import Commit, Lake
@@ -31,13 +32,22 @@ class Service:
         link: Link,
         counters: Counters,
         now_ns: Callable[[], int],
+        revoked: RevokedList | None = None,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        self._monotonic = monotonic
+        self._sleep = sleep
         self._config = config
         self._core = core
         self._lake = lake
         self._link = link
         self._counters = counters
         self._now_ns = now_ns
+        self._revoked = revoked
+        if revoked is not None:
+            core.revoked = revoked.devices
         self.receive_to_commit = Latencies()
         self.reading_to_commit = Latencies()
         self.commit_time = Latencies()
@@ -45,9 +55,11 @@ class Service:
     def run(self, stopping: Callable[[], bool]) -> None:
         """Work until ``stopping()``; then commit what was taken and return."""
         while not stopping():
+            if self._revoked is not None and self._revoked.look(self._monotonic()):
+                self._core.revoked = self._revoked.devices
             self._work(self._gather())
-            self._say(self._core.due(time.monotonic()))
-        self._say(self._core.due(time.monotonic(), at_once=True))
+            self._say(self._core.due(self._monotonic()))
+        self._say(self._core.due(self._monotonic(), at_once=True))
 
     def gauges(self) -> dict[str, float]:
         """What stands now, for the metrics."""
@@ -63,10 +75,10 @@ class Service:
         """Messages for one commit: until none came for a moment, the time is up, or it is full."""
         config = self._config.commit
         batch = self._link.take(config.max_messages, ACK_EVERY_S)
-        until = time.monotonic() + config.flush_s
+        until = self._monotonic() + config.flush_s
         size = sum(len(m.payload) for m in batch)
         while batch and len(batch) < config.max_messages and size < 16 * MAX_READINGS:
-            left = until - time.monotonic()
+            left = until - self._monotonic()
             if left <= 0:
                 break
             more = self._link.take(config.max_messages - len(batch), min(IDLE_S, left))
@@ -81,17 +93,17 @@ class Service:
         if arrived:
             self._counters.add("messages_received", len(arrived))
         messages = [Message(m.topic, m.payload, m.received_ns) for m in arrived]
-        work = self._core.take(messages, time.monotonic(), self._now_ns())
+        work = self._core.take(messages, self._monotonic(), self._now_ns())
         if work is not None:
             if work.worth:
                 self._commit(work.commit)
-            self._core.stored(work, time.monotonic())
+            self._core.stored(work, self._monotonic())
             self._time(work)
         self._link.acknowledge(arrived)
 
     def _commit(self, commit: Commit) -> None:
         """Commit, and again while the disk refuses: nothing is acknowledged meanwhile, so the gateways keep it all."""
-        wait_s, begun = 0.1, time.monotonic()
+        wait_s, begun = 0.1, self._monotonic()
         while True:
             try:
                 self._lake.commit(commit)
@@ -100,11 +112,11 @@ class Service:
             except StorageError as error:
                 self._counters.add("commit_failed")
                 _LOG.error("commit_failed retry_s=%.1f %s", wait_s, error)
-                time.sleep(wait_s)
+                self._sleep(wait_s)
                 wait_s = min(2 * wait_s, RETRY_MAX_S)
             else:
                 self._counters.add("commits")
-                self.commit_time.add(time.monotonic() - begun)
+                self.commit_time.add(self._monotonic() - begun)
                 return
 
     def _time(self, work: Work) -> None:

@@ -17,7 +17,7 @@ from devices.wire import Sample, encode_batch, topic
 from ingest.decode import Message as Received
 from ingest.decode import decode
 from simulators.classes import LNG_KG_PER_L
-from simulators.emptiness import Emptiness, emptiness
+from simulators.emptiness import Emptiness, Judged, emptiness
 from simulators.fault_messages import Message
 from simulators.faults import FaultPlan, Ledger, disturb
 from simulators.fleet import World, build
@@ -120,6 +120,7 @@ class Report:
     factor_set: str
     errors: list[Errors]
     emptiness: list[Emptiness]
+    judged: list[Judged]
     delivery: Delivery
 
 
@@ -381,5 +382,5 @@ def measure(
     ]
     errors = [e for e in errors if e.share > 0]
     delivery = _delivery(build(scenario, seed, warmup_s=3600), fleet, seed)
-    empty = emptiness(build(scenario, seed, warmup_s=3600), fleet, hours)
-    return Report(scenario, seed, hours, n, factors, errors, empty, delivery)
+    empty, judged = emptiness(build(scenario, seed, warmup_s=3600), fleet, hours)
+    return Report(scenario, seed, hours, n, factors, errors, empty, judged, delivery)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from simulators.accuracy import Report
-from simulators.emptiness import Emptiness
+from simulators.emptiness import Emptiness, Judged
 
 
 def _percent(value: float, digits: int = 1, sign: bool = False) -> str:
@@ -28,6 +28,19 @@ def empty_table(rows: Sequence[Emptiness]) -> list[str]:
     ]
 
 
+def judged_tables(rows: Sequence[Judged]) -> list[str]:
+    """Lines of two tables: kilometres by what they truly were, and by what was told of them."""
+    lines: list[str] = []
+    for what in dict.fromkeys(r.what for r in rows):
+        of = {(r.true, r.told): r.km for r in rows if r.what == what}
+        told = sorted({b for _, b in of})
+        lines += ["", f"| {what}, km; truly \\ told | {' | '.join(told)} |", "|---" * (len(told) + 1) + "|"]
+        for true in sorted({a for a, _ in of}):
+            cells = " | ".join(f"{of[true, b]:,.0f}" if (true, b) in of else "" for b in told)
+            lines.append(f"| {true} | {cells} |")
+    return lines
+
+
 def markdown(report: Report, live: Mapping[str, Any] | None, date: str) -> str:
     """Tables of errors, empty running, delivery and latency. ``live``: final figures of a demo run, None if none was made."""
     lines = [
@@ -45,7 +58,7 @@ def markdown(report: Report, live: Mapping[str, Any] | None, date: str) -> str:
         f"| {_percent(e.trip_p95)} | {_percent(e.total, sign=True)} | {_percent(e.band, 0)} | {_percent(e.share, 0)} |"
         for e in report.errors
     ]
-    lines += ["", *empty_table(report.emptiness)]
+    lines += ["", *empty_table(report.emptiness), *judged_tables(report.judged)]
     d = report.delivery
     faults = ", ".join(f"{n} {kind}" for kind, n in sorted(d.faults.items()))
     lines += [

@@ -106,12 +106,12 @@ async def run(options: Options) -> dict[str, Any]:
         local_broker(options.folder, port=options.port, embedded=options.embedded_broker) as broker,
         consumer(options.folder, broker, earliest=EARLIEST, factor_set=options.factor_set) as server,
         compactor(options.folder),
-        read_side(options.folder) as page,
+        read_side(options.folder) as reading,
     ):
         await asyncio.to_thread(_catch_up, world, back_s)
         start_s = _world_s(world)
         made = gateways(world, options.speed, broker, counters, start_s)
-        running = Running(options, broker, server, made, start_s, time.monotonic(), page)
+        running = Running(options, broker, server, made, start_s, time.monotonic(), reading)
         tasks = [asyncio.create_task(g.run(stop)) for g in made]
         for task in tasks:
             task.add_done_callback(lambda _: stop.set())  # they run until then; one that ends earlier has failed

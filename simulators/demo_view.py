@@ -18,7 +18,7 @@ from dashboards.live import RouteNow, Stored, WarehouseNow, read, stored
 from dashboards.terminal import Flow, picture, plain
 from devices.gateway import Gateway
 from simulators.local_broker import LocalBroker
-from simulators.server_process import Consumer
+from simulators.server_process import Consumer, ReadSide
 from storage.query import connect, refresh
 
 RATE_LOOKS: Final = 10  # looks that the rate is taken over: confirmations come in bursts
@@ -54,7 +54,7 @@ class Running:
     gateways: Sequence[Gateway]
     start_s: int
     began: float
-    page: str = ""  # address of the live page
+    reading: ReadSide
 
     def virtual_ns(self) -> int:
         """The world's time now, ns since 1970."""
@@ -82,9 +82,9 @@ class Watcher:
         self._lost = 0
 
     @property
-    def page(self) -> str:
-        """Address of the live page."""
-        return self._running.page
+    def reading(self) -> ReadSide:
+        """Where the page and the SQL server are."""
+        return self._running.reading
 
     def heading(self) -> str:
         """What runs, once."""
@@ -177,7 +177,9 @@ async def show(watcher: Watcher, stop: asyncio.Event) -> None:
     """A live table where there is a terminal, a block of plain lines every few seconds elsewhere."""
     console = Console()
     console.print(watcher.heading(), highlight=False, soft_wrap=True)
-    console.print(f"live page: {watcher.page}", highlight=False, soft_wrap=True)
+    psql, grafana = watcher.reading.how_to_connect()
+    for line in (f"live page: {watcher.reading.page}", f"SQL: {psql}", f"Grafana: {grafana}"):
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
     if not console.is_terminal:
         while not stop.is_set():
             look = await asyncio.to_thread(watcher.look)

@@ -1,6 +1,7 @@
 """Empty running against the simulated truth, by what the vehicles let us see: kilometres told empty against kilometres empty.
 
-The final word on each trip counts (its newest version), as in the view ``minutes``: what is learnt late is back-dated.
+Beside it the stage of each kilometre, and the cause of each empty one, as told and as they were. The final word on each trip counts
+(its newest version), as in the view ``minutes``: what is learnt late is back-dated.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from simulators.fleet import World
-from stream.columns import LOAD_STATES
+from simulators.layout import CAUSES, STAGES
+from stream.columns import EMPTY_CAUSES, LOAD_STATES, TRIP_STAGES
 from stream.fleet import Fleet
 from stream.load_state import BIT_ORDER, BIT_SCALES
 from stream.pipeline import start, step
@@ -42,6 +44,9 @@ HIDDEN: Final[Mapping[str, tuple[str, ...]]] = {  # evidence -> signals that are
     "orders and GNSS": (*_WEIGHT, *_SWITCHES, *_BUS),
 }
 _ONLY_WITH: Final = {"weight sensor, no orders": BIT_SCALES, "orders and GNSS": BIT_ORDER}  # vehicles that have it
+_ASKED: Final = "all that is fitted"  # stages and causes are judged by this evidence
+NOT_EMPTY: Final = "(goods aboard)"
+NO_TRIP: Final = "(between trips)"
 _EMPTY: Final = tuple(LOAD_STATES.index(s) for s in ("empty", "empty_with_load_units"))
 _UNKNOWN: Final = LOAD_STATES.index("unknown")
 _DAY_NS: Final = 86_400_000_000_000
@@ -67,6 +72,19 @@ class Emptiness:
     reported_low: float
     reported_high: float
     days_inside: float
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Kilometres that truly were one thing, in the simulator's words, and what was told of them, in the project's.
+
+    ``what``: "stage" or "cause of an empty leg".
+    """
+
+    what: str
+    true: str
+    told: str
+    km: float
 
 
 def _share(part: float, of: float) -> float:
@@ -99,7 +117,7 @@ def _judge(evidence: str, device: Values, day: Values, km: Values, told: Values,
 
 def emptiness(
     world: World, fleet: Fleet, hours: float, progress: Callable[[float], None] = lambda _: None
-) -> list[Emptiness]:
+) -> tuple[list[Emptiness], list[Judged]]:
     """Run the world once and the step once for each kind of evidence."""
     states = {e: start(fleet) for e in HIDDEN}
     rows: dict[str, list[Values]] = {e: [] for e in HIDDEN}
@@ -121,29 +139,61 @@ def emptiness(
                         truth["time_ns"] // _DAY_NS,
                         np.rint(truth["distance_m"] * 1000).astype(np.int64),
                         truth["load_state"].astype(np.int64),
+                        truth["stage"].astype(np.int64),
+                        truth["empty_cause"].astype(np.int64),
                     ]
                 )
             )
             t = r.trips
-            names = ("device", "trip_start_ns", "version", "load_state", "evidence")
+            names = ("device", "trip_start_ns", "version", "load_state", "evidence", "stage", "empty_cause")
             trips[evidence].append(np.stack([t[name].astype(np.int64) for name in names]))
         progress((world.now_s - begin_s) / seconds)
-    return [
-        _told(evidence, np.concatenate(rows[evidence], 1), np.concatenate(trips[evidence], 1)) for evidence in HIDDEN
-    ]
+    told = {e: (np.concatenate(rows[e], 1), np.concatenate(trips[e], 1)) for e in HIDDEN}
+    judged = _judged(*told[_ASKED]) if _ASKED in told else []
+    return [_told(evidence, *told[evidence]) for evidence in HIDDEN], judged
+
+
+def _final(rows: Values, trips: Values) -> tuple[Values, Values]:
+    """Newest version of each trip, and which of them each row belongs to."""
+    trips = trips[:, np.lexsort((trips[2], trips[1], trips[0]))]
+    last = np.append((np.diff(trips[0]) != 0) | (np.diff(trips[1]) != 0), True)
+    trips = trips[:, last]
+    column = {(int(d), int(s)): i for i, (d, s) in enumerate(trips[:2].T)}
+    names, at = np.unique(rows[:2], axis=1, return_inverse=True)
+    return trips, np.array([column[int(d), int(s)] for d, s in names.T])[at.ravel()]
 
 
 def _told(evidence: str, rows: Values, trips: Values) -> Emptiness:
     """Give each row the load state of its trip's newest version."""
-    device, trip_start, day, mm, true = rows
-    order = np.lexsort((trips[2], trips[1], trips[0]))
-    trips = trips[:, order]
-    last = np.append((np.diff(trips[0]) != 0) | (np.diff(trips[1]) != 0), True)
-    final = {(int(d), int(s)): int(load) for d, s, _, load, _ in trips[:, last].T}
-    names, at = np.unique(np.stack([device, trip_start]), axis=1, return_inverse=True)
-    told = np.array([final[int(d), int(s)] for d, s in names.T])[at.ravel()]
+    device, _, day, mm, true = rows[:5]
+    trips, at = _final(rows, trips)
     chosen = np.ones(device.size, np.bool_)
     if evidence in _ONLY_WITH:
         has = np.unique(trips[0][trips[4] & _ONLY_WITH[evidence] != 0])
         chosen = np.isin(device, has)
-    return _judge(evidence, device[chosen], day[chosen], mm[chosen] / 1e6, told[chosen], true[chosen])
+    return _judge(evidence, device[chosen], day[chosen], mm[chosen] / 1e6, trips[3][at][chosen], true[chosen])
+
+
+def _judged(rows: Values, trips: Values) -> list[Judged]:
+    """Stages of all kilometres, and causes of those that were empty or were told so."""
+    _, _, _, mm, load, stage, cause = rows
+    trips, at = _final(rows, trips)
+    told_empty = np.isin(trips[3][at], _EMPTY)
+    unknown = trips[3][at] == _UNKNOWN
+    true_cause = np.where(np.isin(load, _EMPTY), cause, -1)
+    told_cause = np.where(told_empty, trips[6][at], np.where(unknown, -2, -1))
+    either = (true_cause != -1) | told_empty
+    found = []
+    for what, true, told, chosen in (
+        ("stage", stage, trips[5][at], np.ones(mm.size, np.bool_)),
+        ("cause of an empty leg", true_cause, told_cause, either),
+    ):
+        pairs, of = np.unique(np.stack([true[chosen], told[chosen]]), axis=1, return_inverse=True)
+        km = np.bincount(of.ravel(), mm[chosen] / 1e6)
+        for (a, b), driven in zip(pairs.T.tolist(), km.tolist(), strict=True):
+            if what == "stage":
+                found.append(Judged(what, STAGES[a] or NO_TRIP, TRIP_STAGES[b], driven))
+            else:
+                words = {-1: NOT_EMPTY, -2: "(load unknown)"}
+                found.append(Judged(what, words.get(a) or CAUSES[a] or "none", words.get(b) or EMPTY_CAUSES[b], driven))
+    return found

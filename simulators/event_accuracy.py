@@ -54,7 +54,10 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class EventReport:
-    """``km_to_wheel``, ``km_to_odometer``: kilometres until the planted fault was found, one per vehicle."""
+    """``km_to_wheel``, ``km_to_odometer``: kilometres until the planted fault was found, one per vehicle.
+
+    ``charging``: batteries that were still at it at the end, as far as their vehicles tell: they sleep, and nothing is over.
+    """
 
     scenario: str
     seed: int
@@ -67,6 +70,7 @@ class EventReport:
     km_to_odometer: tuple[float, ...]
     planted_wheels: int
     planted_odometers: int
+    charging: int
     others: dict[str, int]
 
 
@@ -248,15 +252,19 @@ def measure_events(
         if faults.drained_pct[v] > 0
     ]
     refuels = [t for t in refuels if level_seen[t[0]]]
+    over = [t for t in charges if when[t[0]][-1] > t[1]]  # it has driven since
     found = []
     for kind, true, slack in (
         ("refuel", refuels, CHUNK_S),  # when it truly was is known to ten minutes
         ("drain", drains, CHUNK_S),
-        ("recharge", charges, CHUNK_S),
+        ("recharge", over, CHUNK_S),
         ("gps_jump", jumps.found, 10.0),
     ):
         hits, error = _match(true, of(kind), slack)
-        found.append(Found(kind, len(true), hits, len(of(kind)), error))
+        told_of = len(of(kind))
+        if kind == "recharge":  # one that is told before its vehicle wakes is no false one
+            told_of -= _match(charges, of(kind), slack)[0] - hits
+        found.append(Found(kind, len(true), hits, told_of, error))
     for v in list(idle.since):
         idle.since.pop(v)  # still going on at the end: no event yet
     said = [(v, b, e) for v, b, e, _ in of("idling")]
@@ -284,6 +292,7 @@ def measure_events(
         km_until("odometer_conflict", odometers),
         wheels.size,
         odometers.size,
+        len(charges) - len(over),
         counted,
     )
 
@@ -312,6 +321,7 @@ def markdown(report: EventReport) -> str:
         "",
         f"Wheel speed times 1.4: found on {len(report.km_to_wheel)} of {report.planted_wheels}, {kilometres(report.km_to_wheel)}.",
         f"Odometer 2 % high: {len(report.km_to_odometer)} of {report.planted_odometers}, {kilometres(report.km_to_odometer)}.",
+        f"Batteries still charging at the end, so with no event yet: {report.charging}.",
         "All events: " + ", ".join(f"{kind} {n}" for kind, n in sorted(report.others.items())) + ".",
     ]
     return "\n".join(lines)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -13,11 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from dashboards.sql import roles
 from simulators.local_broker import LocalBroker, free_port
 
 CONSUMER_START_S: Final = 60.0
 COMPACT_EVERY_S: Final = 60
 TENANT: Final = "demo"
+SQL_ROLE: Final = "grafana"
 
 
 class DemoError(RuntimeError):
@@ -84,12 +87,47 @@ async def consumer(folder: Path, broker: LocalBroker, *, earliest: str, factor_s
             process.kill()
 
 
+@dataclass(frozen=True, slots=True)
+class ReadSide:
+    """Where the page and the SQL server are, and the file (0600) that holds the password of the SQL role."""
+
+    page: str
+    sql_port: int
+    passfile: Path
+
+    def how_to_connect(self) -> tuple[str, str]:
+        """A line for psql, and one that brings a Grafana on this machine up to the dashboards."""
+        return (
+            f"PGPASSFILE={self.passfile} psql -h 127.0.0.1 -p {self.sql_port} -U {SQL_ROLE} fleetco2",
+            (
+                f"FLEETCO2_SQL_PASSWORD=$(cut -d: -f5 {self.passfile}) python -m dashboards grafana apply --url http://127.0.0.1:3000"
+                f" --token-file grafana.token --sql 127.0.0.1:{self.sql_port} --sql-user {SQL_ROLE} --no-sql-tls"
+            ),
+        )
+
+
+def sql_role(folder: Path, port: int) -> Path:
+    """Give ``roles.json`` in ``folder`` a role with a password of its own; the file, in psql's form, that holds the password."""
+    password = secrets.token_urlsafe(24)
+    (folder / "roles.json").unlink(missing_ok=True)
+    roles.add(folder / "roles.json", SQL_ROLE, TENANT, password)
+    path = folder / "sql.pgpass"
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(f"127.0.0.1:{port}:fleetco2:{SQL_ROLE}:{password}\n")
+    return path
+
+
 @contextlib.asynccontextmanager
-async def read_side(folder: Path) -> AsyncIterator[str]:
-    """``python -m dashboards serve`` with the page, on the lake in ``folder``, while the block runs; the page's address."""
-    port = free_port()
+async def read_side(folder: Path) -> AsyncIterator[ReadSide]:
+    """``python -m dashboards serve`` with SQL and the page, on the lake in ``folder``, while the block runs."""
+    port, sql_port = free_port(), free_port()
+    passfile = sql_role(folder, sql_port)
     config = folder / "dashboards.toml"
-    config.write_text(f'lake = "lake"\ntenant = "{TENANT}"\n[page]\nport = {port}\n', encoding="utf-8")
+    config.write_text(
+        f'lake = "lake"\ntenant = "{TENANT}"\n[sql]\nroles = "roles.json"\nport = {sql_port}\n[page]\nport = {port}\n',
+        encoding="utf-8",
+    )
     with (folder / "dashboards.log").open("wb") as out:
         process = subprocess.Popen(  # noqa: S603, ASYNC220
             [sys.executable, "-m", "dashboards", "serve", "--config", str(config)],
@@ -99,7 +137,7 @@ async def read_side(folder: Path) -> AsyncIterator[str]:
             start_new_session=True,
         )
     try:
-        yield f"http://127.0.0.1:{port}/"
+        yield ReadSide(f"http://127.0.0.1:{port}/", sql_port, passfile.absolute())
     finally:
         process.terminate()
         await asyncio.to_thread(process.wait)

@@ -35,7 +35,7 @@ from storage.landing import write_table
 from storage.ledger import CHANGES, Change, FileEntry, Ledger, decode_as, digest, encode
 from storage.proof import latest_root
 from storage.roots import Epochs, epochs, seal
-from storage.schema import HOURS, LANDED, PARTITIONS, ROLLUP_KEYS, ROLLUP_NEWEST, ROLLUP_SUMS, arrow_schema
+from storage.schema import LANDED, PARTITIONS, ROLLUP_KEYS, ROLLUP_NEWEST, ROLLUP_SUMS, SUMMARIES, arrow_schema
 
 TARGET_ROWS: Final = 500_000  # of a merged file: 400 MB of arrays while it is made
 COMMIT_TRIES: Final = 200  # each takes about 15 ms; a writer makes a few commits a second
@@ -88,26 +88,27 @@ def compact(
                 alike = [f for f in files if not log.mixed() or _is_current(table, log.path / f.path)]
                 for group in _within(bounds, alike, target_rows):
                     yield _merge(lake, disk, log, partition, group, now_ns)
-        yield from _hours(lake, disk, now_ns)
+        for table in SUMMARIES:
+            yield from _summary(lake, disk, now_ns, table)
     except DELTA_FAULTS as e:
         raise fault(lake, e) from e
     finally:
         os.close(held)
 
 
-def _hours(lake: Path, disk: Disk, now_ns: Callable[[], int]) -> Iterator[Merged]:
-    """Hourly sums of what lies under roots."""
+def _summary(lake: Path, disk: Disk, now_ns: Callable[[], int], table: str) -> Iterator[Merged]:
+    """Hourly sums, or newest words on trips, of what lies under roots."""
     root = latest_root(lake)
     if root is None:
         return
 
     def record(partition: dict[str, str], removed: list[str], made: FileEntry) -> None:
-        record_change(lake, disk, now_ns(), "hours", HOURS, partition, removed, made)
+        record_change(lake, disk, now_ns(), "hours", table, partition, removed, made)
 
     for partition, files, rows in hours.make(
-        lake, disk, lake / TMP, root.last, read_files, record, now_ns() // 1_000_000
+        table, lake, disk, lake / TMP, root.last, read_files, record, now_ns() // 1_000_000
     ):
-        yield Merged(HOURS, "/".join(partition.values()), files, 0, rows)
+        yield Merged(table, "/".join(partition.values()), files, 0, rows)
 
 
 def drop(
@@ -117,8 +118,8 @@ def drop(
 
     Raises as ``compact``, ValueError for a table that there is not.
     """
-    if table not in (*LANDED, HOURS):
-        raise ValueError(f"there is no table {table} to drop days of; there are {', '.join((*LANDED, HOURS))}")
+    if table not in (*LANDED, *SUMMARIES):
+        raise ValueError(f"there is no table {table} to drop days of; there are {', '.join((*LANDED, *SUMMARIES))}")
     disk = disk or Disk()
     held = _held(lake)
     dropped = 0
@@ -331,7 +332,7 @@ def sweep(lake: Path, *, disk: Disk | None = None, keep_hours: int = KEEP_HOURS)
     removed = []
     try:
         newest = 0
-        for log in _logs(lake, disk, (*LANDED, HOURS)):
+        for log in _logs(lake, disk, (*LANDED, *SUMMARIES)):
             newest = newest or log.transaction()  # raw comes first
             unnamed = log.handle.vacuum(
                 retention_hours=keep_hours, dry_run=True, enforce_retention_duration=False, full=True

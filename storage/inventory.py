@@ -14,10 +14,10 @@ from storage.disk import Disk
 from storage.errors import StorageError
 from storage.file_names import commits_of
 from storage.ledger import CHANGES, Change, FileEntry, Ledger, Record, decode, decode_as
-from storage.schema import HOURS, LANDED
+from storage.schema import LANDED, SUMMARIES
 
 LOOKS: Final = 50  # each takes some 20 ms, commits come a few a second
-KEPT: Final = (*LANDED, HOURS)  # HOURS: made by maintenance alone, no commit lands in it
+KEPT: Final = (*LANDED, *SUMMARIES)  # the last ones are made by maintenance alone, no commit lands in them
 
 
 @dataclass(frozen=True, slots=True)

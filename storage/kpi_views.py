@@ -25,16 +25,12 @@ K: Final = (
 )
 
 _VEHICLE_DAYS: Final = """
-WITH newest AS (
-  SELECT asset, trip_start_ns, factor_set, route, load_state, excluded, payload_kg, capacity_kg, avoidable_ug, co2e_wtw_ug
-  FROM trips
-  QUALIFY row_number() OVER (PARTITION BY asset, trip_start_ns, factor_set ORDER BY version DESC) = 1
-), minutes_now AS (
+WITH hours_now AS (
   SELECT r.day, r.factor_set, r.asset, r.region, coalesce(t.route, r.route) AS route,
     coalesce(t.load_state, r.load_state) AS state, r.distance_mm, r.co2e_wtw_ug, r.fuel_nl, r.observed_us, r.distance_unknown_us,
     CAST(round(t.payload_kg) AS BIGINT) AS payload_kg, CAST(round(t.capacity_kg) AS BIGINT) AS capacity_kg,
     CAST(r.co2e_wtw_ug AS HUGEINT) * t.avoidable_ug // nullif(t.co2e_wtw_ug, 0) AS avoidable_ug
-  FROM rollups AS r LEFT JOIN newest AS t
+  FROM asset_hours AS r LEFT JOIN trips_final AS t
     ON t.asset = r.asset AND t.trip_start_ns = r.trip_start_ns AND t.factor_set = r.factor_set
   WHERE r.kind = 'vehicle' AND NOT coalesce(t.excluded, false)
 )
@@ -52,7 +48,7 @@ SELECT day, factor_set, region, route, asset,
   coalesce(sum(CAST(distance_mm AS HUGEINT) * capacity_kg // 1000)
     FILTER (state IN ('partial', 'full') AND payload_kg IS NOT NULL), 0) AS capacity_kgm,
   sum(observed_us) AS observed_us, sum(distance_unknown_us) AS distance_unknown_us
-FROM minutes_now GROUP BY ALL"""
+FROM hours_now GROUP BY ALL"""
 
 _RUNNING_DAYS: Final = """
 WITH summed AS (
@@ -134,13 +130,10 @@ FROM shown AS s JOIN benchmarks AS b
 
 
 _DOCK_DAYS: Final = """
-WITH newest AS (
-  SELECT * FROM trips
-  QUALIFY row_number() OVER (PARTITION BY asset, trip_start_ns, factor_set ORDER BY version DESC) = 1
-), stops AS (
+WITH stops AS (
   SELECT day, factor_set, start_place AS warehouse, count(*) AS departures, count(stop_us) AS dwells, count(DISTINCT asset) AS vehicles,
     sum(stop_us) AS dwell_us, median(stop_us) AS median_us
-  FROM newest WHERE start_place IN (SELECT warehouse FROM warehouses) GROUP BY ALL
+  FROM trips_final WHERE start_place IN (SELECT warehouse FROM warehouses) GROUP BY ALL
 ), idling AS (
   SELECT day, factor_set, place AS warehouse, count(*) AS idlings,
     sum(CAST((end_ns - time_ns) // 1000 AS BIGINT)) AS idle_us, sum(explained_nl) AS idle_nl
@@ -175,7 +168,7 @@ SELECT asset, kind, factor_set, number, CASE WHEN closed_ns IS NULL THEN 'open' 
   CASE kind
     WHEN 'wheel_scale' THEN format('wheel speed is {{:.3f}} times that of the satellites', amount)
     WHEN 'odometer_conflict' THEN format('odometer counts {{:.3f}} times the way by the satellites', amount)
-    WHEN 'weight_conflict' THEN format('scales show {{:.3f}} times tare and order', amount)
+    WHEN 'weight_conflict' THEN format('scales show {{:.3f}} times the mass by order or torque', amount)
     WHEN 'fuel_conflict' THEN format('the tank falls {{:.3f}} times as fast as fuel is counted', amount)
     WHEN 'tare_drift' THEN format('the empty vehicle weighs {{:.0f}} kg more than the registry says', amount)
     ELSE format('it burns {{:.3f}} times what the model says', amount) END AS evidence,

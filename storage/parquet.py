@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from storage.schema import HOURS, LANDED, arrow_schema
+from storage.schema import LANDED, SUMMARIES, arrow_schema
 
 PLAIN: Final = frozenset(
     {"boot_id", "received_ns", "dt_us", "energy_uwh", "fuel_gas_ug", "co2_biogenic_ug", "observed_us"}
@@ -26,6 +26,7 @@ RANGES: Final = {  # columns whose least and largest value Delta and Parquet kee
     "quarantine": ("received_ns",),
     "batches": ("received_ns",),
     "rollup_hours": ("hour_ns",),
+    "trip_words": ("trip_start_ns",),
 }
 
 
@@ -47,7 +48,7 @@ def _settings(table: str) -> dict[str, Any]:
     }
 
 
-_SETTINGS: Final = {table: _settings(table) for table in (*LANDED, HOURS)}
+_SETTINGS: Final = {table: _settings(table) for table in (*LANDED, *SUMMARIES)}
 _MERGED: Final = {
     table: settings | {"row_group_size": 65_536, "compression_level": settings["compression_level"] and 6}
     for table, settings in _SETTINGS.items()

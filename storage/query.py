@@ -5,6 +5,7 @@ file of its own, reads nothing outside the lake and cannot be reconfigured.
 """
 
 import json
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -19,14 +20,25 @@ from deltalake.exceptions import DeltaError
 from storage.as_of import commit_time_ns, dimensions_at, files_at
 from storage.delta import log_entry, mixed
 from storage.disk import check_folder
+from storage.disk_views import Sizes, disk_tables, disk_views, sizes
 from storage.errors import LakeMissingError, StorageError
 from storage.file_names import commits_of
 from storage.hours import split
 from storage.kpi_views import kpi_views
 from storage.panel_views import panel_views
-from storage.schema import HOURS
+from storage.schema import DIMENSIONS, SUMMARIES
 from storage.trip_views import trip_views
-from storage.views import MACROS, OPEN_ROLLUPS, STORED, Tenant, figure_views, stored_schema, stored_view
+from storage.views import (
+    MACROS,
+    OPEN,
+    STORED,
+    Tenant,
+    figure_views,
+    owner_macro,
+    recent_view,
+    stored_schema,
+    stored_view,
+)
 
 MEMORY_LIMIT: Final = "1GB"  # a query that wants more is refused; nothing spills to disk
 REOPEN_AFTER: Final = 20  # versions; a handle reads every log entry since it was opened
@@ -47,6 +59,7 @@ class _Table:
     version: int = -1  # of the view; -1 = there is no table yet
     files: list[str] = field(default_factory=list)
     mixed: bool = False
+    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)  # day -> files, bytes
 
     def newer(self) -> bool:
         """Whether there is a version that the view does not show: a look at two files."""
@@ -65,7 +78,14 @@ class _Table:
             self.opened_at = self.handle.version()
         else:
             self.handle.update_incremental()
-        actions = pa.table(self.handle.get_add_actions())
+        actions = pa.table(self.handle.get_add_actions(flatten=True))
+        days = (
+            actions["partition.day"].to_pylist() if "partition.day" in actions.column_names else [None] * len(actions)
+        )
+        self.sizes = sizes(
+            (None if day is None else str(day), size)
+            for day, size in zip(days, actions["size_bytes"].to_pylist(), strict=True)
+        )
         files = [str(self.path / unquote(path)) for path in actions["path"].to_pylist()]
         return self.handle.version(), files, mixed(self.handle, stored_schema(self.path.name).names)
 
@@ -86,13 +106,15 @@ def connect(
     threads: int | None = None,
     memory_limit: str = MEMORY_LIMIT,
     tenant: Tenant | None = None,
+    unnamed: str = "",
     as_of: int | None = None,
 ) -> duckdb.DuckDBPyConnection:
     """A connection to the lake at ``lake`` with a view for every table and every figure, as of now; ``refresh`` brings it up to date.
 
     With ``tenant`` every view shows that tenant's rows only; who can read files can still go round them: check the SQL of strangers.
     With ``as_of``, a commit, they show what was known at it, the registry of then included; the clock stands at its time and ``refresh``
-    changes nothing. Cursors see the same views and may be used from other threads. Raises LakeMissingError where there is no lake,
+    changes nothing. ``unnamed``: who owns what the registry gives to nobody, where all tenants' rows are shown.
+    Cursors see the same views and may be used from other threads. Raises LakeMissingError where there is no lake,
     StorageError (NotKeptError) where the state at that commit cannot be read.
     """
     lake = lake.absolute()
@@ -115,12 +137,12 @@ def connect(
     con.execute("SET enable_external_access = false")
     con.execute("SET lock_configuration = true")
     reader = _Reader(lake, {name: _Table(lake / name) for name in STORED}, tenant)
-    for statement in MACROS:
+    for statement in (*MACROS, owner_macro(tenant.name if tenant else unnamed)):
         con.execute(statement)
     for name in reversed(STORED):  # what belongs to whom stands in the dimension tables, which come last
-        con.execute(stored_view(name, [], tenant=tenant))
-    con.execute(stored_view("rollups", [], tenant=tenant, name=OPEN_ROLLUPS))
-    for statement in (*figure_views(), *trip_views(), *kpi_views(), *panel_views()):
+        _show_files(con, name, [], mixed=False, tenant=tenant)
+    _show_disk(con, lake, {}, tenant)
+    for statement in (*figure_views(), *trip_views(), *kpi_views(), *panel_views(), *disk_views()):
         con.execute(statement)
     _READERS[con] = reader
     if as_of is None:
@@ -134,13 +156,33 @@ def connect(
 def _show(con: duckdb.DuckDBPyConnection, lake: Path, n: int, tenant: Tenant | None) -> None:
     """Make the views show commit ``n``."""
     for name, path in dimensions_at(lake, n).items():
-        con.execute(stored_view(name, [str(lake / name / path)], mixed=True, tenant=tenant))
+        _show_files(con, name, [str(lake / name / path)], mixed=True, tenant=tenant)
     for name, paths in files_at(lake, n).items():
         files = [str(lake / name / path) for path in paths]
-        con.execute(stored_view(name, files, mixed=_is_mixed(lake / name), tenant=tenant))
-        if name == "rollups":
-            con.execute(stored_view(name, files, mixed=_is_mixed(lake / name), tenant=tenant, name=OPEN_ROLLUPS))
+        _show_files(con, name, files, mixed=_is_mixed(lake / name), tenant=tenant)
+        for shown in (OPEN[summary] for summary, source in SUMMARIES.items() if source == name):
+            con.execute(stored_view(name, files, mixed=_is_mixed(lake / name), tenant=tenant, name=shown))
     con.execute(f"SET VARIABLE now_ns = {commit_time_ns(lake, n)}")
+
+
+def _show_files(
+    con: duckdb.DuckDBPyConnection, name: str, files: list[str], *, mixed: bool, tenant: Tenant | None
+) -> None:
+    """Make the view of a stored table read ``files``. The registry is small and asked by every other view: it is held in memory."""
+    made = stored_view(name, files, mixed=mixed, tenant=tenant)
+    con.execute(made.replace("CREATE OR REPLACE VIEW", "CREATE OR REPLACE TABLE", 1) if name in DIMENSIONS else made)
+    for shown in (OPEN[summary] for summary, source in SUMMARIES.items() if source == name and not files):
+        con.execute(stored_view(name, [], tenant=tenant, name=shown))
+    if name == "rollups":
+        now_ns = con.execute("SELECT now_ns()").fetchall()[0][0]
+        con.execute(recent_view(files, now_ns, mixed=mixed, tenant=tenant))
+
+
+def _show_disk(con: duckdb.DuckDBPyConnection, lake: Path, told: Sizes, tenant: Tenant | None) -> None:
+    """Make the tables of the disk say what is known now. It is the operator's: a tenant who is not sees no row."""
+    shown = tenant is None or tenant.owns_unnamed
+    for statement in disk_tables(lake, told, time.time_ns(), shown=shown):
+        con.execute(statement)
 
 
 def _is_mixed(path: Path) -> bool:
@@ -159,11 +201,13 @@ def refresh(con: duckdb.DuckDBPyConnection) -> bool:
     con.execute("BEGIN")
     try:
         for name, (_, files, mixed_columns) in found.items():
-            con.execute(stored_view(name, files, mixed=mixed_columns, tenant=_READERS[con].tenant))
-        if not {"rollups", HOURS}.isdisjoint(found):
-            _show_hours(con, found)
+            _show_files(con, name, files, mixed=mixed_columns, tenant=_READERS[con].tenant)
+        for summary, source in SUMMARIES.items():
+            if not {source, summary}.isdisjoint(found):
+                _show_summary(con, summary, found)
+        _show_disk(con, _READERS[con].lake, {name: table.sizes for name, table in tables.items()}, _READERS[con].tenant)
         con.execute("COMMIT")
-    except duckdb.Error as e:
+    except (duckdb.Error, OSError) as e:
         con.execute("ROLLBACK")
         raise StorageError(_READERS[con].lake, f"a file of the newest version cannot be read: {e}") from e
     for name, (version, files, mixed_columns) in found.items():
@@ -177,15 +221,15 @@ def shows(con: duckdb.DuckDBPyConnection, table: str, n: int) -> bool:
     return any(found is not None and found[0] <= n <= found[1] for found in ranges)
 
 
-def _show_hours(con: duckdb.DuckDBPyConnection, found: dict[str, tuple[int, list[str], bool]]) -> None:
-    """Hourly sums that count, and the rollups beside them."""
-    reader = _READERS[con]
+def _show_summary(con: duckdb.DuckDBPyConnection, summary: str, found: dict[str, tuple[int, list[str], bool]]) -> None:
+    """The files of a summary that count, and the rows of its source beside them."""
+    reader, source = _READERS[con], SUMMARIES[summary]
     now = {
-        t: found[t][1:] if t in found else (reader.tables[t].files, reader.tables[t].mixed) for t in ("rollups", HOURS)
+        t: found[t][1:] if t in found else (reader.tables[t].files, reader.tables[t].mixed) for t in (source, summary)
     }
-    sums, left = split(now["rollups"][0], now[HOURS][0])
-    con.execute(stored_view(HOURS, sums, mixed=now[HOURS][1], tenant=reader.tenant))
-    con.execute(stored_view("rollups", left, mixed=now["rollups"][1], tenant=reader.tenant, name=OPEN_ROLLUPS))
+    sums, left = split(now[source][0], now[summary][0])
+    con.execute(stored_view(summary, sums, mixed=now[summary][1], tenant=reader.tenant))
+    con.execute(stored_view(source, left, mixed=now[source][1], tenant=reader.tenant, name=OPEN[summary]))
 
 
 def _read(table: _Table) -> tuple[int, list[str], bool]:

@@ -250,6 +250,7 @@ def _references(folder: Path, name: str, kind: type[T], fault: Callable[[T], tup
 
 def _places(file: _File, warehouses: set[str]) -> list[Place]:
     places = _convert(file, Place)
+    _check_tenants(file, places)
     _unique(file, places, "place", {})
     _check_numbers(file, places, _PLACE_RANGES)
     for i, p in enumerate(places):

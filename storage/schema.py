@@ -43,6 +43,7 @@ PARTITIONS: Final[dict[str, tuple[str, ...]]] = {
     "batches": ("day",),
     "backhaul": ("day",),
     "rollup_hours": ("day", "factor_set"),
+    "trip_words": ("day", "factor_set"),
 }
 ROLLUP_NEWEST: Final = tuple(c.name for c in ROLLUP if c.name.startswith("newest_"))  # take the maximum
 ROLLUP_SUMS: Final = tuple(
@@ -52,7 +53,12 @@ ROLLUP_SUMS: Final = tuple(
 )
 ROLLUP_KEYS: Final = tuple(c.name for c in ROLLUP if c.name not in (*ROLLUP_NEWEST, *ROLLUP_SUMS))
 LANDED: Final = tuple(DAY_OF)  # the tables that a commit writes, raw first
-HOURS: Final = "rollup_hours"  # sums of rollups, made by maintenance
+HOURS: Final = "rollup_hours"
+WORDS: Final = "trip_words"
+SUMMARIES: Final = {
+    HOURS: "rollups",
+    WORDS: "trips",
+}  # made by maintenance -> of what: sums by the hour, the newest word on each trip
 SMALL_DICTIONARY: Final = (
     64  # a list of names up to this long is written whole; a longer one is cut to the names in use
 )
@@ -157,6 +163,7 @@ _FILE_SCHEMAS: Final = {
             for c in ROLLUP
         ]
     ),
+    "trip_words": pa.schema([_field(c) for c in TABLES["trips"]]),
 }
 
 
@@ -244,6 +251,17 @@ DERIVED: Final = {  # tables that no commit lands: made from others, and made ag
 }
 
 
+_BATCH_SCHEMAS: Final = {  # as ``_FILE_SCHEMAS``, codes as dictionaries
+    name: pa.schema(
+        [
+            f.with_type(pa.dictionary(pa.int32(), pa.string())) if c.dtype == "code" else f
+            for c, f in zip(columns, _FILE_SCHEMAS[name], strict=True)
+        ]
+    )
+    for name, columns in TABLES.items()
+}
+
+
 def arrow_schema(table: str, *, partitions: bool = False) -> pa.Schema:
     """Columns of ``table`` as they stand in its files; with ``partitions`` also those that stand in the path."""
     schema = _FILE_SCHEMAS[table]
@@ -293,6 +311,12 @@ def to_arrow(table: str, columns: Columns, names: Names) -> pa.Table:
     one and the same buffer (the shared NaN of signals nobody sent) are looked at once. Raises KeyError for a column that is
     missing, ValueError for lengths that differ or a code outside its names.
     """
+    schema = _BATCH_SCHEMAS[table]
+    lengths = {len(columns[c.name]) for c in TABLES[table]}
+    if len(lengths) != 1:
+        raise ValueError(f"columns of {table} differ in length: {sorted(lengths)}")
+    if lengths == {0}:
+        return schema.empty_table()
     done: dict[tuple[object, ...], pa.Array] = {}
     arrays = []
     for c in TABLES[table]:
@@ -306,12 +330,7 @@ def to_arrow(table: str, columns: Columns, names: Names) -> pa.Table:
             arrays.append(done[key])
         else:
             arrays.append(_integers(values, c.nullable))
-    fields = [
-        pa.field(f.name, a.type, f.nullable, f.metadata) for f, a in zip(_FILE_SCHEMAS[table], arrays, strict=True)
-    ]
-    if len({len(a) for a in arrays}) != 1:
-        raise ValueError(f"columns of {table} differ in length: {sorted({len(a) for a in arrays})}")
-    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+    return pa.Table.from_arrays(arrays, schema=schema)
 
 
 _FIXED_NAMES: Final = {

@@ -10,8 +10,11 @@ from typing import Final
 
 _KEY: Final = "asset, trip_start_ns, factor_set"
 
+# Trips told again since their words were summed up are few: only they are put in order anew.
 _TRIPS_FINAL: Final = f"""
-SELECT * FROM trips
+SELECT w.* FROM trip_words AS w ANTI JOIN trips_open USING ({_KEY})
+UNION ALL BY NAME
+SELECT * FROM (SELECT * FROM trips_open UNION ALL BY NAME SELECT w.* FROM trip_words AS w SEMI JOIN trips_open USING ({_KEY}))
 QUALIFY row_number() OVER (PARTITION BY {_KEY} ORDER BY kernel_version DESC, version DESC) = 1"""
 
 _TRIPS_NOW: Final = f"""

@@ -6,6 +6,8 @@ the variable ``now_ns`` where a caller has set it (``SET VARIABLE now_ns = ...``
 """
 # ruff: noqa: S608  the names are those of our own schema; nothing from outside gets in here
 
+import datetime
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -22,16 +24,24 @@ from storage.schema import (
     ROLLUP_KEYS,
     ROLLUP_NEWEST,
     ROLLUP_SUMS,
+    SUMMARIES,
+    WORDS,
     arrow_schema,
 )
 
 MINUTE_NS: Final = 60_000_000_000
 HOUR_NS: Final = 60 * MINUTE_NS
-OPEN_ROLLUPS: Final = "rollups_open"  # view of the rollups that no hourly sum covers
+OPEN_ROLLUPS: Final = "rollups_open"
+RECENT_ROLLUPS: Final = "rollups_recent"
+OPEN: Final = {
+    HOURS: OPEN_ROLLUPS,
+    WORDS: "trips_open",
+}  # summary -> view of the rows of its source that it does not cover
 WINDOW_NS: Final = 2 * MINUTE_NS  # "now": the last full minute and the running one, so 60 to 120 s
 LOOKBACK_NS: Final = 86_400_000_000_000  # a route or warehouse silent for longer shows no newest time
 UNKNOWN_SHARE: Final = 0.05  # of observed time that may lack energy or distance where g/km is still told
 
+_DAY: Final = re.compile(r"/day=(\d{4}-\d{2}-\d{2})/")
 _SQL_TYPES: Final = {
     pa.int64(): "BIGINT",
     pa.int32(): "INTEGER",
@@ -53,9 +63,10 @@ _TIMES: Final = {  # table -> columns added: name -> the nanoseconds it shows
     "quarantine": {"time": "received_ns"},
     "batches": {"time": "time_ns", "received_time": "received_ns"},
     "rollup_hours": {"time": "hour_ns", "newest_time": "newest_time_ns"},
+    "trip_words": {"time": "trip_start_ns", "end_time": "trip_end_ns"},
     "backhaul": {"time": "trip_start_ns", "load_time": "load_trip_start_ns", "pickup_time": "pickup_ns"},
 }
-STORED: Final = (*LANDED, HOURS, *DERIVED, *DIMENSIONS)
+STORED: Final = (*LANDED, *SUMMARIES, *DERIVED, *DIMENSIONS)
 
 MACROS: Final = (
     "CREATE OR REPLACE MACRO now_ns() AS coalesce(getvariable('now_ns'), epoch_ns(now()))",
@@ -83,6 +94,11 @@ class Tenant:
 
     name: str
     owns_unnamed: bool = False
+
+
+def owner_macro(unnamed: str) -> str:
+    """The statement that makes ``owner(tenant)``: whose a row of the registry is, ``unnamed`` where it tells nobody."""
+    return f"CREATE OR REPLACE MACRO owner(tenant) AS coalesce(tenant, {_literal(unnamed)})"
 
 
 OPEN_TO_ALL: Final = ("benchmarks", "factors", "regions")  # tables that belong to no tenant
@@ -115,7 +131,7 @@ def stored_view(
     """
     schema = stored_schema(table)
     extra = [f"{_timestamp(ns)} AS {name}" for name, ns in _TIMES.get(table, {}).items()]
-    if table in ("emissions", "rollups", "trips", HOURS):
+    if table in ("emissions", "rollups", "trips", *SUMMARIES):
         extra.append("co2e_ttw_ug + co2e_wtt_ug AS co2e_wtw_ug")
     if table == "emissions":
         extra += ROW_BAND
@@ -130,6 +146,32 @@ def stored_view(
         source = f"({source[1:-1]} UNION ALL BY NAME SELECT * FROM {read})" if mixed else read
     where = "" if tenant is None else f" WHERE {rows_of(table, tenant)}"
     return f"CREATE OR REPLACE VIEW {name or table} AS SELECT {columns} FROM {source}{where}"
+
+
+def recent_view(files: Sequence[str], now_ns: int, *, mixed: bool, tenant: Tenant | None) -> str:
+    """The statement that makes ``rollups_recent``: the rollups of the last day and of the running one, from few files.
+
+    What shows "now" reads it, as naming a file costs a query 20 µs even where it is not opened. A clock that was moved back to
+    before it is an error, not a figure without its readings.
+    """
+    days = {f: d[1] for f in files if (d := _DAY.search(f)) is not None}
+    newest = min(max(days.values(), default=""), _day(now_ns))
+    first = _day(_start_ns(newest) - LOOKBACK_NS) if newest else ""
+    kept = [f for f in files if days.get(f, first) >= first]
+    view = stored_view("rollups", kept, mixed=mixed, tenant=tenant, name=RECENT_ROLLUPS)
+    if len(kept) == len(files):
+        return view
+    least = _start_ns(first) + LOOKBACK_NS
+    guard = f"CASE WHEN now_ns() < {least} THEN error('the clock was moved back: open the lake as of a commit') ELSE true END"
+    return f"{view} {'WHERE' if tenant is None else 'AND'} {guard}"
+
+
+def _day(ns: int) -> str:
+    return datetime.datetime.fromtimestamp(ns // 10**9, datetime.UTC).date().isoformat()
+
+
+def _start_ns(day: str) -> int:
+    return int(datetime.datetime.fromisoformat(f"{day}T00:00+00:00").timestamp()) * 10**9
 
 
 # Additive columns of a rollup -> what must be above 0 for them to be known. Always known where that is empty.
@@ -255,9 +297,13 @@ SELECT {_timestamp("minute_ns")} AS time, warehouse, name AS warehouse_name, fac
 FROM summed LEFT JOIN warehouses USING (warehouse)"""
 
 
-def _since(ns: int) -> str:
-    """The condition for minutes of the last ``ns``, said of the day too: files are left out by it without a look into them."""
-    return f"minute_ns > now_ns() - {ns} AND day >= CAST({_timestamp(f'(now_ns() - {ns})')} AS DATE)"
+def _since(ns: int, start: str = "minute_ns", width_ns: int = 0) -> str:
+    """The condition for minutes of the last ``ns``, said of the day too: files are left out by it without a look into them.
+
+    Also for buckets of ``width_ns`` that begin at ``start`` and reach into that time.
+    """
+    since = f"(now_ns() - {ns + width_ns})"
+    return f"{start} > {since} AND day >= CAST({_timestamp(since)} AS DATE)"
 
 
 def _now(key: str, kind: str, dimension: str, column: str, counts: str) -> str:
@@ -274,9 +320,10 @@ def _now(key: str, kind: str, dimension: str, column: str, counts: str) -> str:
     by_key = summed(per_asset, (key, "factor_set"), _SUMS, extra)
     return f"""
 WITH here AS NOT MATERIALIZED (
-  SELECT {column} AS {key}, * EXCLUDE (route) FROM rollups WHERE kind = '{kind}'
+  SELECT {column} AS {key}, * EXCLUDE (route) FROM {RECENT_ROLLUPS} WHERE kind = '{kind}'
 ), seen AS (
-  SELECT {key}, factor_set, {_NEWEST} FROM here WHERE {_since(LOOKBACK_NS)} GROUP BY ALL
+  SELECT {column} AS {key}, factor_set, {_NEWEST} FROM asset_hours
+  WHERE kind = '{kind}' AND {_since(LOOKBACK_NS, "hour_ns", HOUR_NS)} GROUP BY ALL HAVING max(newest_time_ns) > now_ns() - {LOOKBACK_NS}
 ), known AS (
   FROM seen UNION ALL
   SELECT {key}, NULL, NULL, NULL FROM {dimension} WHERE {key} NOT IN (SELECT {key} FROM seen WHERE {key} IS NOT NULL)

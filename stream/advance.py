@@ -6,7 +6,7 @@ from typing import Any, Final
 from stream.attribution import battery_ways, engine_ways, part_of, scale
 from stream.columns import ASSET_KINDS, UNKNOWN
 from stream.conditions import mass_of, observe, widened
-from stream.counters import GAP_S, HOLD_S
+from stream.counters import HOLD_S
 from stream.distance import MS_PER_KMH, PER_HOUR, distance, integrate
 from stream.emissions import U_COUNTER_REL, add_adblue, add_tru, battery_co2e, fuel_co2e, leaked
 from stream.events import act, notice, refrigerant
@@ -18,7 +18,6 @@ from stream.fuel import (
     FLOW_METER,
     METER,
     MODEL,
-    NONE,
     RATE,
     U_TRU_MODEL_REL,
     battery_energy,
@@ -30,8 +29,9 @@ from stream.fuel import (
 )
 from stream.grade import BY_FILTER, BY_MAP, filtered_grade, height_of
 from stream.kernel import kernel
-from stream.mass import can_row, scales_row
+from stream.mass import GRADE_TRUST, can_row, scales_row
 from stream.plausibility import usable_odometer_m, usable_wheel_kmh
+from stream.result_rows import BLOCK, add_row, begin_sum, blank_row, holds, put_block
 from stream.road_load import (
     ENGINE_OFF_RPM,
     air_drag_n,
@@ -45,41 +45,25 @@ from stream.road_load import (
 )
 from stream.site import site_energy, site_work
 from stream.table import (
-    ASSET,
     BY_FIRST,
-    CH4,
-    CO2,
     CO2E_TTW,
     CO2E_WTT,
     DISTANCE,
     DISTANCE_METHOD,
-    DISTANCE_UNKNOWN,
     DT,
     ENERGY,
     FIRST_SUM,
     FUEL_GAS,
     FUEL_LIQUID,
-    KIND,
     LOAD_STATE,
     MEASURED,
     METHOD,
-    MINUTE,
-    N2O,
-    N_SUMS,
     NEWEST_RECEIVED,
     NEWEST_TIME,
-    OBSERVED,
-    READINGS,
-    REGION,
-    ROLLUP_LOAD_STATE,
-    ROUTE,
+    ROW_ASSET,
     ROW_REGION,
     ROW_ROUTE,
     ROW_TRIP,
-    SPLIT,
-    SUMMED,
-    TRIP_START,
-    UNKNOWN_TIME,
 )
 from stream.transport import payload, pto_switched, time_use, transport
 from stream.trip_rows import add_rollup, write_version
@@ -171,14 +155,10 @@ UNSEEN_IDLE_S: Final = (
     600.0  # standing longer without engine speed or ignition signal, nobody knows whether the engine runs
 )
 RAD_S_PER_RPM: Final = math.pi / 30.0
-GAP_US: Final = int(GAP_S * 1e6)
 BRAKE_BIT: Final = 5
-MINUTE_NS: Final = 60_000_000_000
 VEHICLE: Final = ASSET_KINDS.index("vehicle")
 MOVING_MS: Final = 5.0 / 3.6
 _MEASURED_METHODS: Final = (COUNTER_HR, COUNTER, COUNTER_GAP, FLOW_METER, RATE, METER)
-_CODES: Final = (DISTANCE_METHOD, METHOD, LOAD_STATE)  # in each of them 0 is "none" or "unknown"
-_NAMES: Final = (ROW_ROUTE, ROW_REGION)  # in each of them -1 is null
 
 
 @kernel
@@ -211,25 +191,6 @@ def brakes(switches: float) -> bool:
 
 
 @kernel
-def _share(sums: Any, out: Any, i: int, is_vehicle: bool) -> None:
-    """What result ``i`` adds to each sum, beside what the steps before have written there."""
-    sums[READINGS] = 1
-    dt_us = out[DT, i]
-    if dt_us != UNKNOWN and (dt_us <= GAP_US or not is_vehicle):
-        sums[OBSERVED] = dt_us
-        if out[METHOD, i] == NONE:
-            sums[UNKNOWN_TIME] = dt_us
-        if is_vehicle and out[DISTANCE, i] == UNKNOWN:
-            sums[DISTANCE_UNKNOWN] = dt_us
-    for pair in SUMMED:
-        amount = out[pair[0], i]
-        if amount != UNKNOWN:
-            sums[pair[1]] = amount
-    if out[CO2, i] != UNKNOWN and out[CH4, i] != UNKNOWN and out[N2O, i] != UNKNOWN:
-        sums[SPLIT] = out[CO2E_TTW, i]
-
-
-@kernel
 def advance_rows(
     r: Any,
     slot: Any,
@@ -238,6 +199,7 @@ def advance_rows(
     geography: Any,
     states: Any,
     out: Any,
+    codes: Any,
     u_rel: Any,
     load_p: Any,
     roll: Any,
@@ -245,13 +207,14 @@ def advance_rows(
     trip_ints: Any,
     trip_floats: Any,
     events: Any,
-    sums: Any,
+    block: Any,
     part: Any,
 ) -> tuple[int, int, int]:
-    """Fill ``out`` (result rows x n), ``u_rel`` and ``load_p`` for every reading, ``roll`` with partial sums, ``trip_ints`` and
-    ``trip_floats`` with versions of trips, ``events``; return how many sums, versions and events there are. ``sums`` (what one
-    reading adds) and ``part`` (of its error) are room to work in. ``states`` and ``open_rollup`` have one row per device that has
-    readings here: ``slot`` names that of each reading, ``owner`` the device of each.
+    """Fill ``out`` (int64 columns x n), ``codes`` (int32 columns x n), ``u_rel`` and ``load_p`` for every reading, ``roll`` with
+    partial sums, ``trip_ints`` and ``trip_floats`` with versions of trips, ``events``; return how many sums, versions and events
+    there are. ``block`` (rows of emissions before they become columns) and ``part`` (of a reading's error) are room to work in.
+    ``states`` and ``open_rollup`` have one row per device that has readings here: ``slot`` names that of each reading, ``owner``
+    the device of each.
 
     A row that is not newer than the newest taken from its device is kept as a reading, but nothing is computed from it: what the
     counters show then was booked already.
@@ -288,14 +251,10 @@ def advance_rows(
         state = states[s]
         p = params[d]
         time_ns = time[i]
-        for row in range(out.shape[0]):
-            out[row, i] = UNKNOWN
-        for row in _CODES:
-            out[row, i] = 0
-        for row in _NAMES:
-            out[row, i] = -1
-        for k in range(N_SUMS):
-            sums[k] = 0
+        b = i % BLOCK
+        if b == 0 and i > 0:
+            put_block(block, BLOCK, out, codes, i - BLOCK)
+        blank_row(block, b)
         for k in range(N_PARTS):
             part[k] = 0.0
         kmh = math.nan
@@ -303,14 +262,15 @@ def advance_rows(
         ways = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
         ug_per_rate, rate = 0.0, 0.0
         is_vehicle = p["kind"] == VEHICLE
-        if state["time_ns"] == UNKNOWN or time_ns > state["time_ns"]:
+        newer = state["time_ns"] == UNKNOWN or time_ns > state["time_ns"]
+        if newer:
             dt_s = math.nan
             if state["time_ns"] != UNKNOWN:
-                out[DT, i] = (time_ns - state["time_ns"]) // 1000
+                block[DT, b] = (time_ns - state["time_ns"]) // 1000
                 dt_s = (time_ns - state["time_ns"]) * 1e-9
             if is_vehicle:
                 wheel_kmh = usable_wheel_kmh(state, speed[i])
-                out[DISTANCE, i], out[DISTANCE_METHOD, i] = distance(
+                block[DISTANCE, b], block[DISTANCE_METHOD, b] = distance(
                     state, usable_odometer_m(state, odometer[i]), wheel_kmh, gps_speed[i], time_ns, dt_s
                 )
                 amount = UNKNOWN
@@ -353,7 +313,7 @@ def advance_rows(
                     amount, method, u = battery_energy(
                         state, p, battery_kwh[i], battery_kw[i], rate * hours, time_ns, dt_s
                     )
-                    out[ENERGY, i], out[METHOD, i] = amount, method
+                    block[ENERGY, b], block[METHOD, b] = amount, method
                     ug_per_rate = state["road"]["ratio"] * hours * p["grid_total"] * PER_UNIT
                 elif p["has_fuel"]:
                     turns = 1.0 if math.isnan(rpm[i]) else rpm[i] / p["cruise_rpm"]
@@ -376,15 +336,15 @@ def advance_rows(
                         torque_use = torque_fuel_g_per_h(indicated_kwh, p["willans_b"]) * p["fuel_per_g"]
                     if p["fuel_is_gas"]:
                         amount, method, u = gas_fuel(state, p, gas_kg[i], by_road, torque_use, time_ns, dt_s)
-                        out[FUEL_GAS, i] = amount
+                        block[FUEL_GAS, b] = amount
                     else:
                         running = rpm[i] > ENGINE_OFF_RPM or v > MOVING_MS
                         amount, method, u = liquid_fuel(
                             state, p, fuel_hr[i], fuel_total[i], fuel_flow[i], level_pct[i], fuel_rate[i], by_road,
                             torque_use, running, time_ns, dt_s,
                         )  # fmt: skip
-                        out[FUEL_LIQUID, i] = amount
-                    out[METHOD, i] = method
+                        block[FUEL_LIQUID, b] = amount
+                    block[METHOD, b] = method
                     state["engine_kw"] = indicated_kw
                     ug_per_rate = state["road"]["ratio"] * per_h * (p["fuel_ttw"] + p["fuel_wtt"]) * PER_UNIT
                 u_second = U_MODEL_SECOND_REL
@@ -396,14 +356,14 @@ def advance_rows(
                         not math.isnan(iri[i]), pto > 0.0 and math.isnan(pto_kw[i]),
                     )  # fmt: skip
                 if p["has_battery"]:
-                    battery_co2e(out, i, amount, p)
-                    if out[CO2E_WTT, i] != UNKNOWN:
-                        battery_parts(part, p, state, method, out[CO2E_WTT, i], dt_s, u)
+                    battery_co2e(block, b, amount, p)
+                    if block[CO2E_WTT, b] != UNKNOWN:
+                        battery_parts(part, p, state, method, block[CO2E_WTT, b], dt_s, u)
                 elif p["has_fuel"]:
-                    fuel_co2e(out, i, amount, p)
+                    fuel_co2e(block, b, amount, p)
                     if amount > 0:
-                        fuel_parts(part, p, state, method, out[CO2E_TTW, i], out[CO2E_WTT, i], dt_s, v, u, u_second)
-                drive_ug = plus(out[CO2E_TTW, i], out[CO2E_WTT, i])
+                        fuel_parts(part, p, state, method, block[CO2E_TTW, b], block[CO2E_WTT, b], dt_s, v, u, u_second)
+                drive_ug = plus(block[CO2E_TTW, b], block[CO2E_WTT, b])
                 if drive_ug == UNKNOWN or math.isnan(ug_per_rate * rate):
                     ug_per_rate = 0.0
                 else:
@@ -415,8 +375,8 @@ def advance_rows(
                         )
                     ug_per_rate = scale(drive_ug, ug_per_rate, rate)
                 tru_nl, tru_modelled = tru_fuel(state, p["tru_lph"], tru_l[i], switches[i], time_ns, dt_s)
-                add_tru(out, i, state, tru_nl, U_TRU_MODEL_REL if tru_modelled else U_COUNTER_REL, p, part)
-                add_adblue(out, i, state, adblue_l[i], time_ns, p, part)
+                add_tru(block, b, state, tru_nl, U_TRU_MODEL_REL if tru_modelled else U_COUNTER_REL, p, part)
+                add_adblue(block, b, state, adblue_l[i], time_ns, p, part)
                 level = soc_pct[i] if p["has_battery"] else level_pct[i]
                 found = notice(
                     state, p, lat[i], lon[i], hdop[i], speed[i], gps_speed[i], odometer[i], rpm[i], fuel_rate[i],
@@ -425,10 +385,10 @@ def advance_rows(
                 if found != 0:
                     n_events = act(
                         found, state, p, lat[i], lon[i], hdop[i], speed[i], gps_speed[i], gross_kg[i], fuel_hr[i],
-                        fuel_total[i], out[METHOD, i], time_ns, dt_s, events, n_events, d,
+                        fuel_total[i], block[METHOD, b], time_ns, dt_s, events, n_events, d,
                     )  # fmt: skip
                 kmh = gps_speed[i] if math.isnan(wheel_kmh) else wheel_kmh
-                driven = out[DISTANCE, i]
+                driven = block[DISTANCE, b]
                 did = follow(
                     state,
                     time_ns,
@@ -474,7 +434,7 @@ def advance_rows(
                         friction[i],
                         ref_torque[i],
                         battery_kw[i],
-                        0.01 * grade[i],
+                        slope if grade_source == BY_MAP else GRADE_TRUST * slope,
                         brakes(switches[i]),
                         time_ns,
                     )
@@ -488,80 +448,66 @@ def advance_rows(
                 state["gps_speed_kmh"] = gps_speed[i]
                 state["fuel_rate_lph"] = fuel_rate[i]
                 state["battery_power_kw"] = battery_kw[i]
-            else:
-                site_energy(
-                    state, p, grid_kwh[i], export_kwh[i], pv_kwh[i], gas_kwh[i], genset_l[i], heat_kwh[i], time_ns, i,
-                    out, part, sums,
-                )  # fmt: skip
-                site_work(state, forklift_kwh[i], goods_kg[i], inward[i], outward[i], stored[i], time_ns, i, out, sums)
-            if not math.isnan(topup_kg[i]):
-                leaked(out, i, state, topup_kg[i], time_ns, p, sums)
-                n_events = refrigerant(state, topup_kg[i], time_ns, events, n_events, d)
-            state["time_ns"] = time_ns
-        u_rel[i] = math.nan
-        total_ug = plus(out[CO2E_TTW, i], out[CO2E_WTT, i])
-        if total_ug != UNKNOWN:
-            u_rel[i] = u_rel_of(part, float(total_ug))
-            add_parts(part, sums)
-            if out[METHOD, i] in _MEASURED_METHODS:
-                sums[MEASURED] = total_ug
-            if is_vehicle:
-                by_roll, by_air = part_of(ways[0], ug_per_rate), part_of(ways[1], ug_per_rate)
-                by_grade, by_speed = part_of(ways[2], ug_per_rate), part_of(ways[3], ug_per_rate)
-                by_idle, by_aux = part_of(ways[4], ug_per_rate), part_of(ways[5], ug_per_rate)
-                by_load = part_of(ways[6], ug_per_rate)
-                sums[BY_FIRST] = by_roll
-                sums[BY_FIRST + 1] = by_air
-                sums[BY_FIRST + 2] = by_grade
-                sums[BY_FIRST + 3] = by_speed
-                sums[BY_FIRST + 4] = by_idle
-                sums[BY_FIRST + 5] = by_aux
-                sums[BY_FIRST + 6] = by_load
-                sums[BY_FIRST + 7] = total_ug - by_roll - by_air - by_grade - by_speed - by_idle - by_aux - by_load
         if is_vehicle:
-            out[ROW_ROUTE, i], out[ROW_REGION, i], out[ROW_TRIP, i] = (
-                state["trip_route"],
-                state["region"],
-                state["trip_start_ns"],
-            )
-            out[LOAD_STATE, i], load_p[i] = state["load_state"], state["load_state_p"]
-            transport(out, i, p, payload(p, state, gross_kg[i], cargo[i]), sums)
-            time_use(out, i, state, kmh, rpm[i], switches[i], pto_kw[i], sums)
+            route, region, trip_ns = state["trip_route"], state["region"], state["trip_start_ns"]
+            load_state, load_p[i] = state["load_state"], state["load_state_p"]
         else:
-            out[ROW_REGION, i], load_p[i] = p["region"], math.nan
-        _share(sums, out, i, is_vehicle)
-        minute_ns = time_ns - time_ns % MINUTE_NS
+            route, region, trip_ns, load_state, load_p[i] = -1, p["region"], UNKNOWN, 0, math.nan
+        block[ROW_ASSET, b], block[ROW_ROUTE, b], block[ROW_REGION, b] = p["asset"], route, region
+        block[ROW_TRIP, b], block[LOAD_STATE, b] = trip_ns, load_state
         j = open_rollup[s]
-        if (
-            j < 0
-            or roll[MINUTE, j] != minute_ns
-            or roll[ROLLUP_LOAD_STATE, j] != out[LOAD_STATE, i]
-            or roll[TRIP_START, j] != out[ROW_TRIP, i]
-            or roll[REGION, j] != out[ROW_REGION, i]
-            or roll[ROUTE, j] != out[ROW_ROUTE, i]
-        ):
+        if not holds(roll, j, time_ns, route, region, trip_ns, load_state):
             if j >= 0 and is_vehicle:
                 add_rollup(state, roll, j)
             j = n_rolls
             n_rolls += 1
             open_rollup[s] = j
-            for row in range(roll.shape[0]):
-                roll[row, j] = 0
-            roll[MINUTE, j] = minute_ns
-            roll[KIND, j] = p["kind"]
-            roll[ASSET, j] = p["asset"]
-            roll[ROUTE, j] = out[ROW_ROUTE, i]
-            roll[REGION, j] = out[ROW_REGION, i]
-            roll[TRIP_START, j] = out[ROW_TRIP, i]
-            roll[ROLLUP_LOAD_STATE, j] = out[LOAD_STATE, i]
-            roll[NEWEST_TIME, j] = time_ns
-            roll[NEWEST_RECEIVED, j] = received[i]
+            begin_sum(roll, j, p, time_ns, received[i], route, region, trip_ns, load_state)
+        sums = roll[FIRST_SUM:NEWEST_TIME, j]
+        if newer:
+            if not is_vehicle:
+                site_energy(
+                    state, p, grid_kwh[i], export_kwh[i], pv_kwh[i], gas_kwh[i], genset_l[i], heat_kwh[i], time_ns, b,
+                    block, part, sums,
+                )  # fmt: skip
+                site_work(
+                    state, forklift_kwh[i], goods_kg[i], inward[i], outward[i], stored[i], time_ns, b, block, sums
+                )
+            if not math.isnan(topup_kg[i]):
+                leaked(block, b, state, topup_kg[i], time_ns, p, sums)
+                n_events = refrigerant(state, topup_kg[i], time_ns, events, n_events, d)
+            state["time_ns"] = time_ns
+        u_rel[i] = math.nan
+        total_ug = plus(block[CO2E_TTW, b], block[CO2E_WTT, b])
+        if total_ug != UNKNOWN:
+            u_rel[i] = u_rel_of(part, float(total_ug))
+            add_parts(part, sums)
+            if block[METHOD, b] in _MEASURED_METHODS:
+                sums[MEASURED] += total_ug
+            if is_vehicle:
+                by_roll, by_air = part_of(ways[0], ug_per_rate), part_of(ways[1], ug_per_rate)
+                by_grade, by_speed = part_of(ways[2], ug_per_rate), part_of(ways[3], ug_per_rate)
+                by_idle, by_aux = part_of(ways[4], ug_per_rate), part_of(ways[5], ug_per_rate)
+                by_load = part_of(ways[6], ug_per_rate)
+                sums[BY_FIRST] += by_roll
+                sums[BY_FIRST + 1] += by_air
+                sums[BY_FIRST + 2] += by_grade
+                sums[BY_FIRST + 3] += by_speed
+                sums[BY_FIRST + 4] += by_idle
+                sums[BY_FIRST + 5] += by_aux
+                sums[BY_FIRST + 6] += by_load
+                sums[BY_FIRST + 7] += total_ug - by_roll - by_air - by_grade - by_speed - by_idle - by_aux - by_load
+        if is_vehicle:
+            transport(block, b, p, payload(p, state, gross_kg[i], cargo[i]), sums)
+            time_use(block, b, state, kmh, rpm[i], switches[i], pto_kw[i], sums)
+        add_row(block, b, is_vehicle, sums)
         roll[NEWEST_TIME, j] = max(roll[NEWEST_TIME, j], time_ns)
         roll[NEWEST_RECEIVED, j] = max(roll[NEWEST_RECEIVED, j], received[i])
-        for k in range(N_SUMS):
-            roll[FIRST_SUM + k, j] += sums[k]
         if told:
             n_trips = write_version(state, p, d, roll, j, trip_ints, trip_floats, n_trips)
+    n = device.size
+    last = n % BLOCK if n % BLOCK > 0 else min(n, BLOCK)
+    put_block(block, last, out, codes, n - last)
     for s in range(open_rollup.size):
         if open_rollup[s] >= 0 and params[owner[s]]["kind"] == VEHICLE:
             add_rollup(states[s], roll, open_rollup[s])

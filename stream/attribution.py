@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from stream.kernel import kernel
+from stream.kernel import inlined, kernel
 from stream.road_load import (
     ETA_DRIVELINE,
     FUEL_CUT_KMH,
@@ -25,7 +25,7 @@ SCALE_LOW: Final = 0.5  # measured over modelled beyond these is not explained b
 SCALE_HIGH: Final = 2.0
 
 
-@kernel
+@inlined
 def engine_ways(
     roll_w: float,
     air_w: float,
@@ -119,7 +119,7 @@ def battery_ways(
     return (roll_w * per_kg, air_w * per_w, climb_w * per_kg, kinetic_w * per_kg + over, 0.0, aux_kw, load)
 
 
-@kernel
+@inlined
 def scale(total_ug: int, nominal_ug: float, rate: float) -> float:
     """µg for one unit of modelled ``rate`` [g/h or kW], so that the parts of the model add up to ``total_ug`` where they explain it.
 
@@ -132,7 +132,7 @@ def scale(total_ug: int, nominal_ug: float, rate: float) -> float:
     return min(max(total_ug / said, SCALE_LOW), SCALE_HIGH) * nominal_ug
 
 
-@kernel
+@inlined
 def part_of(part: float, ug_per_unit: float) -> int:
     """A part in µg, half to even. What the parts leave of the total is "other", so the sum is exact."""
     return int(np.rint(part * ug_per_unit))

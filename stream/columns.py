@@ -62,7 +62,6 @@ EVENT_KINDS: Final = {  # kind -> unit of its amount
     "refuel": "L",
     "drain": "L",
     "recharge": "kWh",
-    "tru_refuel": "L",
     "harsh_acceleration": "m/s²",
     "harsh_braking": "m/s²",
     "idling": "s",

@@ -3,7 +3,7 @@
 import math
 from typing import Any, Final
 
-from stream.kernel import kernel
+from stream.kernel import inlined, kernel
 from stream.road_load import STANDARD_TEMP_C, air_density, pressure_at, tyre_factor
 
 HELD_NS: Final = 3_600_000_000_000
@@ -21,7 +21,7 @@ U_ROUGH_REL: Final = 0.03
 U_PTO_REL: Final = 0.15
 
 
-@kernel
+@inlined
 def observe(
     state: Any,
     temp_c: float,
@@ -94,7 +94,7 @@ def observe(
         state["rho_height_m"] = height_m
 
 
-@kernel
+@inlined
 def mass_of(state: Any, p: Any) -> tuple[float, bool]:
     """(gross mass m [kg], whether it is known): of the trip by all evidence, else weighed, else tare and order, else half loaded.
 
@@ -103,7 +103,7 @@ def mass_of(state: Any, p: Any) -> tuple[float, bool]:
     if state["mass_kg"] > 0.0:
         return state["mass_kg"], True
     gross = state["gross_kg"]
-    if LEAST_OF_TARE * p["tare_kg"] < gross < MOST_OF_GVW * p["gvw_kg"]:
+    if state["weight_bad"] == 0 and LEAST_OF_TARE * p["tare_kg"] < gross < MOST_OF_GVW * p["gvw_kg"]:
         return gross, True
     cargo = state["cargo_kg"]
     if cargo >= 0.0:

@@ -6,7 +6,7 @@ All amounts are int64 fixed point (``stream.fixed``), so a sum of advances teles
 from typing import Any, Final
 
 from stream.columns import UNKNOWN
-from stream.kernel import kernel
+from stream.kernel import inlined, kernel
 
 HOLD_S: Final = 10.0  # a momentary value (rate, speed, power) is never held longer: the classic 10x error
 GAP_S: Final = 120.0  # beyond it a counter's advance is booked whole at the gap's end
@@ -26,7 +26,7 @@ def _anchor(c: Any, now: int, time_ns: int) -> None:
     c["tick_due"] = 1
 
 
-@kernel
+@inlined
 def advance(c: Any, now: int, time_ns: int, cap_per_s: float, tick: int, lsb: int) -> int:
     """Rise of a counter since its last good reading, >= 0, or UNKNOWN; updates its record ``c`` (``state.COUNTER``).
 
@@ -38,6 +38,20 @@ def advance(c: Any, now: int, time_ns: int, cap_per_s: float, tick: int, lsb: in
     """
     if now == UNKNOWN:
         return UNKNOWN
+    last = c["last"]
+    if last != UNKNOWN:
+        cap = cap_per_s * ((time_ns - c["time_ns"]) * 1e-9) + tick
+        if 0 <= now - last <= cap:
+            c["suspect"] = UNKNOWN
+            c["last"] = now
+            c["time_ns"] = time_ns
+            return int(now - last)
+    return int(_jump(c, now, time_ns, cap_per_s, tick, lsb))
+
+
+@kernel
+def _jump(c: Any, now: int, time_ns: int, cap_per_s: float, tick: int, lsb: int) -> int:
+    """``advance`` of a counter that is new, fell, or rose by more than is possible."""
     last = c["last"]
     if last == UNKNOWN:
         _anchor(c, now, time_ns)
@@ -80,7 +94,7 @@ def step_up(c: Any, now: int, time_ns: int, cap_per_s: float, most: int) -> int:
     return int(advance(c, now, time_ns, cap_per_s, most, 1))
 
 
-@kernel
+@inlined
 def settle(c: Any, risen: int, estimate: int, tick: int, shaped: bool) -> int:
     """Amount to book for this reading from a counter; UNKNOWN when it stands still although use is estimated.
 
@@ -108,7 +122,7 @@ def settle(c: Any, risen: int, estimate: int, tick: int, shaped: bool) -> int:
     return max(min(int(estimate * bend), int(max(tick - ahead, 0))), int(-tick - ahead))
 
 
-@kernel
+@inlined
 def book(c: Any, amount: int) -> None:
     """Tell a counter what this reading booked (0 when nothing could be), whatever it was booked from."""
     if c["ahead"] == UNKNOWN:

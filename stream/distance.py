@@ -6,7 +6,7 @@ from typing import Any, Final
 from stream.columns import DISTANCE_METHODS, UNKNOWN
 from stream.counters import HOLD_S, advance, book, settle
 from stream.fixed import PER_METRE, to_fixed
-from stream.kernel import kernel
+from stream.kernel import inlined
 
 NONE: Final = DISTANCE_METHODS.index("none")
 BY_ODOMETER: Final = DISTANCE_METHODS.index("odometer")
@@ -19,7 +19,7 @@ ODOMETER_TICK_MM: Final = 1_000_000  # the coarsest odometers step by 1 km
 ODOMETER_LSB_MM: Final = 5_000  # SPN 917
 
 
-@kernel
+@inlined
 def integrate(before: float, now: float, dt_s: float, units_per_s: float) -> float:
     """Trapezoid of a momentary value over ``dt_s`` [s]: (before + now) dt / 2; NaN where an end is missing or dt is over 10 s.
 
@@ -31,7 +31,7 @@ def integrate(before: float, now: float, dt_s: float, units_per_s: float) -> flo
     return 0.5 * (before + now) * dt_s * units_per_s
 
 
-@kernel
+@inlined
 def distance(
     state: Any, odometer_m: float, speed_kmh: float, gps_speed_kmh: float, time_ns: int, dt_s: float
 ) -> tuple[int, int]:

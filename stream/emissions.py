@@ -7,7 +7,7 @@ from stream.columns import UNKNOWN
 from stream.counters import advance, step_up
 from stream.factors import U_WTT_REL
 from stream.fixed import PER_UNIT, plus, times, to_fixed
-from stream.kernel import kernel
+from stream.kernel import inlined, kernel
 from stream.table import (
     CH4,
     CO2,
@@ -28,7 +28,7 @@ REFRIGERANT_MOST: Final = 500 * 10**9  # what one service may add at once to the
 U_COUNTER_REL: Final = 0.03  # of the refrigeration unit's and AdBlue's counters, as of the engine's
 
 
-@kernel
+@inlined
 def fuel_co2e(out: Any, i: int, amount: int, p: Any) -> None:
     """Fill column ``i`` from ``amount`` of fuel (nL with factors per L, or µg with factors per kg).
 
@@ -58,7 +58,7 @@ def battery_co2e(out: Any, i: int, energy_uwh: int, p: Any) -> None:
     out[CO2E_WTT_MARKET, i] = times(energy_uwh, p["grid_market"])
 
 
-@kernel
+@inlined
 def add_tru(out: Any, i: int, state: Any, nl: int, u_rel: float, p: Any, part: Any) -> None:
     """Add ``nl`` of the refrigeration unit's gas oil, known to ``u_rel``, to column ``i``.
 
@@ -120,4 +120,4 @@ def leaked(out: Any, i: int, state: Any, total_kg: float, time_ns: int, p: Any, 
         return
     out[REFRIGERANT, i] = times(risen, p["refrigerant_gwp"]) if risen > 0 else 0
     if out[REFRIGERANT, i] == UNKNOWN:
-        sums[REFRIGERANT_UNKNOWN] = risen // 1_000_000
+        sums[REFRIGERANT_UNKNOWN] += risen // 1_000_000

@@ -33,6 +33,8 @@ CHOSE_ODOMETER: Final = CHOSEN_SOURCES.index("odometer")
 CHOSE_COUNTER: Final = CHOSEN_SOURCES.index("counter")
 CHOSE_RATE: Final = CHOSEN_SOURCES.index("rate")
 CHOSE_WEIGHT: Final = CHOSEN_SOURCES.index("weight")
+CHOSE_CAN_MASS: Final = CHOSEN_SOURCES.index("can_mass")
+CHOSE_ORDER: Final = CHOSEN_SOURCES.index("order")
 CHOSE_MODEL: Final = CHOSEN_SOURCES.index("model")
 
 EVENT_ROW: Final = np.dtype(

@@ -24,7 +24,7 @@ from stream.driver_events import (
     speeding,
 )
 from stream.fuel_events import LEVEL_EVERY_NS, watch_level, watch_topup
-from stream.kernel import kernel
+from stream.kernel import inlined, kernel
 from stream.plausibility import (
     COMPARED_KMH,
     HDOP_MAX,
@@ -53,7 +53,7 @@ FELL: Final = 64
 WEIGHED: Final = 128
 
 
-@kernel
+@inlined
 def _position(state: Any, lat_deg: float, lon_deg: float, gps_kmh: float, time_ns: int) -> int:
     """Believe what is surely within reach; the rest is for ``watch_position``."""
     north = (lat_deg - state["fix_lat_deg"]) * METRES_PER_DEG
@@ -68,7 +68,7 @@ def _position(state: Any, lat_deg: float, lon_deg: float, gps_kmh: float, time_n
     return 0 if math.isnan(lat_deg) or math.isnan(lon_deg) else POSITION
 
 
-@kernel
+@inlined
 def _compare(state: Any, wheel_kmh: float, odometer_m: float, gps_kmh: float, hdop: float, dt_s: float) -> int:
     """Add the interval to the stretches that are compared with GNSS."""
     found = 0
@@ -93,7 +93,7 @@ def _compare(state: Any, wheel_kmh: float, odometer_m: float, gps_kmh: float, hd
     return found
 
 
-@kernel
+@inlined
 def _manoeuvre(state: Any, v_kmh: float, by_wheel: bool, time_ns: int) -> int:
     """Close a window of speed that is full; one that ``harsh`` must look at stays for it."""
     found = 0
@@ -111,7 +111,7 @@ def _manoeuvre(state: Any, v_kmh: float, by_wheel: bool, time_ns: int) -> int:
     return found
 
 
-@kernel
+@inlined
 def _stand(
     state: Any, p: Any, standing: bool, idling: bool, level_pct: float, amount: int, time_ns: int, dt_s: float
 ) -> int:
@@ -142,7 +142,7 @@ def _stand(
     return found
 
 
-@kernel
+@inlined
 def speed_believed_kmh(state: Any, wheel_kmh: float, gps_kmh: float, hdop: float) -> tuple[float, bool]:
     """Speed of the wheels unless it is known to be wrong, else of a receiver with a good fix; NaN. And whether it is the wheels'."""
     v_kmh = usable_wheel_kmh(state, wheel_kmh)
@@ -151,7 +151,7 @@ def speed_believed_kmh(state: Any, wheel_kmh: float, gps_kmh: float, hdop: float
     return (math.nan if hdop > HDOP_MAX else gps_kmh), False
 
 
-@kernel
+@inlined
 def notice(
     state: Any,
     p: Any,
@@ -241,7 +241,11 @@ def act(
     if found & (MANOEUVRE | SPEEDING):
         v_kmh, by_wheel = speed_believed_kmh(state, wheel_kmh, gps_kmh, hdop)
         if found & MANOEUVRE:
-            mass_kg = gross_kg if gross_kg > 0.5 * p["tare_kg"] else p["mass_kg"]
+            mass_kg = p["mass_kg"]
+            if state["mass_kg"] > 0.0:
+                mass_kg = state["mass_kg"]
+            elif gross_kg > 0.5 * p["tare_kg"] and state["weight_bad"] == 0:
+                mass_kg = gross_kg
             n = harsh(state, p, v_kmh, by_wheel, mass_kg, time_ns, events, n, device)
         if found & SPEEDING:
             n = speeding(state, p, v_kmh, time_ns, dt_s, events, n, device)

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from stream.columns import UNKNOWN
-from stream.kernel import kernel
+from stream.kernel import inlined
 
 PER_UNIT: Final = 1e9
 PER_METRE: Final = 1e3
@@ -18,7 +18,7 @@ PER_SECOND: Final = 1e6
 LIMIT: Final = 9.2e18  # beyond it int64 has no value; such an amount is unknown, never wrapped
 
 
-@kernel
+@inlined
 def to_fixed(value: float, scale: float) -> int:
     """``value * scale`` as int64, half to even. UNKNOWN where value is NaN or the product does not fit."""
     x = value * scale
@@ -27,7 +27,7 @@ def to_fixed(value: float, scale: float) -> int:
     return int(np.rint(x))
 
 
-@kernel
+@inlined
 def times(amount: int, factor: float) -> int:
     """``amount * factor`` as int64, half to even. UNKNOWN where either is unknown."""
     if amount == UNKNOWN:
@@ -35,7 +35,7 @@ def times(amount: int, factor: float) -> int:
     return to_fixed(float(amount), factor)
 
 
-@kernel
+@inlined
 def plus(a: int, b: int) -> int:
     """``a + b``. UNKNOWN where either is unknown."""
     if a == UNKNOWN or b == UNKNOWN:

@@ -13,7 +13,7 @@ from stream.columns import ENERGY_METHODS, UNKNOWN
 from stream.counters import GAP_S, HOLD_S, advance, book, settle
 from stream.distance import PER_HOUR, integrate
 from stream.fixed import PER_UNIT, to_fixed
-from stream.kernel import kernel
+from stream.kernel import inlined, kernel
 from stream.learning import learn_bias, learn_road, learn_torque
 from stream.state import U_CLASS_REL
 
@@ -46,7 +46,7 @@ U_TANK_REL: Final = 0.17
 U_METHOD_REL: Final = np.array([math.nan, 0.035, 0.035, 0.035, 0.02, 0.045, U_TANK_REL, U_CLASS_REL, 0.03])
 
 
-@kernel
+@inlined
 def _from_counter(
     c: Any, now: int, estimate: int, cap_per_s: float, tick: int, lsb: int, shaped: bool, time_ns: int
 ) -> int:
@@ -56,7 +56,7 @@ def _from_counter(
     return settle(c, risen, estimate, tick, shaped)
 
 
-@kernel
+@inlined
 def by_torque(state: Any, p: Any, torque: float) -> bool:
     """Whether the model by torque (its use, NaN = none) serves: its reference is known, or fuel has told it (5 L or kg modelled).
 
@@ -68,7 +68,7 @@ def by_torque(state: Any, p: Any, torque: float) -> bool:
     return known or state["torque"]["modelled"] >= TORQUE_TAUGHT
 
 
-@kernel
+@inlined
 def modelled(state: Any, p: Any, road: float, torque: float) -> tuple[float, float]:
     """(best modelled use, its half-width relative) of bare models' uses [L, kg, kWh]: torque before road load, NaN without."""
     if by_torque(state, p, torque):
@@ -76,7 +76,7 @@ def modelled(state: Any, p: Any, road: float, torque: float) -> tuple[float, flo
     return road * state["road"]["ratio"], state["road"]["u_rel"]
 
 
-@kernel
+@inlined
 def teach(state: Any, measured: float, road: float, torque: float, dt_s: float) -> None:
     """Teach both models with an interval whose use was measured [L, kg, kWh]."""
     if not math.isnan(road):
@@ -123,7 +123,7 @@ def tank_balance(state: Any, tank_l: float, level_pct: float, road_l: float, tim
         state["tank_modelled"] = 0.0
 
 
-@kernel
+@inlined
 def liquid_fuel(
     state: Any,
     p: Any,
@@ -234,7 +234,7 @@ def gas_fuel(
     return amount, method, u
 
 
-@kernel
+@inlined
 def tru_fuel(
     state: Any, tru_lph: float, total_l: float, switches: float, time_ns: int, dt_s: float
 ) -> tuple[int, bool]:
@@ -243,6 +243,8 @@ def tru_fuel(
     Eq. 13: its counter; where it never had one, ``tru_lph`` [L/h] of the class while its engine-on signal (switch bit 6) is on.
     Never times 24 h: without counter and signal the use is unknown.
     """
+    if math.isnan(total_l) and math.isnan(switches):
+        return UNKNOWN, False
     c = state["tru"]
     cap = TRU_MAX_LPH / 3600.0 * PER_UNIT
     risen = advance(c, to_fixed(total_l, PER_UNIT), time_ns, cap, TRU_TICK_NL, TRU_TICK_NL)

@@ -8,7 +8,7 @@ Roads are flat before anything is seen: the noise of the heights, measured besid
 import math
 from typing import Any, Final
 
-from stream.kernel import kernel
+from stream.kernel import inlined
 
 LENGTH_M: Final = (
     200.0  # shorter follows the receiver's noise (6 m over a minute), longer comes too late for hills of some km
@@ -31,7 +31,7 @@ BY_FILTER: Final = 1
 BY_MAP: Final = 2
 
 
-@kernel
+@inlined
 def height_of(alt_m: float, hdop: float, baro_kpa: float) -> float:
     """Height [m] by GNSS (hdop at most 4 or unknown), else by a barometer of fine steps; NaN where neither serves.
 
@@ -45,7 +45,7 @@ def height_of(alt_m: float, hdop: float, baro_kpa: float) -> float:
     return -METRE_PER_KPA * baro_kpa
 
 
-@kernel
+@inlined
 def filtered_grade(state: Any, height_m: float, run_m: float) -> tuple[float, int]:
     """(grade as rise over run, source) after ``run_m`` metres; updates the filter in ``state``. 0 until 600 m were seen.
 

@@ -23,3 +23,12 @@ def kernel(function: F) -> F:
     writes into arrays that it is given, and makes none; one that does fails to compile.
     """
     return cast(F, numba.njit(**_OPTIONS)(function))
+
+
+def inlined(function: F) -> F:
+    """``kernel`` that becomes part of every kernel that calls it: for what runs in each row and is called from one or two places.
+
+    A call costs a few nanoseconds where arrays or many numbers are handed over. What runs rarely stays a call, so that the loop
+    over rows stays small.
+    """
+    return cast(F, numba.njit(**_OPTIONS, forceinline=True)(function))

@@ -8,7 +8,7 @@ the last weeks show the drift of a vehicle (tyres, filters, a sensor), and the c
 import math
 from typing import Any, Final
 
-from stream.kernel import kernel
+from stream.kernel import inlined, kernel
 from stream.state import U_CALIBRATED_REL, U_CLASS_REL, U_TORQUE_CALIBRATED_REL, U_TORQUE_REL
 
 MEMORY_S: Final = (
@@ -32,6 +32,19 @@ BIAS_ALARM_REL: Final = 0.05  # counter against rate, science reference section 
 
 
 @kernel
+def _fold(m: Any, memory_s: float, prior: float, u_class: float, u_calibrated: float) -> None:
+    """Take the window's sums into the ratio."""
+    keep = math.exp(-m["window_s"] / memory_s)
+    m["measured"] = m["measured"] * keep + m["window_measured"]
+    m["modelled"] = m["modelled"] * keep + m["window_modelled"]
+    m["window_measured"] = 0.0
+    m["window_modelled"] = 0.0
+    m["window_s"] = 0.0
+    m["ratio"] = min(max((prior + m["measured"]) / (prior + max(m["modelled"], 0.0)), LOWEST), HIGHEST)
+    m["u_rel"] = u_calibrated + (u_class - u_calibrated) * math.exp(-max(m["modelled"], 0.0) / LEARNT)
+
+
+@inlined
 def learn(
     m: Any,
     measured: float,
@@ -52,18 +65,11 @@ def learn(
     m["window_s"] += dt_s
     if m["window_s"] < FOLD_S:
         return False
-    keep = math.exp(-m["window_s"] / memory_s)
-    m["measured"] = m["measured"] * keep + m["window_measured"]
-    m["modelled"] = m["modelled"] * keep + m["window_modelled"]
-    m["window_measured"] = 0.0
-    m["window_modelled"] = 0.0
-    m["window_s"] = 0.0
-    m["ratio"] = min(max((prior + m["measured"]) / (prior + max(m["modelled"], 0.0)), LOWEST), HIGHEST)
-    m["u_rel"] = u_calibrated + (u_class - u_calibrated) * math.exp(-max(m["modelled"], 0.0) / LEARNT)
+    _fold(m, memory_s, prior, u_class, u_calibrated)
     return True
 
 
-@kernel
+@inlined
 def learn_road(state: Any, measured: float, modelled: float, dt_s: float) -> None:
     """Teach the road-load model (Eq. 16, fading over 4 h), and the long memory that ``drift`` reads; ``dt_s`` [s].
 
@@ -83,7 +89,7 @@ def learn_road(state: Any, measured: float, modelled: float, dt_s: float) -> Non
     state["base_modelled"] = state["base_modelled"] * keep + piece_modelled
 
 
-@kernel
+@inlined
 def learn_torque(state: Any, measured: float, modelled: float, dt_s: float) -> None:
     """Teach the model by engine torque (Eq. 16, fading over 40 h): ``measured``, ``modelled`` [L or kg] of ``dt_s`` [s]."""
     m = state["torque"]
@@ -102,7 +108,7 @@ def drift(state: Any) -> float:
     return float(state["drift_measured"] / state["drift_modelled"] * state["base_modelled"] / state["base_measured"])
 
 
-@kernel
+@inlined
 def learn_bias(state: Any, counted_l: float, rated_l: float, dt_s: float) -> None:
     """Take litres booked by the counter and litres of the rate over the same interval into the fading sums of ``rate_bias``."""
     keep = 1.0 - min(dt_s / BIAS_S, 1.0)

@@ -11,11 +11,14 @@ from typing import Any, Final
 from stream.columns import LOAD_STATES, UNKNOWN
 from stream.kernel import kernel
 from stream.mass import (
-    TARE_FLOOR_CAN,
+    BOBTAIL_SHARE,
+    HEAVIEST,
     TARE_FLOOR_SCALES,
-    TARE_U_CAN,
     TARE_U_SCALES,
     can_mass,
+    can_tare,
+    contradicts,
+    judge_scales,
     scales_mass,
     tare_of,
 )
@@ -93,6 +96,13 @@ def mass_log_ratio(aboard_kg: float, sd_kg: float, capacity_kg: float) -> float:
 
 
 @kernel
+def _mean(x: float, sd_x: float, y: float, sd_y: float) -> tuple[float, float]:
+    """Mean of two independent measurements by their precision, and its standard deviation."""
+    share = sd_y * sd_y / (sd_x * sd_x + sd_y * sd_y)
+    return x * share + y * (1.0 - share), sd_x * math.sqrt(share)
+
+
+@kernel
 def after_stop(p_loaded: float, bits: int, door_works: bool, place_kind: int, long: bool, last_mile: bool) -> float:
     """P(loaded) after a stop, before evidence of the new trip: what was aboard may have gone, and goods may have come.
 
@@ -136,8 +146,10 @@ def place_log_ratio(start: int, end: int, kind: Any, origin: int, last_mile: boo
 
 
 @kernel
-def decide(state: Any, p: Any, g: Any, origin: int, last_mile: bool) -> None:
+def decide(state: Any, p: Any, g: Any, origin: int, last_mile: bool, stem: bool) -> None:
     """Put together what this trip has shown: ``load_state``, ``load_state_p``, ``payload_kg`` and ``mass_kg`` with their bands.
+
+    ``last_mile``: it belongs to a tour of drops; ``stem``: it is that tour's way out or home.
 
     ``payload_kg`` are goods, ``mass_kg`` the gross mass; both NaN while unknown, ``*_u_kg`` their 95 % half-widths.
     """
@@ -146,24 +158,35 @@ def decide(state: Any, p: Any, g: Any, origin: int, last_mile: bool) -> None:
     by_mass = 0.0
     evidence = 0
     aboard, sd_aboard, mass, sd_mass = math.nan, math.nan, math.nan, math.nan
+    error = ERROR_CAN
     can, sd = can_mass(state)
     if not math.isnan(can):
-        tare, sd_tare = tare_of(state["tare_can_kg"], state["tare_can_n"], p["tare_kg"], TARE_U_CAN, TARE_FLOOR_CAN)
-        aboard, sd_aboard = can - tare, math.hypot(sd, sd_tare)
-        mass, sd_mass = p["tare_kg"] + max(aboard, -0.6 * p["tare_kg"]), sd_aboard
-        by_mass += bounded(mass_log_ratio(aboard, sd_aboard, capacity), ERROR_CAN)
+        tare, sd_tare = can_tare(state, p)
+        true_per_can = p["tare_kg"] / tare  # efficiency and torque err in proportion
+        mass, sd_mass = can * true_per_can, true_per_can * math.hypot(sd, sd_tare * can / tare)
+        aboard, sd_aboard = mass - p["tare_kg"], sd_mass
         evidence |= BIT_CAN
     scales, sd = scales_mass(state, p["tare_kg"])
-    if not math.isnan(scales):
+    if not math.isnan(scales + state["order_cargo_kg"]):
+        state["weight_by_order"] = contradicts(scales, p["tare_kg"] + state["order_cargo_kg"], sd, p["gvw_kg"])
+    if not math.isnan(scales) and BOBTAIL_SHARE * p["tare_kg"] < mass < HEAVIEST * p["gvw_kg"]:
+        state["weight_by_can"] = contradicts(scales, mass, math.hypot(sd, sd_mass), p["gvw_kg"])
+        judge_scales(state)
+    if not math.isnan(scales) and state["weight_bad"] == 0:
         tare, sd_tare = tare_of(
             state["tare_scales_kg"], state["tare_scales_n"], p["tare_kg"], TARE_U_SCALES, TARE_FLOOR_SCALES
         )
         by_scales, sd_scales = scales - tare, math.hypot(sd, sd_tare)
-        by_mass += bounded(mass_log_ratio(by_scales, sd_scales, capacity), ERROR_SCALES)
         evidence |= BIT_SCALES
-        if math.isnan(sd_aboard) or sd_scales < sd_aboard:
+        error = ERROR_SCALES
+        if math.isnan(sd_aboard):
             aboard, sd_aboard, mass, sd_mass = by_scales, sd_scales, scales, sd
-    odds += max(by_mass, -math.log(LR_TOUR_LIGHT)) if last_mile else by_mass
+        else:  # two measurements of one mass
+            mass, sd_mass = _mean(mass, sd_mass, scales, sd)
+            aboard, sd_aboard = _mean(aboard, sd_aboard, by_scales, sd_scales)
+    if not math.isnan(aboard):
+        by_mass = bounded(mass_log_ratio(aboard, sd_aboard, capacity), error)
+    odds += max(by_mass, -math.log(LR_TOUR_LIGHT)) if last_mile and not stem else by_mass
     units_kg = 0.0
     cargo, loaded_units, empty_units = state["order_cargo_kg"], state["order_loaded"], state["order_empty"]
     if not math.isnan(cargo):

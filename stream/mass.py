@@ -2,17 +2,21 @@
 
 A trip keeps sums only; ``scales_mass`` and ``can_mass`` turn them into (kg, standard deviation). The least squares of
 ``can_row`` are those of a recursive estimator with forgetting factor 1: the mass of a trip does not change (Vahidi 2005).
+Their error is not that of independent samples: what is unknown (slope, wind, gear) is shared by all samples of one acceleration,
+so the standard deviation is taken from how much whole accelerations disagree (a cluster-robust variance, Liang and Zeger 1986).
 """
 
 import math
 from typing import Any, Final
 
-from stream.kernel import kernel
+from stream.kernel import inlined, kernel
 from stream.road_load import ENGINE_OFF_RPM, ETA_DRIVELINE, GRAVITY
 
 SAMPLE_NS: Final = 950_000_000  # at most one sample a second, whatever the rate of the readings
 SAMPLE_MAX_S: Final = 2.5  # further apart, a gear was changed unseen
-SHIFT_NS: Final = 2_000_000_000  # a gear shift spoils what is near it
+SHIFT_NS: Final = (
+    1_000_000_000  # a gear shift spoils the second it is seen in: automated gearboxes interrupt the torque for less
+)
 SHIFT_REL: Final = 0.03  # change of rpm / v that is a shift
 V_LOW_MS: Final = 10.0 / 3.6
 V_HIGH_MS: Final = 70.0 / 3.6  # above it drag, which is a guess, is most of the force
@@ -23,21 +27,32 @@ FRICTION_AT_0: Final = 0.04  # of the reference torque, where SPN 514 is not sen
 FRICTION_PER_RPM: Final = 0.05 / 1500.0
 MOTOR_EFFICIENCY: Final = 0.90  # battery to wheel while accelerating, class default 0.88 is a cycle's mean
 CAN_MIN: Final = 12  # samples: one pull away from standstill
-CAN_CORRELATED: Final = 6.0  # samples of one pull away share grade and gear: so many count as one
-CAN_FLOOR_REL: Final = 0.04  # slope, wind, efficiency that a trip shares; standard deviation
+PULL_NS: Final = 20_000_000_000  # without a sample: the next acceleration is another one, on another piece of road
+PULL_REL: Final = (
+    0.12  # error of one acceleration before any was seen: a slope of 1 % (main roads) over phi of 0.8 m/s2
+)
+PULL_PRIOR: Final = 4.0  # accelerations that this counts for
+CAN_FLOOR_REL: Final = 0.02  # standard deviation that a trip shares: tyres and air of the day, a cold engine, its wind
+GRADE_TRUST: Final = (
+    0.6  # of a filtered grade: the filter lags by 200 m, and hills are alike over some 400 m: exp(-200/400)
+)
 SCALES_MIN_S: Final = 30  # of moving: shorter is not low-passed
 SCALES_NOISE_REL: Final = 0.035  # axle load in motion, 2-5 % [science reference, section 5]
 SCALES_TAU_S: Final = 240.0  # over which its error wanders
 SCALES_FLOOR_REL: Final = 0.005
 TARE_U_SCALES: Final = 0.02  # registry tare against what the scales show of it; standard deviation, relative
 TARE_U_CAN: Final = (
-    0.05  # the same for the estimate by torque: efficiency, reference torque and tyres are class defaults
+    0.04  # the same for the estimate by torque: efficiency, reference torque and tyres are class defaults
 )
+TARE_U_GUESSED: Final = 0.10  # the same where the reference torque is guessed from rated power
 TARE_FLOOR_SCALES: Final = 0.006
 TARE_FLOOR_CAN: Final = 0.02
 TARE_MEMORY: Final = 12  # empty trips that make the mean
 TARE_STEADY: Final = 5  # empty trips before a drift is believed
 DRIFT_REL: Final = 0.04  # of tare: a body, a tank or a sensor changed
+CONFLICT_SHARE: Final = 0.10  # of the permitted gross mass: scales further off another source contradict it
+CONFLICT_SIGMAS: Final = 4.0  # and beyond what both errors explain: one trip in 30,000
+HEAVIEST: Final = 1.3  # of the permitted gross mass: more is no mass, but a torque that is wrong
 BOBTAIL_SHARE: Final = 0.7  # of tare; lighter, the trailer is missing
 
 
@@ -53,12 +68,13 @@ def reference_torque_nm(p_rated_kw: float, gvw_kg: float) -> float:
 @kernel
 def forget_mass(state: Any) -> None:
     """Begin anew: the load may be another one."""
-    state["can_phi2"] = state["can_y_phi"] = state["can_y2"] = 0.0
+    state["can_phi2"] = state["can_y_phi"] = state["pull_phi2"] = state["pull_y_phi"] = 0.0
+    state["pulls_xx"] = state["pulls_xy"] = state["pulls_yy"] = 0.0
     state["can_n"] = state["scales_n"] = 0
     state["scales_sum"] = state["scales_sum2"] = 0.0
 
 
-@kernel
+@inlined
 def scales_row(state: Any, tare_kg: float, gvw_kg: float, gross_kg: float, v_ms: float, time_ns: int) -> None:
     """Take a gross weight while the vehicle rolls: standing it may be half unloaded, or on three axles."""
     if v_ms > 1.4 and 0.3 * tare_kg < gross_kg < 1.6 * gvw_kg and time_ns - state["scales_ns"] >= SAMPLE_NS:
@@ -83,7 +99,7 @@ def scales_mass(state: Any, tare_kg: float) -> tuple[float, float]:
     return mass, math.sqrt(noise * noise / independent + (SCALES_FLOOR_REL * mass) ** 2)
 
 
-@kernel
+@inlined
 def wheel_force_power_w(p: Any, rpm: float, torque_pct: float, friction_pct: float, ref_nm: float, kw: float) -> float:
     """Power that reaches the wheels [W]: T = (indicated - friction) x reference torque, or the battery's, less auxiliaries."""
     if p["has_battery"]:
@@ -94,7 +110,7 @@ def wheel_force_power_w(p: Any, rpm: float, torque_pct: float, friction_pct: flo
     return float((torque * rpm * (math.pi / 30.0) - p["aux_kw"] * 1000.0) * ETA_DRIVELINE)
 
 
-@kernel
+@inlined
 def can_row(
     state: Any,
     p: Any,
@@ -140,24 +156,45 @@ def can_row(
         return
     y = 0.5 * (watts0 + watts) / v - 0.5 * AIR_KG_M3 * p["cda_m2"] * v * v
     phi = p["f_rot"] * a + GRAVITY * (p["crr"] + (0.0 if math.isnan(grade) else grade))
+    if time_ns - state["pull_ns"] > PULL_NS:
+        _end_pull(state)
+    state["pull_ns"] = time_ns
     state["can_n"] += 1
-    state["can_phi2"] += phi * phi
-    state["can_y_phi"] += y * phi
-    state["can_y2"] += y * y
+    state["pull_phi2"] += phi * phi
+    state["pull_y_phi"] += y * phi
+
+
+@kernel
+def _end_pull(state: Any) -> None:
+    """Add the sums of an acceleration to those of the trip."""
+    x, y = state["pull_phi2"], state["pull_y_phi"]
+    state["can_phi2"] += x
+    state["can_y_phi"] += y
+    state["pulls_xx"] += x * x
+    state["pulls_xy"] += x * y
+    state["pulls_yy"] += y * y
+    state["pull_phi2"] = state["pull_y_phi"] = 0.0
 
 
 @kernel
 def can_mass(state: Any) -> tuple[float, float]:
-    """(gross mass, its standard deviation) [kg] by least squares over this trip; NaN before ``CAN_MIN`` samples."""
-    n = state["can_n"]
-    if n < CAN_MIN or state["can_phi2"] <= 0.0:
+    """(gross mass, its standard deviation) [kg] by least squares over this trip; NaN before ``CAN_MIN`` samples.
+
+    m = Y/X with X = sum phi^2, Y = sum y phi. Accelerations k: n = X^2 / sum X_k^2 of them count; the variance of one,
+    n sum (Y_k - m X_k)^2 / X^2, is drawn towards ``PULL_REL`` while they are few; that of the mean is its n-th part.
+    """
+    if state["can_n"] < CAN_MIN:
         return math.nan, math.nan
-    mass = state["can_y_phi"] / state["can_phi2"]
-    if not mass > 0.0:
+    x1, y1 = state["pull_phi2"], state["pull_y_phi"]  # of the running one
+    x, y = state["can_phi2"] + x1, state["can_y_phi"] + y1
+    if not (x > 0.0 and y > 0.0):
         return math.nan, math.nan
-    left = max(0.0, state["can_y2"] - mass * state["can_y_phi"]) / (n - 1)
-    scatter = left / state["can_phi2"] * CAN_CORRELATED
-    return mass, math.sqrt(scatter + (CAN_FLOOR_REL * mass) ** 2)
+    mass = y / x
+    xx, xy, yy = state["pulls_xx"] + x1 * x1, state["pulls_xy"] + x1 * y1, state["pulls_yy"] + y1 * y1
+    n = x * x / xx
+    spread = max(0.0, yy - 2.0 * mass * xy + mass * mass * xx) / (y * y)
+    one = (PULL_PRIOR * PULL_REL * PULL_REL + n * n * spread) / (PULL_PRIOR + n)
+    return mass, mass * math.sqrt(one / n + CAN_FLOOR_REL * CAN_FLOOR_REL)
 
 
 @kernel
@@ -169,8 +206,38 @@ def tare_of(own_kg: float, n: int, registry_kg: float, prior_rel: float, floor_r
 
 
 @kernel
-def _toward(tare: float, n: int, mass: float) -> float:
-    return tare + (mass - tare) / min(n + 1, TARE_MEMORY)
+def contradicts(scales_kg: float, other_kg: float, sd_kg: float, gvw_kg: float) -> float:
+    """Ratio of the scales to another mass where the two contradict each other, else 1; ``sd_kg``: of their difference."""
+    if math.fabs(scales_kg - other_kg) > max(CONFLICT_SHARE * gvw_kg, CONFLICT_SIGMAS * sd_kg):
+        return scales_kg / other_kg
+    return 1.0
+
+
+@kernel
+def judge_scales(state: Any) -> None:
+    """The scales are not used while the torque contradicts them, unless an order bears them out.
+
+    Bellows leak, axles lift and lines break; torque that is off by so much would show in the fuel used. An order alone does not
+    outdo them: it may be of another load.
+    """
+    by_can = state["weight_by_can"]
+    state["weight_bad"] = int(by_can == by_can and by_can != 1.0 and state["weight_by_order"] != 1.0)
+
+
+@kernel
+def can_tare(state: Any, p: Any) -> tuple[float, float]:
+    """(tare as the torque sees it, its standard deviation) [kg]."""
+    known = p["has_battery"] != 0 or p["ref_torque_known"] != 0 or not math.isnan(state["ref_torque_nm"])
+    prior = TARE_U_CAN if known else TARE_U_GUESSED
+    return tare_of(state["tare_can_kg"], state["tare_can_n"], p["tare_kg"], prior, TARE_FLOOR_CAN)
+
+
+@kernel
+def _toward(tare: float, n: int, mass: float, sure: bool) -> float:
+    """A step towards an empty trip's mass: 2 trips weigh as much as the registry. Upwards, unless sure, half of it: units or a few
+    goods may ride along, and nothing makes a vehicle lighter than empty."""
+    gain = max(2.0 / (3.0 + 2.0 * n), 1.0 / TARE_MEMORY)
+    return tare + (mass - tare) * (gain if sure or mass < tare else 0.5 * gain)
 
 
 @kernel
@@ -184,7 +251,7 @@ def _one_tare(
     if below > 2.5 * math.hypot(sd, sd_tare):
         return tare - min(0.5 * below, sd_tare), max(n, 1)
     if sure or (empty and mass - tare < 0.03 * tare + sd):
-        return _toward(tare, n, mass), min(n + 1, TARE_MEMORY)
+        return _toward(tare, n, mass, sure), min(n + 1, TARE_MEMORY)
     return tare, n
 
 
@@ -194,11 +261,11 @@ def learn_tare(state: Any, p: Any, empty: bool, sure: bool) -> None:
     registry = p["tare_kg"]
     scales, sd = scales_mass(state, registry)
     tare, sd_tare = tare_of(state["tare_scales_kg"], state["tare_scales_n"], registry, TARE_U_SCALES, TARE_FLOOR_SCALES)
-    if not scales < BOBTAIL_SHARE * registry:
+    if state["weight_bad"] == 0 and not scales < BOBTAIL_SHARE * registry:
         tare, n = _one_tare(tare, state["tare_scales_n"], sd_tare, scales, sd, empty, sure)
         state["tare_scales_kg"], state["tare_scales_n"] = tare, n
     mass, sd = can_mass(state)
-    tare, sd_tare = tare_of(state["tare_can_kg"], state["tare_can_n"], registry, TARE_U_CAN, TARE_FLOOR_CAN)
+    tare, sd_tare = can_tare(state, p)
     if not mass < BOBTAIL_SHARE * registry:
         tare, n = _one_tare(tare, state["tare_can_n"], sd_tare, mass, sd, empty, sure)
         state["tare_can_kg"], state["tare_can_n"] = tare, n

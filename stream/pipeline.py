@@ -18,9 +18,10 @@ from stream.columns import EMISSION, EVENT, READING, ROLLUP, TRIP, UNKNOWN, Colu
 from stream.event_rows import EVENT_ROW, MOST_PER_ROW
 from stream.fleet import Fleet
 from stream.records import Devices, Records, records
+from stream.result_rows import new_block
 from stream.sequence import ACCEPT, AHEAD, sequence
 from stream.state import STATE, StateRows, empty_state, state_block, take_in, words
-from stream.table import EMISSION_ROWS, N_SUMS, ROLLUP_ROWS, TRIP_FLOATS, TRIP_INTS
+from stream.table import EMISSION_CODES, EMISSION_INTS, ROLLUP_ROWS, TRIP_FLOATS, TRIP_INTS
 from stream.trip_rows import ROWS_PER_READING
 from stream.uncertainty import N_PARTS
 
@@ -222,12 +223,20 @@ def retake(state: State, batch: Columns) -> tuple[State, Results]:
     return replace(state, rows=state.rows.put(touched, rows)), results
 
 
+def _const(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A read-only view, whatever the column is. Kernels are compiled for types, and a column that no message held is read-only already:
+    without this each new set of signals in a batch would be a new type, and wait a minute for its compiler."""
+    view = np.ascontiguousarray(column).view()
+    view.flags.writeable = False
+    return view
+
+
 def _advance(
     fleet: Fleet, touched: Devices, rows: StateRows, slot: Devices, batch: Columns
 ) -> tuple[Columns, Columns, Columns, Columns]:
     """Run the kernels over readings in order: emissions, rollups, trips, events. Advances ``rows``, the records of ``touched``."""
     n = batch["seq"].size
-    out = np.empty((len(EMISSION_ROWS), n), np.int64)
+    out, codes = np.empty((len(EMISSION_INTS), n), np.int64), np.empty((len(EMISSION_CODES), n), np.int32)
     u_rel, load_p = np.empty(n), np.empty(n)
     roll = np.empty(
         (n, len(ROLLUP_ROWS)), np.int64
@@ -238,13 +247,14 @@ def _advance(
     trip_ints = np.empty((ROWS_PER_READING * n, len(TRIP_INTS)), np.int64)
     trip_floats = np.empty((ROWS_PER_READING * n, len(TRIP_FLOATS)))
     n_rolls, n_trips, n_events = advance_rows(
-        _Read(*(batch[name] for name in READ)),
+        _Read(*(_const(batch[name]) for name in READ)),
         slot,
         touched,
         fleet.params,
         fleet.geography,
         rows,
         out,
+        codes,
         u_rel,
         load_p,
         roll,
@@ -252,13 +262,12 @@ def _advance(
         trip_ints,
         trip_floats,
         happened,
-        np.empty(N_SUMS, np.int64),
+        new_block(),
         np.empty(N_PARTS),
     )
-    device = batch["device"]
-    made: Columns = dict(zip(EMISSION_ROWS, out, strict=True))
+    made: Columns = dict(zip(EMISSION_INTS, out, strict=True))
+    made.update(zip(EMISSION_CODES, codes, strict=True))
     made.update({name: batch[name] for name in ("device", "boot_id", "seq", "time_ns")})
-    made["asset"] = fleet.params["asset"][device]
     made["load_state_p"], made["co2e_u_rel"] = load_p, u_rel
     made["kernel_version"] = np.full(n, KERNEL_VERSION, np.int32)
     sums: Columns = dict(zip(ROLLUP_ROWS, np.ascontiguousarray(roll[:, :n_rolls]), strict=True))

@@ -30,6 +30,7 @@ class Place:
     lon_deg: float
     radius_m: float = DEFAULT_RADIUS_M
     polygon: str | None = None
+    tenant: str | None = None
 
 
 # The kernel's form. ``circle`` (n, 5): lat, lon, radius m, cos(lat), area m2; ``ring`` (n, 2): rows of ``vertices``, -1 = circle;

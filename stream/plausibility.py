@@ -13,10 +13,12 @@ from typing import Any, Final
 from stream.columns import UNKNOWN
 from stream.counters import HOLD_S
 from stream.event_rows import (
+    CHOSE_CAN_MASS,
     CHOSE_COUNTER,
     CHOSE_GPS,
     CHOSE_NONE,
     CHOSE_ODOMETER,
+    CHOSE_ORDER,
     CHOSE_WEIGHT,
     CHOSE_WHEEL,
     COUNTER_RESET,
@@ -30,7 +32,7 @@ from stream.event_rows import (
 )
 from stream.kernel import kernel
 from stream.learning import DRIFT_ALARM_REL, drift
-from stream.mass import tare_drift
+from stream.mass import contradicts, judge_scales, tare_drift
 from stream.state import CASES
 
 ODOMETER_CASE: Final = CASES.index("odometer_conflict")
@@ -57,7 +59,6 @@ CHORD: Final = (
 )
 STRIKES: Final = 2  # short stretches in a row
 WEIGHT_M: Final = 10_000.0
-WEIGHT_SHARE: Final = 0.10  # of the permitted gross mass; order plus tare against the scales
 
 
 @kernel
@@ -274,24 +275,43 @@ def stretches(state: Any, time_ns: int, events: Any, n: int, device: int) -> int
 
 @kernel
 def weigh(state: Any, p: Any, time_ns: int, events: Any, n: int, device: int) -> int:
-    """Scales against order plus tare over the last 10 km. Event ``weight_conflict``: ratio of the two; the scales stay in use."""
+    """Scales against order plus tare over the last 10 km."""
     weighed, ordered = state["weighed_kgm"] / state["weight_m"], state["ordered_kgm"] / state["weight_m"]
     state["weight_m"] = 0.0
     state["weighed_kgm"] = 0.0
     state["ordered_kgm"] = 0.0
-    bad = math.fabs(weighed - ordered) > WEIGHT_SHARE * p["gvw_kg"]
-    return report_case(
-        state, WEIGHT_CASE, WEIGHT_CONFLICT, bad, time_ns, weighed / ordered, 1.0, CHOSE_WEIGHT, events, n, device
-    )
+    state["weight_by_order"] = contradicts(weighed, ordered, 0.0, p["gvw_kg"])
+    judge_scales(state)
+    return weights(state, time_ns, events, n, device)
+
+
+@kernel
+def weights(state: Any, time_ns: int, events: Any, n: int, device: int) -> int:
+    """Event ``weight_conflict``: ratio of the scales to what contradicts them, order before torque.
+
+    ``chosen``: the order, the mass by torque, or the scales where the third source bears them out. Scales that are not chosen are
+    kept in ``readings`` and used for nothing until they agree again.
+    """
+    by_can, by_order = state["weight_by_can"], state["weight_by_order"]
+    if math.isnan(by_can) and math.isnan(by_order):
+        return n
+    off_order, off_can = by_order == by_order and by_order != 1.0, by_can == by_can and by_can != 1.0
+    chosen = CHOSE_WEIGHT
+    if state["weight_bad"] != 0:
+        chosen = CHOSE_ORDER if off_order else CHOSE_CAN_MASS
+    ratio = by_order if off_order else by_can if off_can else 1.0
+    bad = off_order or off_can
+    return report_case(state, WEIGHT_CASE, WEIGHT_CONFLICT, bad, time_ns, ratio, 1.0, chosen, events, n, device)
 
 
 @kernel
 def drifts(state: Any, p: Any, time_ns: int, events: Any, n: int, device: int) -> int:
-    """Events ``tare_drift`` and ``model_drift``: what was learnt of the vehicle has left what it was.
+    """Events ``tare_drift`` and ``model_drift``: what was learnt of the vehicle has left what it was; ``weight_conflict`` of the trip.
 
     Tare: by how many kilograms the empty vehicle weighs other than the registry says; the learnt tare is used. Model: fuel measured
     over modelled of late against the vehicle's own past, as a ratio; the measured fuel is used.
     """
+    n = weights(state, time_ns, events, n, device)
     off_kg = tare_drift(state, p)
     bad = not math.isnan(off_kg)
     n = report_case(

@@ -7,7 +7,7 @@ Used where fuel or energy is not measured, and to say where measured energy went
 import math
 from typing import Final
 
-from stream.kernel import kernel
+from stream.kernel import inlined, kernel
 
 GRAVITY: Final = 9.81
 GAS_CONSTANT_AIR: Final = 287.05  # J/(kg K), dry
@@ -73,7 +73,7 @@ def apparent_wind(wind_ms: float, from_deg: float, heading_deg: float) -> tuple[
     return wind_ms * math.cos(angle), wind_ms * math.sin(angle)
 
 
-@kernel
+@inlined
 def air_drag_n(
     v_ms: float, along_ms: float, across_ms: float, rho: float, cda_m2: float, a1: float, a2: float, a3: float
 ) -> float:
@@ -123,7 +123,7 @@ def rough_factor(iri_m_per_km: float, v_ms: float) -> float:
     return max(0.9, 1.0 + ROUGH_PER_IRI_MS * (iri_m_per_km - SMOOTH_IRI) * v_ms)
 
 
-@kernel
+@inlined
 def road_powers_w(
     v0_ms: float, v1_ms: float, dt_s: float, mass_kg: float, f_rot: float, crr: float, grade: float, drag_n: float
 ) -> tuple[float, float, float, float]:
@@ -141,7 +141,7 @@ def road_powers_w(
     return weight_w * crr, drag_n * v, weight_w * g, kinetic_w
 
 
-@kernel
+@inlined
 def engine_fuel_g_per_h(
     wheel_w: float,
     v_ms: float,

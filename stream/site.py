@@ -70,13 +70,13 @@ def pv_used(state: Any, pv: int, export: int, sums: Any) -> int:
     used next: sums are pv - export exactly and nothing is ever negative.
     """
     if export != UNKNOWN:
-        sums[GRID_EXPORT] = export
+        sums[GRID_EXPORT] += export
         state["export_owed_uwh"] += export
     if pv == UNKNOWN:
         return UNKNOWN
     off = min(pv, state["export_owed_uwh"])
     state["export_owed_uwh"] -= off
-    sums[PV_USED] = pv - off
+    sums[PV_USED] += pv - off
     return int(pv - off)
 
 
@@ -125,12 +125,12 @@ def site_energy(
         wtt, market = plus(wtt, made), plus(market, made)
         part[GRID] += 0.5 * p["solar_u_rel"] * made
     if heat != UNKNOWN and heat > 0:
-        sums[HEAT_USED] = heat
+        sums[HEAT_USED] += heat
         made = times(heat, p["heat_wtt"])
         wtt, market = plus(wtt, made), plus(market, made)
         part[ASSET] += 0.5 * U_HEAT_REL * made
     if gas != UNKNOWN and gas > 0:
-        sums[GAS_USED] = gas
+        sums[GAS_USED] += gas
         burnt, made = times(gas, p["gas_ttw"]), times(gas, p["gas_wtt"])
         ttw += burnt
         wtt, market = plus(wtt, made), plus(market, made)
@@ -174,15 +174,15 @@ def site_work(
     """What the site did meanwhile: forklift charging (a part of its load), goods and pallets through its doors, positions held."""
     forklift = _used(state["forklift"], forklift_kwh, time_ns)
     if forklift != UNKNOWN:
-        sums[FORKLIFT] = forklift
+        sums[FORKLIFT] += forklift
     goods = step_up(state["goods_out"], to_fixed(goods_kg, 1e3), time_ns, MAX_GOODS_G_PER_S, MOST_GOODS_G)
     if goods != UNKNOWN:
-        sums[GOODS_OUT] = goods
+        sums[GOODS_OUT] += goods
     came = step_up(state["pallets_in"], to_fixed(inward, 1.0), time_ns, MAX_PALLETS_PER_S, MOST_PALLETS)
     if came != UNKNOWN:
-        sums[PALLETS_IN] = came
+        sums[PALLETS_IN] += came
     went = step_up(state["pallets_out"], to_fixed(outward, 1.0), time_ns, MAX_PALLETS_PER_S, MOST_PALLETS)
     if went != UNKNOWN:
-        sums[PALLETS_OUT] = went
+        sums[PALLETS_OUT] += went
     if stored >= 0.0 and out[DT, i] != UNKNOWN and out[DT, i] <= PALLETS_HELD_S * 1e6:
-        sums[PALLET_TIME] = int(stored) * out[DT, i]
+        sums[PALLET_TIME] += int(stored) * out[DT, i]

@@ -177,6 +177,8 @@ STATE: Final = np.dtype(
         ("trip_version", "i8"),
         ("trip_phase", "i8"),
         ("trip_sums", "i8", (len(TRIP_SUMS),)),
+        ("trip_mm", "i8"),  # driven since it began; in trip_sums it waits for the minute's end
+        ("trip_pauses", "i8"),  # stands of at least trips.PAUSE_NS that were no stops
         ("trip_pto_us", "i8"),  # moving with the power take-off on
         ("trip_top_kmh", "f8"),
         ("trip_route", "i8"),
@@ -196,6 +198,7 @@ STATE: Final = np.dtype(
         ("stop_lon_deg", "f8"),
         ("stop_fixes", "i8"),
         ("stop_misfits", "i8"),
+        ("load_from", "i8"),  # where the last trip that was not empty began
         ("start_place", "i8"),
         ("start_lat_deg", "f8"),
         ("start_lon_deg", "f8"),
@@ -239,7 +242,12 @@ STATE: Final = np.dtype(
         ("can_n", "i8"),
         ("can_phi2", "f8"),
         ("can_y_phi", "f8"),
-        ("can_y2", "f8"),
+        ("pull_phi2", "f8"),  # the same of the running acceleration, and sums of squares over the ones before it
+        ("pull_y_phi", "f8"),
+        ("pulls_xx", "f8"),
+        ("pulls_xy", "f8"),
+        ("pulls_yy", "f8"),
+        ("pull_ns", "i8"),
         ("can_ns", "i8"),
         ("can_v_ms", "f8"),
         ("can_w", "f8"),
@@ -249,6 +257,12 @@ STATE: Final = np.dtype(
         ("tare_scales_n", "i8"),
         ("tare_can_kg", "f8"),
         ("tare_can_n", "i8"),
+        (
+            "weight_by_can",
+            "f8",
+        ),  # scales over mass by torque where they contradict each other, 1 where they agree, NaN not known
+        ("weight_by_order", "f8"),  # the same against order plus tare
+        ("weight_bad", "i8"),  # 1 = the scales are not used
         *((name, COUNTER) for name in COUNTERS),
         ("old_boots", "i8", (OLD_BOOTS,)),  # newest first
         ("old_next", "i8", (OLD_BOOTS,)),
@@ -321,6 +335,8 @@ _NAN_AT_FIRST: Final = (
     "can_ratio",
     "tare_scales_kg",
     "tare_can_kg",
+    "weight_by_can",
+    "weight_by_order",
     "fix_lat_deg",
     "fix_lon_deg",
     "gps_seen_kmh",
@@ -339,6 +355,7 @@ _NONE_AT_FIRST: Final = (
     "trip_route",
     "dispatched_route",
     "stop_place",
+    "load_from",
     "start_place",
     "end_place",
     "region",

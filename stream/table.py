@@ -1,11 +1,14 @@
-"""Where each column of a result lies in the int64 matrix that the kernels fill: one row per column, so columns come out contiguous."""
+"""Where each column of a result lies in the matrices that the kernels fill: one row per column, so columns come out contiguous."""
 
 from typing import Final
 
 from stream.columns import EMISSION, ROLLUP, TRIP
 
-_NOT_IN_KERNEL: Final = ("device", "boot_id", "seq", "time_ns", "asset", "load_state_p", "co2e_u_rel", "kernel_version")
-EMISSION_ROWS: Final = tuple(c.name for c in EMISSION if c.name not in _NOT_IN_KERNEL)
+_NOT_IN_KERNEL: Final = ("device", "boot_id", "seq", "time_ns", "load_state_p", "co2e_u_rel", "kernel_version")
+EMISSION_INTS: Final = tuple(c.name for c in EMISSION if c.dtype == "int64" and c.name not in _NOT_IN_KERNEL)
+EMISSION_CODES: Final = tuple(c.name for c in EMISSION if c.dtype == "code" and c.name not in _NOT_IN_KERNEL)
+EMISSION_ROWS: Final = EMISSION_INTS + EMISSION_CODES
+ROW_ASSET: Final = EMISSION_ROWS.index("asset")
 ROW_ROUTE: Final = EMISSION_ROWS.index("route")
 ROW_REGION: Final = EMISSION_ROWS.index("region")
 ROW_TRIP: Final = EMISSION_ROWS.index("trip_start_ns")

@@ -7,7 +7,7 @@ import numpy as np
 
 from stream.columns import LOAD_STATES, UNKNOWN
 from stream.counters import GAP_S
-from stream.kernel import kernel
+from stream.kernel import inlined
 from stream.road_load import ENGINE_OFF_RPM
 from stream.table import CAPACITY, DISTANCE, DT, IDLE, LOAD_STATE, MOVING, PAYLOAD_UNKNOWN, TRANSPORT
 from stream.trips import PTO_BIT, STILL_KMH
@@ -17,7 +17,7 @@ STATE_UNKNOWN: Final = LOAD_STATES.index("unknown")
 LEAST_OF_TARE: Final = 0.5  # a gross weight below this share of the tare is no weight
 
 
-@kernel
+@inlined
 def payload(p: Any, state: Any, gross_weight_kg: float, cargo_kg: float) -> float:
     """Goods aboard [kg], >= 0; NaN where nothing tells them.
 
@@ -28,13 +28,13 @@ def payload(p: Any, state: Any, gross_weight_kg: float, cargo_kg: float) -> floa
         return float(state["payload_kg"])
     if cargo_kg >= 0.0:
         return cargo_kg
-    if not gross_weight_kg > LEAST_OF_TARE * p["tare_kg"]:
+    if state["weight_bad"] != 0 or not gross_weight_kg > LEAST_OF_TARE * p["tare_kg"]:
         return math.nan
     goods = gross_weight_kg - p["tare_kg"]
     return float(goods) if goods >= p["empty_below_kg"] else 0.0
 
 
-@kernel
+@inlined
 def transport(out: Any, i: int, p: Any, payload_kg: float, sums: Any) -> None:
     """Transport work of column ``i`` [kg m], T = q d, and capacity over the same kilometres where loaded, C d (Eq. 24).
 
@@ -45,21 +45,21 @@ def transport(out: Any, i: int, p: Any, payload_kg: float, sums: Any) -> None:
     if distance_mm == UNKNOWN:
         return
     if math.isnan(payload_kg):
-        sums[PAYLOAD_UNKNOWN] = distance_mm
+        sums[PAYLOAD_UNKNOWN] += distance_mm
         return
     out[TRANSPORT, i] = int(np.rint(payload_kg * distance_mm * 1e-3))
     known = out[LOAD_STATE, i] != STATE_UNKNOWN
     if (known and out[LOAD_STATE, i] > EMPTY_WITH_LOAD_UNITS) or (not known and payload_kg >= p["empty_below_kg"]):
-        sums[CAPACITY] = int(np.rint(p["capacity_kg"] * distance_mm * 1e-3))
+        sums[CAPACITY] += int(np.rint(p["capacity_kg"] * distance_mm * 1e-3))
 
 
-@kernel
+@inlined
 def pto_switched(switches: float) -> bool:
     """Whether the power take-off is known to be on (bit 2)."""
     return not math.isnan(switches) and int(switches) & PTO_BIT != 0
 
 
-@kernel
+@inlined
 def time_use(out: Any, i: int, state: Any, kmh: float, rpm: float, switches: float, pto_kw: float, sums: Any) -> None:
     """Add dt [µs] of column ``i`` to moving (from 1 km/h) or idling: standing, engine on, no power take-off. Neither where unknown."""
     dt_us = out[DT, i]
@@ -67,8 +67,8 @@ def time_use(out: Any, i: int, state: Any, kmh: float, rpm: float, switches: flo
         return
     pto = pto_kw > 0.0 or pto_switched(switches)
     if kmh >= STILL_KMH:
-        sums[MOVING] = dt_us
+        sums[MOVING] += dt_us
         if pto:
             state["trip_pto_us"] += dt_us
     elif kmh < STILL_KMH and rpm > ENGINE_OFF_RPM and not pto:
-        sums[IDLE] = dt_us
+        sums[IDLE] += dt_us

@@ -27,8 +27,13 @@ WAITING_US: Final = 1_800_000_000  # ... that ends in a stop of at least this at
 
 
 @kernel
-def _stage(g: Any, route: int, start: int, end: int, empty: bool) -> int:
-    """Stage of a trip on ``route`` by its ends (-1 unknown): its own on the way out, return on the way back."""
+def _stage(g: Any, route: int, start: int, end: int, empty: bool, load_from: int) -> int:
+    """Stage of a trip on ``route`` by its ends (-1 unknown): its own on the way out, return on the way back.
+
+    An empty trip to where the last load came from is a return, whatever route leads there.
+    """
+    if empty and end >= 0 and end == load_from and start != end:
+        return STAGE_RETURN
     if route < 0:
         return STAGE_REPOSITION if empty and start >= 0 and end >= 0 else STAGE_UNKNOWN
     origin, destination = g.route[route, 0], g.route[route, 1]
@@ -85,5 +90,5 @@ def judge_route(state: Any, p: Any, g: Any, dwell_us: int) -> None:
     if route < 0:
         source = 0
     state["trip_route"], state["route_source"] = route, source
-    state["trip_stage"] = _stage(g, route, start, end, empty)
+    state["trip_stage"] = _stage(g, route, start, end, empty, state["load_from"])
     state["trip_cause"] = _cause(state, g, empty, dwell_us)

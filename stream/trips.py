@@ -9,13 +9,15 @@ from typing import Any, Final
 
 from stream.columns import TRIP_STAGES, UNKNOWN
 from stream.geography import route_by_number
-from stream.kernel import kernel
+from stream.kernel import inlined, kernel
 from stream.load_state import (
     COUPLED_CHANGED,
     DOOR_OPENED,
+    EMPTY,
     LIFT_USED,
     P_LOADED,
     SWITCHES_SEEN,
+    WITH_UNITS,
     after_stop,
     decide,
     forget_load,
@@ -54,6 +56,9 @@ HDOP_MAX: Final = 8.0
 START_FIX_NS: Final = 90_000_000_000  # a first fix so soon after departure still tells where the trip began
 REGION_MM: Final = 500_000  # driven between two looks at the map
 REGION_SLACK_M: Final = 300.0
+PAUSE_NS: Final = 45_000_000_000  # a stand of a moving trip so long may have been a drop that nothing confirms
+STEM_OF_ROUTE: Final = 0.9  # of the distance between a tour's origin and its area, and ...
+STEM_OF_RADIUS: Final = 1.2  # ... of the area's radius, by road: neighbours on a tour lie nearer
 REGION_MISFITS: Final = 3
 LOADING_NS: Final = 900_000_000_000  # a quarter of an hour: time enough to load or unload
 TEACHES: Final = 0.4  # P(loaded) below which a mass near the tare counts as one: the lowest stable ones
@@ -152,7 +157,7 @@ def _across_gap(state: Any, time_ns: int, dt_s: float, distance_mm: int, lat: fl
     return CLOSED
 
 
-@kernel
+@inlined
 def follow(
     state: Any,
     time_ns: int,
@@ -177,6 +182,8 @@ def follow(
         state["trip_phase"] = MOVING if speed_kmh >= GOING_KMH or gps_kmh >= GOING_KMH else STOPPED
         state["stop_whole"] = 0
         return STARTED
+    if distance_mm != UNKNOWN:
+        state["trip_mm"] += distance_mm
     did = NOTHING
     if dt_s > GAP_S:
         did = _across_gap(state, time_ns, dt_s, distance_mm, lat, lon)
@@ -220,6 +227,8 @@ def follow(
         if v >= GOING_KMH or state["stand_mm"] >= GOING_MM:
             if state["trip_phase"] == STOPPED:
                 did |= STARTED
+            elif time_ns - state["stand_ns"] >= PAUSE_NS:
+                state["trip_pauses"] += 1
             state["trip_phase"] = MOVING
     return did
 
@@ -233,7 +242,7 @@ def stop_at_place(state: Any, g: Any) -> int:
     return CLOSED
 
 
-@kernel
+@inlined
 def hold_signals(
     state: Any, cargo_kg: float, units_loaded: float, units_empty: float, number: float, time_ns: int
 ) -> bool:
@@ -254,7 +263,7 @@ def dispatch(state: Any, g: Any) -> None:
     state["dispatched_route"] = route_by_number(g, state["dispatched"])
 
 
-@kernel
+@inlined
 def region_due(state: Any, distance_mm: int) -> bool:
     """Whether the vehicle has come so far that its region is looked up again."""
     if distance_mm != UNKNOWN:
@@ -291,11 +300,25 @@ def _on_tour(route: int, g: Any) -> bool:
 
 
 @kernel
+def is_stem(state: Any, g: Any, route: int) -> bool:
+    """Whether the trip is too long to lie within a tour: it is the way out to the customers or the way home from them.
+
+    Never where it paused: the stop may have been a drop, and the trip partly the tour's.
+    """
+    if state["trip_pauses"] > 0 or route < 0 or g.route[route, 0] < 0 or g.route[route, 1] < 0:
+        return False
+    a, b = g.places.circle[g.route[route, 0]], g.places.circle[g.route[route, 1]]
+    between_m = metres(a[0], a[1], b[0], b[1])
+    return bool(state["trip_mm"] > 1000.0 * max(STEM_OF_ROUTE * between_m, STEM_OF_RADIUS * b[2]))
+
+
+@kernel
 def _judge(state: Any, p: Any, g: Any, dwell_us: int) -> None:
     """Load state, then route, stage and cause. The route that tells of the load is the assigned one: an inferred one is but its ends."""
     route = _assigned(state, p)
     origin = int(g.route[route, 0]) if route >= 0 else -1
-    decide(state, p, g, origin, _on_tour(route, g))
+    tour = _on_tour(route, g)
+    decide(state, p, g, origin, tour, tour and is_stem(state, g, route))
     judge_route(state, p, g, dwell_us)
 
 
@@ -318,6 +341,8 @@ def finish_trip(state: Any, p: Any, g: Any, time_ns: int) -> None:
         state["end_place"] = state["stop_place"]
         state["end_lat_deg"], state["end_lon_deg"] = state["stop_lat_deg"], state["stop_lon_deg"]
     _judge(state, p, g, dwell_us)
+    if state["start_place"] >= 0 and state["load_state"] != EMPTY and state["load_state"] != WITH_UNITS:
+        state["load_from"] = state["start_place"]
 
 
 @kernel
@@ -345,6 +370,7 @@ def start_trip(state: Any, p: Any, g: Any, time_ns: int) -> None:
     for k in range(state["trip_sums"].size):
         state["trip_sums"][k] = 0
     state["trip_pto_us"] = 0
+    state["trip_mm"] = state["trip_pauses"] = 0
     state["trip_top_kmh"] = 0.0
     state["stop_seen_bits"] = state["stop_bits"]
     state["start_place"], state["end_place"] = place, -1
@@ -359,7 +385,7 @@ def start_trip(state: Any, p: Any, g: Any, time_ns: int) -> None:
     state["decide_ns"] = time_ns + DECIDE_NS
 
 
-@kernel
+@inlined
 def start_is_open(state: Any, time_ns: int) -> bool:
     """Whether a first fix could still tell where the trip began."""
     return math.isnan(state["start_lat_deg"]) and time_ns - state["trip_start_ns"] <= START_FIX_NS

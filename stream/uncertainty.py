@@ -13,14 +13,16 @@ All parts are int64, so merging is addition, in any order. Science reference, se
 import math
 from typing import Any, Final
 
+import numpy as np
+
 from stream.columns import ENERGY_METHODS, UNKNOWN
-from stream.fixed import to_fixed
-from stream.kernel import kernel
+from stream.fixed import LIMIT
+from stream.kernel import inlined, kernel
 from stream.learning import LEARNT
-from stream.table import U_ASSET, U_FUEL_TTW, U_FUEL_WTT, U_GRID, U_IND, U_MODEL, U_TRIP
+from stream.table import U_IND, U_TRIP
 
 # Parts of one reading, float64 [µg, variances µg²].
-IND, ROW, TRIP, ASSET, MODEL, FUEL_TTW, FUEL_WTT, GRID = range(8)
+IND, ROW, TRIP, ASSET, MODEL, FUEL_TTW, FUEL_WTT, GRID = range(8)  # from TRIP on in the order of their sums
 N_PARTS: Final = 8
 BY_HR: Final = ENERGY_METHODS.index("counter_hr")
 BY_FLOW: Final = ENERGY_METHODS.index("flow_meter")
@@ -63,7 +65,7 @@ def begin_spans(state: Any) -> None:
     state["battery"]["tick_due"] = 1
 
 
-@kernel
+@inlined
 def counter_parts(part: Any, c: Any, e_ug: float, ug_per_amount: float, tick: float) -> None:
     """A counter's tick: once for an unbroken span, since differences telescope; in the reading's own interval always.
 
@@ -77,7 +79,7 @@ def counter_parts(part: Any, c: Any, e_ug: float, ug_per_amount: float, tick: fl
         part[IND] += own
 
 
-@kernel
+@inlined
 def own_part(part: Any, e_ug: float, u_rel: float) -> None:
     """An error of this reading alone."""
     sd = 0.5 * u_rel * e_ug
@@ -102,7 +104,7 @@ def model_parts(
     part[TRIP] += 0.5 * e_ug * math.sqrt(max(u_rel * u_rel - shared * shared, 0.0))
 
 
-@kernel
+@inlined
 def fuel_parts(
     part: Any,
     p: Any,
@@ -160,7 +162,7 @@ def battery_parts(part: Any, p: Any, state: Any, method: int, wtt: int, dt_s: fl
         counter_parts(part, state["battery"], e_ug, p["grid_total"], FINE_TICK)
 
 
-@kernel
+@inlined
 def u_rel_of(part: Any, e_ug: float) -> float:
     """Half-width of the 95 % interval of one reading, relative to its CO2e; NaN where that is 0 or unknown."""
     variance = part[ROW]
@@ -169,18 +171,16 @@ def u_rel_of(part: Any, e_ug: float) -> float:
     return float(2.0 * math.sqrt(variance) / abs(e_ug)) if e_ug != 0.0 else math.nan
 
 
-@kernel
+@inlined
 def add_parts(part: Any, sums: Any) -> None:
-    """Write the parts into a reading's share of the sums, rounded once."""
-    sums[U_IND] = _or_none(to_fixed(part[IND], 1e-6))
-    sums[U_TRIP] = _or_none(to_fixed(part[TRIP], 1.0))
-    sums[U_ASSET] = _or_none(to_fixed(part[ASSET], 1.0))
-    sums[U_MODEL] = _or_none(to_fixed(part[MODEL], 1.0))
-    sums[U_FUEL_TTW] = _or_none(to_fixed(part[FUEL_TTW], 1.0))
-    sums[U_FUEL_WTT] = _or_none(to_fixed(part[FUEL_WTT], 1.0))
-    sums[U_GRID] = _or_none(to_fixed(part[GRID], 1.0))
+    """Add the parts of a reading to its partial sum, each rounded once."""
+    sums[U_IND] += _rounded(part[IND] * 1e-6)
+    for k in range(TRIP, N_PARTS):
+        if part[k] != 0.0:
+            sums[U_TRIP + k - TRIP] += _rounded(part[k])
 
 
-@kernel
-def _or_none(amount: int) -> int:
-    return 0 if amount == UNKNOWN else amount
+@inlined
+def _rounded(amount: float) -> int:
+    """Half to even; 0 where there is none or int64 has no value."""
+    return int(np.rint(amount)) if math.fabs(amount) < LIMIT else 0

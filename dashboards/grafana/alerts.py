@@ -1,9 +1,13 @@
-"""Alert rules: a query with one number and its labels, and a limit of ``limits`` that also colours the panels."""
+"""Alert rules: a query with one number and its labels, and a limit of ``limits`` that also colours the panels.
+
+Texts say ``.Labels`` and ``.Values``: Grafana's file provisioning takes what follows a ``$`` for a variable of the environment.
+"""
 
 from dataclasses import dataclass
 from typing import Any, Final
 
 from dashboards.grafana import limits
+from dashboards.grafana.boards import panel_id
 from dashboards.grafana.sql import DATASOURCE_UID, Query, raw
 
 FOLDER_UID: Final = "fleetco2"
@@ -25,6 +29,7 @@ class Alert:
     unit: str
     summary: str
     board: str
+    panel: str
     window_s: int = 600
     hold: str = "2m"
     severity: str = "warning"
@@ -46,8 +51,9 @@ ALERTS: Final = (
         ),
         limits.EMPTY_OVER_BENCHMARK_PP,
         "pp",
-        "In {{ $labels.region }} the empty share's lower bound is {{ $values.A }} points above {{ $labels.benchmark }}.",
+        "In {{ .Labels.region }} the empty share's lower bound is {{ .Values.A }} points above {{ .Labels.benchmark }}.",
         "fleetco2-empty",
+        "Regions against benchmark",
         window_s=7 * 86_400,
         hold="1h",
     ),
@@ -63,8 +69,9 @@ ALERTS: Final = (
         ),
         limits.BUDGET_OVER,
         "",
-        "{{ $labels.scope }} {{ $labels.key }} has emitted {{ $values.A }} times what its target path allows so far this year.",
+        "{{ .Labels.scope }} {{ .Labels.key }} has emitted {{ .Values.A }} times what its target path allows so far this year.",
         "fleetco2-progress",
+        "Against the target path, this year so far",
         window_s=86_400,
         hold="1h",
     ),
@@ -80,8 +87,9 @@ ALERTS: Final = (
         ),
         limits.SILENT_S,
         "s",
-        "{{ $labels.asset }} has not been heard for {{ $values.A }} s, though it was moving or metered when it was last heard.",
+        "{{ .Labels.asset }} has not been heard for {{ .Values.A }} s, though it was moving or metered when it was last heard.",
         "fleetco2-operations",
+        "Sources",
     ),
     Alert(
         "fleetco2-loss",
@@ -93,8 +101,9 @@ ALERTS: Final = (
         ),
         0,
         "readings",
-        "{{ $values.A }} readings of {{ $labels.device }} lie behind a number that has arrived.",
+        "{{ .Values.A }} readings of {{ .Labels.device }} lie behind a number that has arrived.",
         "fleetco2-operations",
+        "Readings missing",
         window_s=3_600,
         hold="15m",
     ),
@@ -109,8 +118,9 @@ ALERTS: Final = (
         ),
         limits.BACKLOG_S,
         "s",
-        "{{ $labels.asset }} sends readings that are {{ $values.A }} s old.",
+        "{{ .Labels.asset }} sends readings that are {{ .Values.A }} s old.",
         "fleetco2-operations",
+        "Age at receipt",
         hold="10m",
         severity="info",
     ),
@@ -126,10 +136,28 @@ ALERTS: Final = (
         ),
         limits.DRAIN_L,
         "L",
-        "{{ $values.A }} L left the tank of {{ $labels.asset }} ({{ $labels.place }}) while it stood.",
+        "{{ .Values.A }} L left the tank of {{ .Labels.asset }} ({{ .Labels.place }}) while it stood.",
         "fleetco2-vehicle",
+        "Events",
         window_s=3_600,
         hold="0s",
+        severity="critical",
+    ),
+    Alert(
+        "fleetco2-disk",
+        "Disk nearly full",
+        raw(
+            """SELECT 'lake' AS disk, 100 * (1 - free_share) AS value FROM disk_now WHERE $__unixEpochNanoFilter(time_ns)""",
+            "disk",
+            "value",
+        ),
+        100 * (1 - limits.DISK_FREE_LOW),
+        "%",
+        "{{ .Values.A }} % of the disk of the {{ .Labels.disk }} are taken.",
+        "fleetco2-operations",
+        "Disk free",
+        window_s=86_400,
+        hold="5m",
         severity="critical",
     ),
     Alert(
@@ -142,8 +170,9 @@ ALERTS: Final = (
         ),
         0,
         "kg",
-        "{{ $values.A }} kg of refrigerant went into {{ $labels.asset }}: as much had leaked.",
+        "{{ .Values.A }} kg of refrigerant went into {{ .Labels.asset }}: as much had leaked.",
         "fleetco2-warehouse",
+        "In this time",
         window_s=86_400,
         hold="0s",
     ),
@@ -164,7 +193,8 @@ def rule(alert: Alert) -> dict[str, Any]:
         "execErrState": "Error",
         "isPaused": False,
         "labels": {"severity": alert.severity, "source": "fleetco2"},
-        "annotations": {"summary": alert.summary, "limit": f"{alert.limit:g} {alert.unit}".strip(), "__dashboardUid__": alert.board},
+        "annotations": {"summary": alert.summary, "limit": f"{alert.limit:g} {alert.unit}".strip(), "__dashboardUid__": alert.board,
+            "__panelId__": str(panel_id(alert.board, alert.panel))},
         "notification_settings": {"receiver": CONTACT},
         "data": [
             {"refId": "A", "datasourceUid": DATASOURCE_UID, "queryType": "", "relativeTimeRange": window, "model": alert.query.to_json()},

@@ -16,18 +16,17 @@ from dashboards.grafana.parts import (
     shares,
     strip,
 )
-from dashboards.grafana.sql import Query, bucketed, emitted, known, raw, sums
+from dashboards.grafana.sql import BUCKET, Query, bucketed, emitted, known, raw, sums
 
 THIS = "kind = 'vehicle' AND asset = '${vehicle}'"
 SITE = "kind = 'warehouse' AND asset = '${warehouse}'"
-MINUTE = "$__timeGroupAlias(time, $__interval, NULL)"
 
 
 def _signals(*columns: tuple[str, str]) -> Query:
     """Means of readings of the vehicle by bucket."""
     chosen = ", ".join(f'avg({signal}) AS "{name}"' for name, signal in columns)
     return raw(
-        f"""SELECT {MINUTE}, {chosen} FROM readings WHERE $__unixEpochNanoFilter(time_ns)
+        f"""SELECT {BUCKET}, {chosen} FROM readings WHERE $__unixEpochNanoFilter(time_ns)
         AND device IN (SELECT device FROM vehicles WHERE vehicle = '${{vehicle}}') GROUP BY 1 ORDER BY 1""",
         "time",
         *(name for name, _ in columns),
@@ -47,16 +46,16 @@ def vehicle() -> dashboard.Dashboard:
         "speed_kmh",
     )
     rate = raw(
-        f"""SELECT {MINUTE}, sum(co2e_ttw_ug + co2e_wtt_ug) * 3.6 / nullif(sum(dt_us), 0) AS "kg/h" FROM emissions
+        f"""SELECT {BUCKET}, sum(co2e_ttw_ug + co2e_wtt_ug) * 3.6 / nullif(sum(dt_us), 0) AS "kg/h" FROM emissions
         WHERE $__unixEpochNanoFilter(time_ns) AND asset = '${{vehicle}}' AND {FACTORS} AND co2e_ttw_ug IS NOT NULL GROUP BY 1 ORDER BY 1""",
         "time",
         "kg/h",
         form="time_series",
     )
     split = raw(
-        f"""SELECT $__timeGroupAlias(to_timestamp(bucket_ns / 1e9), $__interval, NULL),
+        f"""SELECT {BUCKET},
         {", ".join(f"sum(by_{name}_ug) / 1e9 AS {chr(34)}{name}{chr(34)}" for name in PARTS)}
-        FROM {sums(THIS)} AS s GROUP BY 1 ORDER BY 1""",
+        FROM {sums(THIS, by_trip=False)} AS s GROUP BY 1 ORDER BY 1""",
         "time",
         *PARTS,
         form="time_series",
@@ -103,7 +102,7 @@ def vehicle() -> dashboard.Dashboard:
     total = raw(
         f"""SELECT sum({emitted()}) / 1e9 AS "kg", sum(distance_mm) / 1e6 AS "km", sum(fuel_nl) / 1e9 AS "L", sum(energy_uwh) / 1e9 AS "kWh",
         100.0 * sum(co2e_measured_ug) / nullif(sum(co2e_ttw_ug + co2e_wtt_ug), 0) AS "measured %", sum(idle_us) / 3.6e9 AS "idle h"
-        FROM {sums(THIS)} AS s""",
+        FROM {sums(THIS, by_trip=False)} AS s""",
         "kg",
         "km",
         "L",
@@ -165,7 +164,7 @@ def vehicle() -> dashboard.Dashboard:
             "The same, over all of this time",
             "Modelled split of the known CO2e.",
             "suffix: kg",
-            attribution(THIS),
+            attribution(THIS, by_trip=False),
             size=(10, 8),
         ),
         strip("Load state", "By trip, as it is known now.", states, STATE_COLOURS, size=(24, 4)),
@@ -203,10 +202,10 @@ def vehicle() -> dashboard.Dashboard:
 def warehouse() -> dashboard.Dashboard:
     """One warehouse: energy by carrier, activity, and what stood at its docks."""
     carriers = raw(
-        f"""SELECT $__timeGroupAlias(to_timestamp(bucket_ns / 1e9), $__interval, NULL),
+        f"""SELECT {BUCKET},
         sum(energy_uwh) / 1e9 AS "grid", sum(pv_used_uwh) / 1e9 AS "own solar", sum(gas_uwh) / 1e9 AS "gas", sum(heat_uwh) / 1e9 AS "heat",
         sum(fuel_nl) / 1e9 * 10 AS "generator (10 kWh/L)", sum(forklift_uwh) / 1e9 AS "of it forklifts"
-        FROM {sums(SITE)} AS s GROUP BY 1 ORDER BY 1""",
+        FROM {sums(SITE, by_trip=False)} AS s GROUP BY 1 ORDER BY 1""",
         "time",
         "grid",
         "own solar",
@@ -220,12 +219,13 @@ def warehouse() -> dashboard.Dashboard:
         metric="asset",
         amount=known(f"sum({emitted()}) / 1e9 / nullif(sum(goods_out_g) / 1e6, 0)"),
         where=SITE,
+        by_trip=False,
         value="kg/t",
     )
     occupancy = raw(
-        f"""SELECT $__timeGroupAlias(to_timestamp(bucket_ns / 1e9), $__interval, NULL),
+        f"""SELECT {BUCKET},
         100.0 * sum(pallet_us) / nullif(sum(observed_us), 0) / max(pallet_positions) AS "occupied"
-        FROM {sums(SITE)} AS s JOIN warehouses ON warehouse = asset GROUP BY 1 ORDER BY 1""",
+        FROM {sums(SITE, by_trip=False)} AS s JOIN warehouses ON warehouse = asset GROUP BY 1 ORDER BY 1""",
         "time",
         "occupied",
         form="time_series",
@@ -248,7 +248,7 @@ def warehouse() -> dashboard.Dashboard:
         f"""SELECT sum({emitted()}) / 1e9 AS "kg", sum(energy_uwh) / 1e9 AS "grid kWh", sum(goods_out_g) / 1e6 AS "t out",
         sum({emitted()}) / 1e9 / nullif(sum(goods_out_g) / 1e6, 0) AS "kg/t", sum(refrigerant_co2e_ug) / 1e9 AS "refrigerant kg",
         sum({emitted()}) / 1e9 / nullif(sum(pallets_out), 0) AS "kg/pallet (management figure)"
-        FROM {sums(SITE)} AS s""",
+        FROM {sums(SITE, by_trip=False)} AS s""",
         "kg",
         "grid kWh",
         "t out",
@@ -264,7 +264,12 @@ def warehouse() -> dashboard.Dashboard:
             totals,
             size=(24, 4),
         ),
-        lines("CO2e", "Known emissions as a rate.", KG_PER_H, bucketed(metric="asset", amount=RATE, where=SITE)),
+        lines(
+            "CO2e",
+            "Known emissions as a rate.",
+            KG_PER_H,
+            bucketed(metric="asset", amount=RATE, where=SITE, by_trip=False),
+        ),
         lines(
             "Energy by carrier",
             "kWh per bucket. Gas in gross calorific value; forklifts are a part of the site's electricity, not added to it.",

@@ -36,11 +36,15 @@ def route_choice() -> dashboard.QueryVariable:
     return choice("route", "Route", "SELECT route FROM routes ORDER BY 1")
 
 
-def attribution(where: str) -> Query:
+def attribution(where: str, *, by_trip: bool = True) -> Query:
     """Where the CO2e of the selection went; the parts add up to its total."""
     names = ", ".join(f"'{name}'" for name in PARTS)
     amounts = ", ".join(f"sum(by_{name}_ug) / 1e9" for name in PARTS)
-    return raw(f"SELECT unnest([{names}]) AS part, unnest([{amounts}]) AS kg FROM {sums(where)} AS s", "part", "kg")
+    return raw(
+        f"SELECT unnest([{names}]) AS part, unnest([{amounts}]) AS kg FROM {sums(where, by_trip=by_trip)} AS s",
+        "part",
+        "kg",
+    )
 
 
 def fleet() -> dashboard.Dashboard:
@@ -69,8 +73,8 @@ def fleet() -> dashboard.Dashboard:
     )
     today = raw(
         f"""SELECT sum({emitted()}) / 1e12 AS "today",
-        (SELECT sum(target_day_kg) / 1e3 FROM progress_to_date WHERE scope = 'operator' AND {FACTORS}) AS "target today" FROM hours
-        WHERE hour_ns >= now_ns() - now_ns() % 86400000000000 AND {FACTORS}""",
+        (SELECT sum(target_day_kg) / 1e3 FROM target_paths WHERE scope = 'operator' AND (factor_set IS NULL OR {FACTORS})) AS "target today" FROM asset_hours
+        WHERE time >= date_trunc('day', now()) AND {FACTORS}""",
         "today",
         "target today",
     )
@@ -182,7 +186,7 @@ def fleet() -> dashboard.Dashboard:
             "CO2e by warehouse",
             "Grid, gas and generator, as a rate. Refrigerant is apart.",
             KG_PER_H,
-            bucketed(metric="asset", amount=RATE, where=SITES),
+            bucketed(metric="asset", amount=RATE, where=SITES, by_trip=False),
             stacked=True,
         ),
         places(

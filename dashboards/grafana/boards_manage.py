@@ -11,11 +11,12 @@ from dashboards.grafana.parts import (
     coloured,
     high_is_bad,
     lines,
+    low_is_bad,
     number,
     rows,
     shares,
 )
-from dashboards.grafana.sql import bucketed, emitted, known, raw, sums
+from dashboards.grafana.sql import BUCKET, bucketed, emitted, known, raw, sums
 
 COUNTED = f"{VEHICLES} AND NOT coalesce(excluded, false)"
 DRIVEN = "coalesce(sum(distance_mm), 0)"
@@ -38,7 +39,7 @@ def empty() -> dashboard.Dashboard:
         "empty kg",
     )
     over_time = raw(
-        f"""SELECT $__timeGroupAlias(to_timestamp(bucket_ns / 1e9), $__interval, NULL), {LOW} AS "low", {HIGH} AS "high",
+        f"""SELECT {BUCKET}, {LOW} AS "low", {HIGH} AS "high",
         (SELECT max(empty_share_pct) FROM benchmarks WHERE region IS NULL) AS "benchmark"
         FROM {sums(COUNTED)} AS s GROUP BY 1 ORDER BY 1""",
         "time",
@@ -180,18 +181,18 @@ def progress() -> dashboard.Dashboard:
         "coverage_pct",
     )
     days = raw(
-        f"""SELECT to_timestamp(floor(bucket_ns / 86400e9) * 86400) AS "time", sum({emitted()}) / 1e12 AS "emitted",
-        (SELECT sum(target_day_kg) / 1e3 FROM progress_to_date WHERE scope = 'operator' AND {FACTORS}) AS "target path"
-        FROM {sums("true")} AS s GROUP BY 1 ORDER BY 1""",
+        f"""SELECT date_trunc('day', time) AS "time", sum({emitted()}) / 1e12 AS "emitted",
+        (SELECT sum(target_day_kg) / 1e3 FROM target_paths WHERE scope = 'operator' AND (factor_set IS NULL OR {FACTORS})) AS "target path"
+        FROM {sums("true", by_trip=False)} AS s GROUP BY 1 ORDER BY 1""",
         "time",
         "emitted",
         "target path",
         form="time_series",
     )
     intensity = raw(
-        f"""SELECT to_timestamp(floor(bucket_ns / 86400e9) * 86400) AS "time", sum({emitted()}) / nullif(sum(transport_kgm), 0) AS "g/tkm",
+        f"""SELECT date_trunc('day', time) AS "time", sum({emitted()}) / nullif(sum(transport_kgm), 0) AS "g/tkm",
         {known("sum(" + emitted() + ") / nullif(sum(distance_mm), 0)", least=0.95)} AS "g/km"
-        FROM {sums(VEHICLES)} AS s GROUP BY 1 ORDER BY 1""",
+        FROM {sums(VEHICLES, by_trip=False)} AS s GROUP BY 1 ORDER BY 1""",
         "time",
         "g/tkm",
         "g/km",
@@ -200,7 +201,7 @@ def progress() -> dashboard.Dashboard:
     vintages = raw(
         """SELECT factor_set, sum(co2e_ttw_ug) / 1e12 AS ttw_t, sum(co2e_ttw_ug + co2e_wtt_ug) / 1e12 AS wtw_t,
         100.0 * sum(co2e_measured_ug) / nullif(sum(co2e_ttw_ug + co2e_wtt_ug), 0) AS measured_pct
-        FROM hours WHERE $__unixEpochNanoFilter(hour_ns) GROUP BY 1 ORDER BY 1""",
+        FROM asset_hours WHERE $__timeFilter(time) GROUP BY 1 ORDER BY 1""",
         "factor_set",
         "ttw_t",
         "wtw_t",
@@ -258,22 +259,22 @@ def operations() -> dashboard.Dashboard:
     )
     latency = raw(
         """SELECT quantile_cont((newest_received_ns - newest_time_ns) / 1e9, 0.5) AS "p50", quantile_cont((newest_received_ns - newest_time_ns) / 1e9, 0.99) AS "p99"
-        FROM rollups WHERE minute_ns >= now_ns() - 600000000000""",
+        FROM rollups WHERE time >= now() - INTERVAL '10 minutes'""",
         "p50",
         "p99",
     )
     late = raw(
-        """SELECT $__timeGroupAlias(to_timestamp(minute_ns / 1e9), $__interval, NULL), quantile_cont((newest_received_ns - newest_time_ns) / 1e9, 0.5) AS "p50",
-        quantile_cont((newest_received_ns - newest_time_ns) / 1e9, 0.99) AS "p99" FROM rollups
-        WHERE $__unixEpochNanoFilter(minute_ns) AND factor_set = '${factor_set}' GROUP BY 1 ORDER BY 1""",
+        """SELECT $__timeGroupAlias(time, $__interval, NULL), quantile_cont((newest_received_ns - newest_time_ns) / 1e9, 0.5) AS "p50",
+        quantile_cont((newest_received_ns - newest_time_ns) / 1e9, 0.99) AS "p99" FROM parts_for($__interval_ms)
+        WHERE $__timeFilter(time) AND factor_set = '${factor_set}' GROUP BY 1 ORDER BY 1""",
         "time",
         "p50",
         "p99",
         form="time_series",
     )
     arriving = raw(
-        """SELECT $__timeGroupAlias(to_timestamp(minute_ns / 1e9), $__interval, NULL), sum(readings) / ($__interval_ms / 1e3) AS "readings/s" FROM rollups
-        WHERE $__unixEpochNanoFilter(minute_ns) AND factor_set = '${factor_set}' GROUP BY 1 ORDER BY 1""",
+        """SELECT $__timeGroupAlias(time, $__interval, NULL), sum(readings) / ($__interval_ms / 1e3) AS "readings/s" FROM parts_for($__interval_ms)
+        WHERE $__timeFilter(time) AND factor_set = '${factor_set}' GROUP BY 1 ORDER BY 1""",
         "time",
         "readings/s",
         form="time_series",
@@ -299,6 +300,20 @@ def operations() -> dashboard.Dashboard:
         "clock_error_s",
         "oldest_s",
         "readings",
+    )
+    disk = raw(
+        """SELECT lake_bytes::DOUBLE AS "lake", free_bytes::DOUBLE AS "free", bytes_per_day::DOUBLE AS "growth a day"
+        FROM disk_now WHERE time_ns <= $__unixEpochNanoTo() + 86400000000000""",
+        "lake",
+        "free",
+        "growth a day",
+    )
+    left = raw(
+        """SELECT 100 * free_share AS "free", days_left AS "days left", age_s AS "looked at"
+        FROM disk_now WHERE time_ns <= $__unixEpochNanoTo() + 86400000000000""",
+        "free",
+        "days left",
+        "looked at",
     )
     panels = [
         number(
@@ -331,6 +346,41 @@ def operations() -> dashboard.Dashboard:
             {"age_s": "s"},
             size=(12, 9),
             limits={"age_s": high_is_bad(limits.SILENT_S)},
+        ),
+        number(
+            "Disk",
+            "Files that the lake's tables name, free space of its disk, and what a day of the last week took.",
+            "decbytes",
+            disk,
+            size=(12, 4),
+        ),
+        number(
+            "Disk free",
+            "Share of the disk that is free.",
+            "percent",
+            left,
+            size=(4, 4),
+            thresholds=low_is_bad(100 * limits.DISK_FREE_LOW),
+            field="free",
+        ),
+        number(
+            "Days until full",
+            "At the pace of the last week; a lake younger than a day has none.",
+            "none",
+            left,
+            size=(4, 4),
+            thresholds=low_is_bad(limits.DISK_DAYS_LOW),
+            field="days left",
+            decimals=0,
+        ),
+        number(
+            "Disk looked at",
+            "Age of these figures: they are taken with each commit.",
+            "s",
+            left,
+            size=(4, 4),
+            field="looked at",
+            decimals=0,
         ),
         rows(
             "Clocks",

@@ -8,21 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from dashboards.grafana import boards_detail, boards_fleet, boards_manage
 from dashboards.grafana.alerts import CONTACT, FOLDER, FOLDER_UID, contact_point, rule_group
+from dashboards.grafana.boards import trees
 from dashboards.grafana.provision import SqlServer, datasource
-from dashboards.grafana.sql import as_json
 
 FILES: Final = Path(__file__).with_name("files")
-_BUILDERS: Final = (
-    boards_fleet.fleet,
-    boards_fleet.route,
-    boards_detail.vehicle,
-    boards_detail.warehouse,
-    boards_manage.empty,
-    boards_manage.progress,
-    boards_manage.operations,
-)
 
 
 def _text(tree: Any) -> str:
@@ -31,8 +21,7 @@ def _text(tree: Any) -> str:
 
 def dashboards() -> dict[str, str]:
     """JSON text of every dashboard by its uid."""
-    trees = [as_json(build().build()) for build in _BUILDERS]
-    return {tree["uid"]: _text(tree) for tree in trees}
+    return {uid: _text(tree) for uid, tree in trees().items()}
 
 
 def provisioning() -> dict[str, str]:

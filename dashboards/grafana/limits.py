@@ -13,6 +13,8 @@ LATENCY_S: Final = 2.0  # reading to SQL, the promise under load
 BACKLOG_S: Final = 600.0  # age of the oldest reading that came in late
 IDLE_MIN: Final = 5.0  # engine running at a dock
 SILENT_S: Final = 600.0  # of a source that was at work when last heard
+DISK_FREE_LOW: Final = 0.15  # share of the disk
+DISK_DAYS_LOW: Final = 14.0  # until it is full at the pace of the last week
 DRAIN_L: Final = 5.0  # fuel that left a tank while parked
 G_PER_KM: Final = (700.0, 1000.0)  # of a vehicle on the map: green below, red above
 """Colours of the map only; a class of vehicle has its own level."""

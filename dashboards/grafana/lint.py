@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from dashboards.grafana.macros import MacroError, Window, expand
 from dashboards.grafana.sql import DATASOURCE_TYPE, DATASOURCE_UID
 
 GRID_COLUMNS: Final = 24
@@ -11,8 +12,9 @@ _TIME: Final = re.compile(
     r"\$__(timeFilter|unixEpochNanoFilter|unixEpochFilter|unixEpochNanoFrom|unixEpochNanoTo|timeFrom)\b"
 )
 _NOW: Final = re.compile(  # shows now, or has no time
-    r"\b\w+_now\b|\bnow_ns\(\)|\bFROM (vehicles|warehouses|routes|factor_sets)\b"
+    r"\b\w+_now\b|\bnow(_ns)?\(\)|\bFROM (vehicles|warehouses|routes|factor_sets)\b"
 )
+_WHOLE: Final = re.compile(r"\d+[sm]")
 _VARIABLE: Final = re.compile(r"\$\{(\w+)(?::\w+)?\}|\[\[(\w+)")
 _BUILT_IN: Final = frozenset({"__data", "__url_time_range", "__from", "__to", "__interval", "__interval_ms"})
 _LINK: Final = re.compile(r"/d/([\w-]+)")
@@ -69,8 +71,15 @@ def _queries(where: str, panel: Mapping[str, Any], names: set[str]) -> Iterator[
     references = [t.get("refId") for t in targets]
     if len(set(references)) != len(references):
         yield f"{where}: two queries share a refId"
+    least = str(panel.get("interval", ""))
+    if any("$__interval" in t.get("rawSql", "") for t in targets) and not _WHOLE.fullmatch(least):
+        yield f"{where}: no least interval of whole seconds or minutes: buckets narrower than the data are drawn as gaps"
     for target in targets:
         sql = target.get("rawSql", "")
+        try:
+            expand(_VARIABLE.sub("x", sql), Window(0, 10**9), {})
+        except MacroError as refusal:
+            yield f"{where}: Grafana refuses it: {refusal}"
         if target.get("datasource", {}).get("uid") != DATASOURCE_UID:
             yield f"{where}: a query has another data source"
         if not _TIME.search(sql) and not _NOW.search(sql):

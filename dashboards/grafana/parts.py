@@ -35,6 +35,7 @@ STATE_COLOURS: Final = {  # of load states, everywhere
 NO_TILES: Final = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNgYGBgAAAABQABh6FO1AAAAABJRU5ErkJggg=="
 
 COLUMNS: Final = 24  # of Grafana's grid
+MAX_POINTS: Final = 200  # of a curve of sums: a week is then drawn by the hour, and read from hourly sums
 Panel = Any  # a panel builder of the SDK: they share no base class with these methods
 
 
@@ -73,6 +74,10 @@ def _dressed(
     panel = panel.thresholds(thresholds or steps(*PLAIN)).no_value("unknown")
     for query in queries:
         panel = panel.with_target(query)
+    if bucketed := [q for q in queries if "$__interval" in q.raw]:
+        if all("FROM readings" in q.raw or "FROM emissions" in q.raw for q in bucketed):
+            return panel.interval("1s")
+        panel = panel.interval("1m").max_data_points(MAX_POINTS)
     return panel
 
 

@@ -1,6 +1,6 @@
 """SQL of the panels: what Grafana's core PostgreSQL data source sends, with its macros and this project's dashboard variables.
 
-Every query filters by the dashboard's time on the integer column, so that files of other days are not opened. Amounts are sums
+Every query filters by the dashboard's time, so that files of other days are not opened. Amounts are sums
 of int64 columns divided once. A bucket without a known figure is NULL and drawn as a gap.
 """
 
@@ -12,7 +12,7 @@ from grafana_foundation_sdk.models.dashboard import DataSourceRef
 
 DATASOURCE_UID: Final = "fleetco2"
 DATASOURCE_TYPE: Final = "grafana-postgresql-datasource"
-HOUR_MS: Final = 3_600_000  # buckets of an hour or more are read from the hourly sums
+BUCKET: Final = "$__timeGroupAlias(time, $__interval, NULL)"  # a macro's argument must be a plain column: Grafana ends it at the first )
 
 BASES: Final = ("CO2e WTW", "CO2e TTW", "CO2 TTW")  # of the variable ``basis``
 
@@ -61,25 +61,21 @@ def known(amount: str, *, least: float = 0.5) -> str:
     return f"CASE WHEN sum(observed_us - unknown_us) >= {least} * sum(observed_us) THEN {amount} END"
 
 
-def sums(where: str) -> str:
+def sums(where: str, *, by_trip: bool = True) -> str:
     """Partial sums inside the dashboard's time: by the hour where a bucket is an hour or more, else by the minute.
 
-    Grafana writes its interval into the text, so one of the two branches is constantly false and is not read.
+    Grafana writes its interval into the text, and the SQL server takes the view that fits. ``by_trip``: with route, load state and
+    stage by the newest word on each trip; what does not ask for them is cheaper without.
     """
-    return (
-        "(SELECT * EXCLUDE (hour_ns), hour_ns AS bucket_ns FROM hours"
-        f" WHERE $__interval_ms >= {HOUR_MS} AND $__unixEpochNanoFilter(hour_ns) AND factor_set = '${{factor_set}}' AND {where}"
-        " UNION ALL BY NAME"
-        " SELECT * EXCLUDE (minute_ns), minute_ns AS bucket_ns FROM minutes"
-        f" WHERE $__interval_ms < {HOUR_MS} AND $__unixEpochNanoFilter(minute_ns) AND factor_set = '${{factor_set}}' AND {where})"
-    )
+    view = "sums_for" if by_trip else "parts_for"
+    return f"(SELECT * FROM {view}($__interval_ms) WHERE $__timeFilter(time) AND factor_set = '${{factor_set}}' AND {where})"
 
 
-def bucketed(*, metric: str, amount: str, where: str, value: str = "value") -> Query:
+def bucketed(*, metric: str, amount: str, where: str, value: str = "value", by_trip: bool = True) -> Query:
     """A time series per ``metric`` over ``sums``; empty buckets are filled with NULL by Grafana."""
     raw = (
-        f'SELECT $__timeGroupAlias(to_timestamp(bucket_ns / 1e9), $__interval, NULL), {metric} AS metric, {amount} AS "{value}"'
-        f" FROM {sums(where)} AS s GROUP BY 1, 2 ORDER BY 1, 2"
+        f'SELECT {BUCKET}, {metric} AS metric, {amount} AS "{value}"'
+        f" FROM {sums(where, by_trip=by_trip)} AS s GROUP BY 1, 2 ORDER BY 1, 2"
     )
     return Query(raw, ("time", "metric", value), "time_series")
 

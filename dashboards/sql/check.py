@@ -297,7 +297,8 @@ class _Walk:
     def _select_node(self, node: Node, scope: Scope, depth: int, hint: str) -> Node | None:
         shape = f.NODES["SELECT_NODE"]
         scope = dict(scope)
-        relations = _relations(node.get("from_table"))
+        node = {**node, "from_table": _with_sums(node.get("from_table"))}
+        relations = _relations(node["from_table"])
         out = {k: self._field(node, k, v, shape, scope, depth) for k, v in sorted(node.items(), key=_ctes_first)}
         found = [
             (alias, self._relation(path)) for alias, path in relations if path[-1].lower() not in scope or len(path) > 1
@@ -571,6 +572,31 @@ def _relations(node: Any) -> list[tuple[str, list[str]]]:
         right = _relations(node["right"]) if node["join_type"] == "INNER" else []
         return _relations(node["left"]) + right
     return []
+
+
+def _with_sums(node: Any) -> Any:
+    """``sums_for(ms)`` in FROM as the view that it stands for."""
+    if not isinstance(node, dict):
+        return node
+    if node.get("type") == "JOIN":
+        return {**node, "left": _with_sums(node.get("left")), "right": _with_sums(node.get("right"))}
+    function = node.get("function")
+    if node.get("type") != "TABLE_FUNCTION" or not isinstance(function, dict):
+        return node
+    name = str(function.get("function_name", "")).lower()
+    if name not in f.SUMS or _qualifier(function):
+        return node
+    arguments = [a["expression"] for a in function.get("arguments", []) if not a.get("name")]
+    literal = arguments[0].get("literal", {}) if len(arguments) == len(function["arguments"]) == 1 else {}
+    if literal.get("kind") != "INTEGER":
+        raise SqlError(e.SYNTAX, f"{name} takes one whole number, the width of a bucket in milliseconds")
+    by_hour, by_minute = f.SUMS[name]
+    view = by_hour if int(literal["text"]) >= f.HOUR_MS else by_minute
+    return {
+        **{k: node[k] for k in ("alias", "sample", "query_location", "query_location_length", "column_name_alias")},
+        "type": "BASE_TABLE", "schema_name": "", "table_name": view, "catalog_name": "", "at_clause": None,
+        "qualified_name": {"path": [view]},
+    }  # fmt: skip
 
 
 def _path(node: Node) -> list[str]:

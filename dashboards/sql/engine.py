@@ -1,6 +1,6 @@
 """Runs queries for sessions: one run for those who ask the same at once, a short memory of answers, and limits.
 
-An answer is given again for ``cache_s`` after its data were looked at; past half of that the next run begins in the background, so
+An answer is given again for ``cache_s`` after its data were looked at; near the end of that the next run begins in the background, so
 of many viewers of one panel none waits. With the look itself, a commit shows within ``cache_s`` + ``REFRESH_S`` and a run.
 """
 
@@ -27,6 +27,7 @@ from storage.errors import StorageError
 from storage.views import Tenant
 
 CACHE_BYTES: Final = 64_000_000  # answers remembered, over all tenants
+AHEAD: Final = 0.8  # of an answer's time, after which the next one is made: earlier costs runs, later costs a wait
 CACHE_SHARE: Final = 8  # an answer over this part of it is not remembered
 PLANS: Final = 2_000  # checked statements remembered
 CHECKERS: Final = 2  # threads that check statements; one takes about 2 ms
@@ -102,6 +103,7 @@ class Engine:
             open_store,
             self._lake,
             whose,
+            unnamed=self._unnamed,
             database=self._config.database,
             memory_mb=self._config.memory_mb,
             threads=self._config.threads,
@@ -141,7 +143,7 @@ class Engine:
         flight = self._flights.get(key)
         known = self._answers.get(key)
         if known is not None and now - known[0] < self._config.cache_s:
-            if flight is None and now - known[0] > self._config.cache_s / 2:
+            if flight is None and now - known[0] > self._config.cache_s * AHEAD:
                 begun = self._begin(key, tenancy, plan, values, formats)  # so that the next to ask need not wait
                 begun.waiters = 1
             return known[1]

@@ -59,6 +59,11 @@ SESSION_WORDS: Final = frozenset(
 """Those of them that stand without parentheses."""
 FUNCTIONS: Final = AGGREGATES | SCALARS | OPERATORS | CATALOGUE
 TABLE_FUNCTIONS: Final = frozenset(("generate_series", "range", "unnest"))
+HOUR_MS: Final = 3_600_000
+SUMS: Final = {  # sums_for(60000) stands for a view: the first where a bucket has an hour or more, else the second
+    "sums_for": ("hours", "minutes"),  # under the newest word on each trip
+    "parts_for": ("asset_hours", "rollups"),  # as they landed: without a look at the trips
+}
 TABLE_MACROS: Final = {"wtw_bands": ("", "condition")}  # of storage.bands, with the names that its arguments may have
 SCALARS_IN_FROM: Final = frozenset(("string_to_array", "regexp_split_to_array", "current_setting"))
 

@@ -15,6 +15,7 @@ from dashboards.sql import catalog, encode, types
 from dashboards.sql.check import Plan, Relation
 from dashboards.sql.errors import CANCELLED, LAKE, TOO_LARGE, SqlError, of_duckdb
 from dashboards.sql.protocol import Field
+from storage.disk_views import DISK
 from storage.errors import StorageError
 from storage.kpi_views import KPIS
 from storage.panel_views import PANELS
@@ -23,7 +24,7 @@ from storage.schema import DAY_OF
 from storage.trip_views import TRIP_FIGURES
 from storage.views import FIGURES, STORED, Tenant
 
-VIEWS: Final = (*FIGURES, *TRIP_FIGURES, *KPIS, *PANELS)
+VIEWS: Final = (*FIGURES, *TRIP_FIGURES, *KPIS, *PANELS, *DISK)
 BATCH_ROWS: Final = 10_000  # rows that are encoded at once
 REFRESH_S: Final = 0.4  # a commit is looked for this often at most
 _NANOSECONDS: Final = (
@@ -180,14 +181,17 @@ def open_store(
     lake: Path,
     tenant: Tenant | None,
     *,
+    unnamed: str = "",
     database: str,
     memory_mb: int,
     threads: int,
     cursors: int,
     settings: Mapping[str, str],
 ) -> Store:
-    """Connect to ``lake`` for ``tenant`` (None = all). Raises StorageError."""
-    con = connect(lake, threads=threads or os.cpu_count(), memory_limit=f"{memory_mb}MB", tenant=tenant)
+    """Connect to ``lake`` for ``tenant`` (None = all; ``unnamed`` owns what is nobody's). Raises StorageError."""
+    con = connect(
+        lake, threads=threads or os.cpu_count(), memory_limit=f"{memory_mb}MB", tenant=tenant, unnamed=unnamed
+    )
     tables, views = ([_relation(con, name) for name in names] for names in (STORED, VIEWS))
     relations = catalog.install(con, database, tables, views, settings)
     return Store(con, relations, cursors)

@@ -39,7 +39,7 @@ def test_a_broker_that_comes_back_empty_costs_nothing(tmp_path: Path, embedded: 
                     tenant=TENANT,
                     broker=Broker(host="127.0.0.1", port=port, protocol=broker.protocol, keepalive_s=5),
                     batch_s=0.2,
-                    batch_max=20,
+                    batch_max=50,
                     outbox=OutboxConfig(max_mib=4, commit_s=0.2),
                 )
                 opened = open_outbox(config, tmp_path / "outbox", None)
@@ -55,25 +55,25 @@ def test_a_broker_that_comes_back_empty_costs_nothing(tmp_path: Path, embedded: 
                     recovered=opened.recovered,
                 )
                 running = asyncio.create_task(gateway.run(asyncio.Event()))
-                source.give(100)
+                source.give(250)
                 while not gateway.figures().confirmed:
                     await asyncio.sleep(0.02)
-                source.give(100)
+                source.give(250)
                 await first.__aexit__(None, None, None)
-                source.give(100)
+                source.give(250)
                 while "broker_lost" not in [s.event for s in said]:
                     await asyncio.sleep(0.02)
                 async with local_broker(tmp_path, port=port, embedded=embedded):
-                    source.give(100)
+                    source.give(250)
                     source.end()
                     figures = await running
-                    assert (figures.sent, figures.confirmed, figures.thinned) == (400, 400, 0)
+                    assert (figures.sent, figures.confirmed, figures.thinned) == (1000, 1000, 0)
 
     asyncio.run(scene())
     con = connect(tmp_path / "lake")
     stored = con.execute("SELECT seq, odometer_m FROM readings ORDER BY seq").fetchall()
     con.close()
-    assert stored == [(i, float(i)) for i in range(400)]
+    assert stored == [(i, float(i)) for i in range(1000)]
 
 
 @pytest.mark.broker

@@ -12,7 +12,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import aiomqtt
@@ -75,8 +75,8 @@ class Pki:
 
 
 @contextlib.asynccontextmanager
-async def shipped_mosquitto(folder: Path, pki: Pki) -> AsyncIterator[int]:
-    """A broker with the shipped configuration; only paths, port and user are this test's."""
+async def shipped_mosquitto(folder: Path, pki: Pki) -> AsyncIterator[tuple[int, Callable[[], None]]]:
+    """Port, and what has it read its files again. The shipped configuration; only paths, port and user are this test's."""
     port = free_port()
     home = folder / "mosquitto"
     home.mkdir()
@@ -109,7 +109,7 @@ async def shipped_mosquitto(folder: Path, pki: Pki) -> AsyncIterator[int]:
         raise RuntimeError(said.decode())
     drain = asyncio.create_task(_drain(process.stderr))
     try:
-        yield port
+        yield port, lambda: process.send_signal(signal.SIGHUP)
     finally:
         process.terminate()
         await process.wait()
@@ -122,11 +122,12 @@ async def _drain(stream: asyncio.StreamReader) -> None:
 
 
 @contextlib.asynccontextmanager
-async def consumer(folder: Path, pki: Pki, port: int) -> AsyncIterator[Consumer]:
+async def consumer(folder: Path, pki: Pki, port: int, *, revoked: str = "") -> AsyncIterator[Consumer]:
     metrics = free_port()
     home = pki.folder / "fleetco2-server"
     (folder / "fleet.toml").write_text(
         f'tenants = ["acme"]\nregistry = "registry"\nlake = "lake"\nmetrics_port = {metrics}\nearliest = 2020-01-01\n'
+        f'revoked = "{revoked}"\n'
         f'[broker]\nhost = "127.0.0.1"\nport = {port}\n'
         f'tls = {{ ca = "{pki.folder / "ca" / "ca.pem"}", cert = "{home / "device.pem"}", key = "{home / "device.key"}" }}\n'
     )
@@ -228,7 +229,7 @@ def test_identity_rights_and_signatures_from_gateway_to_lake(tmp_path: Path) -> 
     async def scene() -> None:
         async with (
             asyncio.timeout(3 * PATIENCE_S),
-            shipped_mosquitto(tmp_path, pki) as port,
+            shipped_mosquitto(tmp_path, pki) as (port, _),
             consumer(tmp_path, pki, port) as server,
         ):
             said: list[Say] = []
@@ -276,6 +277,56 @@ def test_identity_rights_and_signatures_from_gateway_to_lake(tmp_path: Path) -> 
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
+@pytest.mark.timeout(300)
+def test_a_revoked_gateway_is_out_without_a_restart(tmp_path: Path) -> None:
+    """Three lines of defence, each taken up by a running process: login, rights of a connection that stands, the consumer."""
+    pki = Pki(tmp_path / "pki")
+    bad, good = pki.issue("truck-01"), pki.issue("truck-02")
+    row = {"vehicle_class": "artic_40t", "fuel": "diesel_b7"}
+    rows = [{"vehicle": f"t{i}", "device": f"truck-0{i}", **row} for i in (1, 2)]
+    write_registry(tmp_path / "registry", {"vehicles": rows})
+    (tmp_path / "revoked.txt").write_text("")
+    own = topic("acme", "truck-01", "up/readings")
+    home = tmp_path / "mosquitto"
+
+    async def scene() -> None:
+        async with (
+            asyncio.timeout(3 * PATIENCE_S),
+            shipped_mosquitto(tmp_path, pki) as (port, reload),
+            consumer(tmp_path, pki, port, revoked="revoked.txt") as server,
+            client(port, bad, pki) as standing,
+            client(port, good, pki) as other,
+        ):
+            await standing.publish(own, batch("truck-01"), qos=1)
+            await until(lambda: server.metrics().get("fleetco2_readings_stored_total", 0) == 5, server)
+
+            (tmp_path / "revoked.txt").write_text("truck-01\n")
+            refused = 'fleetco2_rejected_total{label="device_revoked"}'
+            seq = 5
+            while server.metrics().get(refused, 0) == 0:
+                await standing.publish(own, batch("truck-01", seq), qos=1)
+                seq += 5
+                await asyncio.sleep(0.1)
+
+            with (home / "acl").open("a") as rights:
+                rights.write("user truck-01\ntopic deny #\n")
+            assert revoke(pki.folder / "ca", "truck-01", now=pki.now) == 1
+            shutil.copy(pki.folder / "ca" / "crl.pem", home / "crl.pem")
+            reload()
+            while await puback(standing, own) != 0x87:
+                await asyncio.sleep(0.05)
+            with pytest.raises((aiomqtt.MqttError, ssl.SSLError)):
+                async with client(port, bad, pki, timeout_s=2):
+                    pass
+            assert await puback(other, topic("acme", "truck-02", "up/json")) == 0  # the others notice nothing
+
+    asyncio.run(scene())
+    con = connect(tmp_path / "lake")
+    kept = con.execute("SELECT DISTINCT device FROM quarantine WHERE reason = 'device_revoked'").fetchall()
+    con.close()
+    assert kept == [("truck-01",)]
+
+
 async def puback(spoofer: aiomqtt.Client, where: str) -> int:
     """Reason code of the broker's answer to a publish."""
     answered: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -318,7 +369,7 @@ def test_a_certificate_that_is_not_good_is_refused_and_counted(tmp_path: Path, w
     good = pki.issue("truck-02")
 
     async def scene() -> None:
-        async with asyncio.timeout(PATIENCE_S), shipped_mosquitto(tmp_path, pki) as port:
+        async with asyncio.timeout(PATIENCE_S), shipped_mosquitto(tmp_path, pki) as (port, _):
             async with client(port, good, pki):
                 pass
             with pytest.raises((aiomqtt.MqttError, ssl.SSLError)):

@@ -10,7 +10,8 @@ import pytest
 
 from dashboards.grafana import build, lint
 from dashboards.grafana.alerts import ALERTS, rule_group
-from dashboards.grafana.macros import Window, expand
+from dashboards.grafana.boards import BUILDERS, panel_id
+from dashboards.grafana.macros import MacroError, Window, expand
 from dashboards.grafana.parts import BOARDS
 from dashboards.grafana.sql import Query
 from tests.lake_data import FACTOR_SET, T0
@@ -33,7 +34,7 @@ WINDOWS = {
 
 def queries() -> Iterator[tuple[str, Query]]:
     """Every query of every panel and alert, with where it stands."""
-    for make in build._BUILDERS:
+    for make in BUILDERS:
         board = make().build()
         for panel in board.panels or ():
             for query in getattr(panel, "targets", None) or ():
@@ -83,6 +84,12 @@ def test_a_query_is_answered_with_the_columns_it_names(
     answer.fetchall()
 
 
+def test_a_panel_is_found_by_its_title() -> None:
+    with pytest.raises(KeyError, match="0 panels"):
+        panel_id("fleetco2-live", "No such")
+    assert panel_id("fleetco2-live", "CO2e now, WTW") == 1
+
+
 def _broken(change: Any) -> list[str]:
     board = json.loads(build.dashboards()["fleetco2-live"])
     change(board)
@@ -103,6 +110,9 @@ def _broken(change: Any) -> list[str]:
         (lambda b: b["panels"][6]["targets"][0].update(rawSql="SELECT 1"), "does not filter by time"),
         (lambda b: b["panels"][6]["targets"][0].update(rawSql="SELECT '${nobody}', $__timeFrom()"), "'nobody' does not exist"),
         (lambda b: b["panels"][0].update(datasource={"type": "x", "uid": "y"}), "data source is"),
+        (lambda b: b["panels"][6].pop("interval"), "no least interval"),
+        (lambda b: b["panels"][6].update(interval="500ms"), "no least interval"),
+        (lambda b: b["panels"][6]["targets"][0].update(rawSql="SELECT $__timeGroup(f(time), $__interval)"), "Grafana refuses it"),
         (lambda b: b["links"][0].update(url="/d/elsewhere"), "which does not exist"),
     ],
 )  # fmt: skip
@@ -112,23 +122,63 @@ def test_the_linter_finds(change: Any, said: str) -> None:
 
 def test_rules_share_the_panels_limits_and_name_their_dashboard() -> None:
     for rule in rule_group()["rules"]:
-        assert rule["annotations"]["__dashboardUid__"] in UIDS
+        panels = json.loads(build.dashboards()[rule["annotations"]["__dashboardUid__"]])["panels"]
+        assert rule["annotations"]["__panelId__"] in {str(p["id"]) for p in panels}  # Grafana wants both or none
+        assert "$" not in json.dumps(rule["annotations"])  # which a provisioning file would take for a variable
         assert rule["data"][0]["model"]["rawSql"].count("AS value") == 1
 
 
-def test_macros_as_grafana_expands_them() -> None:
-    window = Window(1_795_305_600_000_000_000, 1_795_309_200_000_000_000, 300)
-    group = "floor(extract(epoch from time)/300)*300"
-    assert expand("SELECT $__timeGroupAlias(time, $__interval, NULL)", window, {}) == f'SELECT {group} AS "time"'
-    assert expand("$__timeFilter(time)", window, {}) == "time BETWEEN '2026-11-22T00:00:00Z' AND '2026-11-22T01:00:00Z'"
-    assert expand("x IN (${route:sqlstring})", window, {"route": ("a", "o'b")}) == "x IN ('a','o''b')"
-    bucket = Window(0, 1, 300, timescaledb=True)
+@pytest.mark.parametrize(
+    ("sql", "sent"),
+    [  # what Grafana's own tests of its macros (macros_test.go) and of its interpolation say
+        ("SELECT $__time(time_column)", 'SELECT time_column AS "time"'),
+        ("$__timeEpoch(t)", 'extract(epoch from t) as "time"'),
+        ("WHERE $__timeFilter(time)", "WHERE time BETWEEN '2026-11-22T00:00:00Z' AND '2026-11-22T01:00:00.25Z'"),
+        ("$__timeFrom() $__timeTo()", "'2026-11-22T00:00:00Z' '2026-11-22T01:00:00.25Z'"),
+        ("GROUP BY $__timeGroup(time, '5m')", "GROUP BY floor(extract(epoch from time)/300)*300"),
+        ("SELECT $__timeGroup(time, '5m'), x", 'SELECT floor(extract(epoch from time)/300)*300 AS "time", x'),
+        ("$__timeGroup(time , '500ms')", "floor(extract(epoch from time)/0.5)*0.5"),
+        ("$__timeGroupAlias(time,$__interval,NULL)", 'floor(extract(epoch from time)/300)*300 AS "time"'),
+        ("$__timeGroupAlias(time, 1d, 0.5)", 'floor(extract(epoch from time)/86400)*86400 AS "time"'),
+        ("$__timeGroup(time, '2w', previous)", "floor(extract(epoch from time)/1209600)*1209600"),
+        ("$__unixEpochFilter(t)", "t >= 1795305600 AND t <= 1795309200"),
+        ("$__unixEpochFrom() $__unixEpochTo()", "1795305600 1795309200"),
+        ("$__unixEpochNanoFilter(t)", "t >= 1795305600000000000 AND t <= 1795309200250000000"),
+        ("$__unixEpochNanoFrom() $__unixEpochNanoTo()", "1795305600000000000 1795309200250000000"),
+        ("$__unixEpochGroup(t, '5m')", "floor((t)/300)*300"),
+        ("$__unixEpochGroupAlias(t, '5m', NULL)", 'floor((t)/300)*300 AS "time"'),
+        ("$__interval $__interval_ms", "300s 300000"),
+        ("x IN (${route:sqlstring}) AND y IN (${route})", "x IN ('a','o''b') AND y IN ('a','o''b')"),
+        ("'${one}'", "'o''b'"),
+    ],
+)  # fmt: skip
+def test_macros_as_grafana_expands_them(sql: str, sent: str) -> None:
+    window = Window(T0, T0 + HOUR_NS + 250_000_000, 300)
+    assert expand(sql, window, {"route": ("a", "o'b"), "one": "o'b"}) == sent
+
+
+def test_buckets_with_timescaledb() -> None:
     assert (
-        expand("$__timeGroup(to_timestamp(t / 1e9), $__interval)", bucket, {})
-        == "time_bucket('300.000s',to_timestamp(t / 1e9))"
+        expand("$__timeGroup(time, $__interval)", Window(0, 1, 300, timescaledb=True), {})
+        == "time_bucket('300.000s',time)"
     )
-    with pytest.raises(ValueError, match="not one of Grafana's"):
-        expand("$__now()", window, {})
+
+
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        ("$__timeGroup(to_timestamp(t / 1e9), $__interval)", "needs time column and interval"),  # ends at the first bracket
+        ("$__timeGroup(time)", "needs time column and interval"),
+        ("$__timeGroup(time, '5 minutes')", "error parsing interval"),
+        ("$__timeGroup(time, '0s')", "error parsing interval"),
+        ("$__timeGroup(time, '5m', none)", "error parsing fill value"),
+        ("$__timeGroup(time, '500ms', NULL)", "fails below one"),
+        ("$__now()", "unknown macro"),
+    ],
+)  # fmt: skip
+def test_what_grafana_refuses(sql: str, said: str) -> None:
+    with pytest.raises(MacroError, match=said):
+        expand(sql, Window(0, 1, 60), {})
 
 
 def test_writing_twice_changes_nothing(tmp_path: Path) -> None:

@@ -12,9 +12,15 @@ ROLLUPS = Relation(
     "minute_ns",
 )
 ROUTES = Relation("main", "routes", {"route": "VARCHAR", "asset": "VARCHAR"})
+HOURS = Relation("main", "asset_hours", {"asset": "VARCHAR", "time": "TIMESTAMP", "hour_ns": "BIGINT"}, "hour_ns")
 CLASS = Relation("pgc", "pg_class", {"oid": "BIGINT", "relname": "VARCHAR"})
 AROUND = Surroundings(
-    {("public", "rollups"): ROLLUPS, ("public", "routes"): ROUTES, ("pg_catalog", "pg_class"): CLASS},
+    {
+        ("public", "rollups"): ROLLUPS,
+        ("public", "asset_hours"): HOURS,
+        ("public", "routes"): ROUTES,
+        ("pg_catalog", "pg_class"): CLASS,
+    },
     {**ROUTES.columns, **ROLLUPS.columns},
     "fleetco2",
     "o'brien",
@@ -303,3 +309,34 @@ def test_a_filter_on_time_is_said_again_in_nanoseconds() -> None:
 )
 def test_nothing_is_added_where_it_would_not_be_the_same(sql: str) -> None:
     assert "_ns(" not in planned(sql).sql
+
+
+def test_sums_are_taken_from_the_view_that_fits_the_bucket() -> None:
+    narrow = planned("SELECT s.asset FROM parts_for(3599999) AS s WHERE s.time >= '2026-11-22T10:00:30Z'").sql
+    assert "main.rollups AS s" in narrow
+    assert "s.minute_ns >= fleet_first_ns('2026-11-22T10:01:00Z')" in narrow  # cuts files as if the view were named
+    wide = planned("SELECT asset FROM parts_for(3600000) JOIN routes USING (asset)").sql
+    assert "main.asset_hours AS asset_hours" in wide
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM parts_for('3600000')",
+        "SELECT * FROM parts_for()",
+        "SELECT * FROM parts_for(1, 2)",
+        "SELECT * FROM parts_for(1 + 1)",
+        "SELECT * FROM parts_for((SELECT 1))",
+        "SELECT * FROM parts_for(ms := 1)",
+    ],
+)
+def test_a_bucket_is_one_number(sql: str) -> None:
+    with pytest.raises(SqlError) as refused:
+        planned(sql)
+    assert refused.value.state == SYNTAX
+
+
+def test_sums_for_is_no_function_elsewhere() -> None:
+    for sql in ("SELECT * FROM main.parts_for(1)", "SELECT parts_for(1)", "SELECT * FROM parts_for(1) TABLESAMPLE 5"):
+        with pytest.raises(SqlError):
+            planned(sql)

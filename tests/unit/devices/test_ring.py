@@ -315,3 +315,37 @@ def test_hours_offline_are_kept_in_large_batches_and_drained_in_seconds() -> Non
     assert bench.now - begun <= 36 / 4 + 1  # four batches a second: 72 h take 108 s
     assert len(server.rows) == 6 * 3600
     assert all(p.payload[3] & 1 for p in bench.published[1:-1])  # marked as late data
+
+
+def test_a_power_cut_that_keeps_a_later_batch_only_takes_the_others_from_the_journal() -> None:
+    disk, server = FaultDisk(), Server()
+    first = Bench(disk, 1, batch_max=5)
+    first.give(4)
+    first.run_until(first.now + 20)
+    assert first.core.durable_seq == 4  # in the journal
+    synced = [bytes(file) for file in disk.platter]
+    disk.sync = lambda files: None  # type: ignore[method-assign]
+    first.give(6)
+    *_, last = [w for w in disk.cache if w[2][:3] == b"FR\x01"]
+    assert [(e.first, e.end) for e in first.ring.entries] == [(0, 5), (5, 10)]
+    after = FaultDisk()
+    after.platter = [bytearray(file) for file in synced]
+    heads = [w for w in disk.cache if w[0] == last[0] and w[1] == 0]
+    for file, offset, data in [*heads, last]:
+        after.platter[file][offset : offset + len(data)] = data
+    second = Bench(after, 2)
+    assert second.recovered.journal == 4
+    assert [(e.first, e.end) for e in second.ring.entries] == [(0, 4), (5, 10)]
+    second.drain(server)
+    assert server.next[1] == 10
+    assert [(h.begin, h.end) for h in server.gone] == [(4, 5)]
+    assert all(value == value_of(boot, seq) for (boot, seq), (value, _) in server.rows.items())
+
+
+def test_a_journal_whose_head_is_spoilt_is_told() -> None:
+    disk = FaultDisk()
+    first = Bench(disk, 1)
+    first.give(4)
+    first.run_until(first.now + 20)
+    disk.platter[JOURNAL][9] ^= 1
+    assert Bench(disk, 2).recovered.damaged == 1

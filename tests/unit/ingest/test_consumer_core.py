@@ -179,6 +179,47 @@ def test_what_the_gateway_says_is_gone_is_counted_kept_and_passed_over(boot: int
     assert bench.counters["readings_lost"] == 10 - begin
 
 
+def test_what_was_thought_to_be_gone_and_comes_with_the_message_that_says_so_is_taken() -> None:
+    bench = Bench()
+    bench.take(message(frame(0)), message(frame(10)))
+    gone = message(msgspec.json.encode(Hole(7, 5, 10)), leaf="up/gone")
+    bench.take(gone, message(frame(5)))
+    assert bench.stored() == [(7, s) for s in range(15)]
+    assert bench.counters["readings_lost"] == bench.counters["holes"] == 0
+    bench.take(message(frame(20)), gone)
+    later = [message(msgspec.json.encode(Hole(7, 15, end)), leaf="up/gone") for end in (17, 20, 20)]
+    bench.take(*later)
+    assert bench.stored()[15:] == [(7, s) for s in range(20, 25)]
+    assert bench.counters["readings_lost"] == 5
+
+
+def wrong_time(seq0: int, boot: int = 7) -> bytes:
+    """Three readings, the second one dated an hour ahead of its receipt."""
+    times = [T0_NS + (seq0 + i) * 10**9 + (i == 1) * 2 * 3600 * 10**9 for i in range(3)]
+    return encode_batch("d-t1", boot, seq0, [Sample(t, {"odometer_m": 5.0}) for t in times])
+
+
+def test_a_wrong_time_is_kept_aside_when_its_reading_is_taken_however_it_came() -> None:
+    bench = Bench()
+    bench.take(message(wrong_time(3)))  # waits for the readings before it
+    assert [w for w in bench.work if w.kept] == []
+    bench.take(message(frame(0, 3)), message(wrong_time(6)))
+    bench.take(message(wrong_time(9)), message(frame(0, 3, boot=8)))  # its boot is the one before, at the end of the commit
+    bench.take(message(wrong_time(3)), message(wrong_time(9)))  # copies
+    kept = [(r["reason"], r["boot_id"], r["seq"]) for w in bench.work for r in w.commit.quarantine.to_pylist()]
+    assert kept == [("time_future", 7, s) for s in (4, 7, 10)]
+    assert sorted(bench.stored()) == [(7, s) for s in range(12) if s not in (4, 7, 10)] + [(8, s) for s in range(3)]
+
+
+def test_bad_readings_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest.quarantine.BAD_HELD", 1)
+    bench = Bench()
+    bench.take(message(wrong_time(3)), message(wrong_time(6)))
+    assert bench.core.state.waiting["seq"].size == 0  # given up: their gateway sends them again
+    bench.take(message(frame(0, 3)), message(wrong_time(3)), message(wrong_time(6)))
+    assert [r.seq for w in bench.work for r in w.kept] == [4, 7]
+
+
 def test_a_hole_is_given_up_only_while_its_gateway_speaks() -> None:
     bench = Bench(hole_s=600, hole_lost_s=1800)
     bench.take(message(frame(0)), message(frame(10)), now=0.0)
@@ -319,3 +360,58 @@ def test_damaged_frames_never_raise() -> None:
         bench.take(message(bytes(bad[: rng.choice([len(bad), rng.randrange(len(bad))])])))
     assert bench.counters["readings_stored"] in (0, 5)  # the historical bit alone may have been hit
     assert np.array_equal(sorted({s for _, s in bench.stored()}), sorted(s for _, s in bench.stored()))
+
+
+def test_a_revoked_gateway_is_refused_from_now_on_and_counted() -> None:
+    bench = Bench()
+    bench.take(message(frame(0)))
+    bench.core.revoked = frozenset({"d-t1"})
+    work = bench.take(
+        message(frame(5)), message(b"{}", leaf="up/gone"), message(frame(0, device="d-t2"), "d-t2", "globex")
+    )
+    assert work is not None
+    assert [(r.reason, r.payload) for r in work.kept] == [("device_revoked", frame(5)), ("device_revoked", b"{}")]
+    assert bench.counters.by_label("rejected")["device_revoked"] == 2
+    assert sorted(bench.stored()) == [(7, s) for s in sorted([*range(5), *range(5)])]
+    bench.core.revoked = frozenset()
+    bench.take(message(frame(5)))
+    assert len(bench.stored()) == 15
+
+
+def dated(seq0: int, boot: int, seconds: list[int]) -> bytes:
+    return encode_batch("d-t1", boot, seq0, [Sample(T0_NS + s * 10**9, {"odometer_m": 5.0}) for s in seconds])
+
+
+FUTURE_S = 10 * 365 * 86_400
+
+
+def test_a_reading_with_an_impossible_time_that_had_to_wait_is_kept_once() -> None:
+    bench = Bench()
+    early = message(dated(5, 7, [5, FUTURE_S, 7]))
+    bench.take(early)
+    bench.take(early)
+    assert not any(w.kept for w in bench.work)  # it waits with its batch
+    bench.take(message(dated(0, 7, [0, 1, 2, 3, 4])))
+    bench.take(early)
+    assert [(r.reason, r.boot_id, r.seq) for w in bench.work for r in w.kept] == [("time_future", 7, 6)]
+    assert [s for _, s in bench.stored()] == [0, 1, 2, 3, 4, 5, 7]
+
+
+def test_a_reading_with_an_impossible_time_of_an_earlier_boot_is_kept_once() -> None:
+    bench = Bench()
+    bench.take(message(dated(0, 7, [0, 1])))
+    bench.take(message(dated(0, 8, [10, 11])))
+    for _ in range(2):
+        bench.take(message(dated(2, 7, [2, FUTURE_S, 4])))
+    assert [(r.reason, r.boot_id, r.seq) for w in bench.work for r in w.kept] == [("time_future", 7, 3)]
+
+
+def test_refusals_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest.quarantine.WAITING_MAX", 1)
+    bench = Bench()
+    bench.take(message(dated(5, 7, [FUTURE_S, FUTURE_S])))
+    assert bench.core.state.waiting["seq"].size == 0
+    assert bench.counters["readings_waiting_dropped"] == 2
+    bench.take(message(dated(0, 7, [0, 1, 2, 3, 4])))
+    bench.take(message(dated(5, 7, [FUTURE_S, FUTURE_S])))
+    assert [r.seq for w in bench.work for r in w.kept] == [5, 6]

@@ -181,7 +181,13 @@ def test_a_bad_message_is_rejected_alone(reason: RejectReason, hostile: Message)
 
 def test_every_reason_is_tested() -> None:
     of_rows = {"time_future", "time_past"}
-    of_identity = {"tenant_mismatch", "signature_missing", "signature_bad", "key_unknown"}  # in test_consumer_core
+    of_identity = {
+        "tenant_mismatch",
+        "signature_missing",
+        "signature_bad",
+        "key_unknown",
+        "device_revoked",
+    }  # in test_consumer_core, test_revoked
     assert {reason for reason, _ in REJECTED} | of_rows | of_identity == set(get_args(RejectReason))
 
 

@@ -8,12 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from storage.compact import compact, drop, sweep
 from storage.hours import split
 from storage.inventory import active
-from storage.lake import Lake
+from storage.lake import Commit, Lake
 from storage.query import connect, refresh
 from storage.rebuild import rebuild
 from storage.schema import ROLLUP_SUMS
@@ -35,6 +37,55 @@ def both(con: Any) -> tuple[list[Any], list[Any]]:
         con.execute(f"SELECT hour_ns, {KEYS}, {SUMS}, {NEWEST} FROM asset_hours GROUP BY ALL ORDER BY ALL").fetchall(),
         con.execute(f"SELECT {hour}, {KEYS}, {SUMS}, {NEWEST} FROM rollups GROUP BY ALL ORDER BY ALL").fetchall(),
     )
+
+
+WORDS = "asset, trip_start_ns, version, kernel_version, factor_set, day, load_state, route, distance_mm, co2e_wtw_ug"
+
+
+def words(con: Any) -> tuple[list[Any], list[Any]]:
+    """The newest word on each trip: of ``trips_final``, and of all that was told."""
+    newest = "QUALIFY row_number() OVER (PARTITION BY asset, trip_start_ns, factor_set ORDER BY kernel_version DESC, version DESC) = 1"
+    return (
+        con.execute(f"SELECT {WORDS} FROM trips_final ORDER BY ALL").fetchall(),
+        con.execute(f"SELECT {WORDS} FROM trips {newest} ORDER BY ALL").fetchall(),
+    )
+
+
+def told(n: int, *, seed: int, start_ns: int, version: int) -> Commit:
+    """A commit whose trips begin at the full hour, so that other commits tell of them too; every fifth has an old version."""
+    made = commit(n, seed=seed, start_ns=start_ns)
+    trips = made.trips
+    start = trips["trip_start_ns"].to_numpy() // HOUR * HOUR
+    number = np.where(np.arange(len(start)) % 5, version, version - 7).astype(np.int32)
+    trips = trips.set_column(trips.column_names.index("trip_start_ns"), "trip_start_ns", pa.array(start))
+    trips = trips.set_column(trips.column_names.index("version"), "version", pa.array(number))
+    keys = trips.select(["asset", "trip_start_ns"]).to_pylist()
+    first = [i for i, k in enumerate(keys) if k not in keys[:i]]
+    return replace(made, trips=trips.take(pa.array(first)).cast(made.trips.schema))
+
+
+def test_the_newest_word_on_each_trip_at_every_moment(tmp_path: Path) -> None:
+    clock = Clock()
+    with Lake.open(tmp_path, create=True, now_ns=clock) as lake:
+        con = connect(tmp_path)
+        covered, open_words = [], []
+        for i in range(10):
+            clock.move(1300)
+            lake.commit(told(900, seed=i, start_ns=T0 - 5 * HOUR if i % 4 == 3 else T0, version=i))
+            if i % 2:
+                list(compact(tmp_path, now_ns=clock))
+            refresh(con)
+            final, all_told = words(con)
+            assert final == all_told
+            covered.append(con.execute("SELECT count(*) FROM trip_words").fetchall()[0][0])
+            open_words.append(con.execute("SELECT count(*) FROM trips_open").fetchall()[0][0])
+    assert covered[-1] > 100
+    assert open_words[-1] > 0
+    assert len(active(tmp_path, "trip_words")) == 2
+    assert con.execute("SELECT count(*) = count(DISTINCT (asset, trip_start_ns)) FROM trip_words").fetchall() == [
+        (True,)
+    ]
+    assert verify(tmp_path).findings == []
 
 
 def test_they_equal_the_rollups_at_every_moment(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from storage.references import Baseline, Benchmark
 from storage.registry import Registry, write_dimensions
 from storage.views import OPEN_TO_ALL, STORED, Tenant, stored_schema
 from stream.fleet import Route, Vehicle, Warehouse
-from tests.lake_data import commit
+from stream.places import Place
+from tests.lake_data import SECOND, T0, commit
 
 SITE = ("uk", None, None)
 
@@ -28,8 +29,12 @@ def registry() -> Registry:
             Warehouse("w-other", "gw-w2", "W", 1, 2, *SITE, tenant="other"),
         ),
         (Route("r-north", "N", tenant="acme"), Route("r-south", "S", tenant="other")),
-        (Baseline("operator", "acme", 2025, tenant="acme"), Baseline("operator", "other", 2025, tenant="other")),
+        tuple(
+            Baseline("operator", name, 2025, 1e6, target_year=2030, target_reduction_pct=50.0, tenant=owner)
+            for name, owner in (("acme", "acme"), ("other", "other"), ("nobody", None))
+        ),
         (Benchmark("eu", 2024, 21.6, "eurostat", "road_go_ta"),),
+        places=tuple(Place(f"p-{t}", "", "customer", 1.0, 2.0, tenant=t) for t in ("acme", "other", None)),
     )
 
 
@@ -95,7 +100,31 @@ def test_every_table_is_placed() -> None:
     """A new table has a tenant, an asset or a device, or is said to be open to all; else no tenant sees it."""
     known = {"tenant", "asset", "device"}
     closed = [t for t in STORED if t not in OPEN_TO_ALL and not known & set(stored_schema(t).names)]
-    assert closed == ["places"]  # customers' addresses, whose tenant the registry does not tell: the operator's alone
+    assert closed == []
+
+
+def test_places_are_shown_to_their_tenant(lake: Path) -> None:
+    places = "SELECT place FROM places"
+    assert values(connect(lake), places) == {"p-acme", "p-other", "p-None"}
+    assert values(connect(lake, tenant=Tenant("acme")), places) == {"p-acme"}
+    assert values(connect(lake, tenant=Tenant("other", owns_unnamed=True)), places) == {"p-other", "p-None"}
+
+
+def test_a_baseline_is_set_against_the_emissions_of_its_own_tenant(lake: Path) -> None:
+    """Seen by one who may see all: the same figures as each tenant sees, blank ones being those of whom is said to own them."""
+    sql = "SELECT key, tenant, co2e_wtw_kg, target_to_date_kg, reduction FROM progress_to_date ORDER BY key"
+
+    def progress(con: duckdb.DuckDBPyConnection) -> dict[str, tuple[object, ...]]:
+        con.execute(f"SET VARIABLE now_ns = {T0 + 3_600 * SECOND}")
+        return {row[0]: row[1:] for row in con.execute(sql).fetchall()}
+
+    everyone = progress(connect(lake))
+    assert set(everyone) == {"acme", "other", "nobody"}
+    for name in ("acme", "other"):
+        assert progress(connect(lake, tenant=Tenant(name)))[name] == everyone[name]
+    assert len({row[1] for row in everyone.values()}) == 3
+    owned = progress(connect(lake, unnamed="other"))
+    assert owned == progress(connect(lake, tenant=Tenant("other", owns_unnamed=True))) | {"acme": everyone["acme"]}
 
 
 def test_a_tenants_name_is_a_literal(lake: Path) -> None:

@@ -37,13 +37,15 @@ def _weight(state: Any, kg: float, noise: float = 300.0, n: int = 1800) -> None:
 
 
 def _torque(state: Any, kg: float) -> None:
-    phi, n = 0.4, 80
-    state["can_n"], state["can_phi2"] = n, n * phi * phi
-    state["can_y_phi"], state["can_y2"] = n * kg * phi * phi, n * (kg * phi) ** 2 * 1.01
+    """Ten accelerations of eight samples, each 5 % off to either side."""
+    phi2 = 8 * 0.4**2
+    state["can_n"], state["can_phi2"], state["can_y_phi"] = 80, 10 * phi2, 10 * kg * phi2
+    state["pulls_xx"], state["pulls_xy"] = 10 * phi2**2, 10 * kg * phi2**2
+    state["pulls_yy"] = 10 * (kg * phi2) ** 2 * (1 + 0.05**2)
 
 
-def _says(state: Any, origin: int = -1, tour: bool = False) -> str:
-    decide(state, P, G, origin, tour)
+def _says(state: Any, origin: int = -1, tour: bool = False, stem: bool = False) -> str:
+    decide(state, P, G, origin, tour, stem)
     return LOAD_STATES[int(state["load_state"])]
 
 
@@ -106,7 +108,7 @@ def test_volume_full_is_full() -> None:
     p["pallet_positions"] = 33
     state = _state()
     state["order_cargo_kg"], state["order_loaded"] = 5_000.0, 33.0
-    decide(state, p, G, -1, False)
+    decide(state, p, G, -1, False, False)
     assert LOAD_STATES[int(state["load_state"])] == "full"
 
 
@@ -173,3 +175,20 @@ def test_more_mass_is_never_more_empty() -> None:
     for sd in (100.0, 500.0, 2_000.0):
         ratios = np.array([mass_log_ratio(kg, sd, 25_000.0) for kg in np.linspace(0, 25_000, 200)])
         assert (np.diff(ratios) > -1e-6).all()
+
+
+def test_on_a_tour_mass_alone_says_empty_only_of_its_way_home() -> None:
+    """The last parcels weigh next to nothing; the way home is too long to lie between two of them."""
+    for stem, said in ((False, "unknown"), (True, "empty")):
+        state = _state()
+        _torque(state, 15_000)
+        assert _says(state, tour=True, stem=stem) == said
+
+
+def test_scales_and_torque_count_as_two_measurements_of_one_mass() -> None:
+    state = _state()
+    _torque(state, 15_000)  # off by a lot of its own error
+    _weight(state, 17_000)
+    assert _says(state) == "partial"
+    assert abs(state["payload_kg"] - 2_000) < 300  # the exact one counts for more
+    assert state["evidence"] == 3

@@ -12,6 +12,8 @@ from stream.fleet import Fleet, Route, Vehicle
 from stream.pipeline import Columns, start, step
 from stream.places import Place
 from stream.regions import Region
+from stream.state import empty_state
+from stream.trips import is_stem
 from tests.support import S_NS, SHARED, T0_NS, fleet, readings
 
 HUB, TOWN, PUMP, ROAD = (50.0, 8.0), (50.5, 8.0), (50.2, 8.0), (50.3, 8.0)
@@ -162,6 +164,33 @@ def test_places_of_both_ends_and_the_route_between_them() -> None:
     assert ends[2] == ("pump", "hub", None, "none", "unknown")
 
 
+def test_an_empty_trip_to_where_the_load_came_from_is_a_return_whatever_route_leads_there() -> None:
+    """Goods from hub to town, nothing home over a pump: the leg to the pump is to fuel, the one from there a return."""
+    routes = (Route("out", "", "hub", "town", "trunk"), Route("back", "", "town", "hub", "trunk"))
+    f = fleet(Vehicle("t1", "d-t1", "artic_40t", "diesel_b7", "out"), routes=routes, places=PLACES)
+    full, none = 8_000.0, 0.0
+    for over, stages, causes in (
+        ((), ["return"], ["return"]),
+        ((Part(300, 0.0, PUMP, cargo=none), Part(600, 60.0, cargo=none)), ["trunk", "return"], ["to_fuel", "return"]),
+    ):
+        batch = _day(
+            Part(300, 0.0, HUB, cargo=full),
+            Part(600, 60.0, cargo=full),
+            Part(900, 0.0, TOWN, cargo=none),
+            Part(600, 60.0, cargo=none),
+            *over,
+            Part(300, 0.0, HUB, cargo=none),
+        )
+        _, r = step(start(f), batch)
+        last = np.append(np.diff(r.trips["trip_start_ns"]) != 0, True)
+        told = [
+            (TRIP_STAGES[a], EMPTY_CAUSES[b])
+            for a, b in zip(r.trips["stage"][last], r.trips["empty_cause"][last], strict=True)
+        ]
+        assert [LOAD_STATES[x] for x in r.trips["load_state"][last]][2:] == ["empty"] * len(stages)
+        assert told[2:] == list(zip(stages, causes, strict=True))
+
+
 def test_the_way_back_is_the_same_route_and_dispatch_comes_before_it() -> None:
     back = (Part(300, 0.0, TOWN), AWAY, STAND)
     trips = _trips(_day(*back), None)
@@ -271,3 +300,30 @@ def test_the_load_does_not_flap_on_a_recorded_weight_that_does() -> None:
         assert np.count_nonzero(np.diff(states)) <= 1
     final = [LOAD_STATES[s] for s in r.trips["load_state"]]
     assert len(set(final) - {"unknown"}) <= 1
+
+
+@pytest.mark.parametrize(
+    ("km", "pauses", "stem"), [(10.0, 0, False), (24.0, 0, False), (26.0, 0, True), (26.0, 1, False)]
+)
+def test_the_way_out_or_home_of_a_tour_is_longer_than_its_hops(km: float, pauses: int, stem: bool) -> None:
+    """An area of 20 km radius, 27.8 km from the hub: 0.9 times that, and 1.2 times the radius, are 25.0 and 24 km."""
+    places = (Place("hub", "", "warehouse", 50.0, 8.0), Place("area", "", "customer", 50.25, 8.0, 20_000.0))
+    f = fleet(
+        Vehicle("t1", "d-t1", "rigid_18t", "diesel_b7", "tour"),
+        routes=(Route("tour", "", "hub", "area", "last_mile"), Route("open", "", "hub", None, "last_mile")),
+        places=places,
+    )
+    state = empty_state(1)[0]
+    state["trip_mm"], state["trip_pauses"] = int(km * 1e6), pauses
+    assert is_stem(state, f.geography, 0) is stem
+    assert is_stem(state, f.geography, 1) is False  # where it ends is not known
+    assert is_stem(state, f.geography, -1) is False
+
+
+def test_a_pause_that_is_no_stop_is_kept_in_mind() -> None:
+    f = _fleet()
+    parts = (Part(300, 0.0, HUB), Part(120, 60.0), Part(50, 0.0, number=math.nan), Part(120, 60.0))
+    state, r = step(start(f), _day(*parts))
+    assert np.unique(r.trips["trip_start_ns"]).size == 2  # standing at the hub, then one drive
+    assert state.rows["trip_pauses"][0] == 1
+    assert state.rows["trip_mm"][0] == pytest.approx(4e6, rel=0.03)
