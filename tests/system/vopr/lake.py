@@ -20,8 +20,8 @@ CALLS = 30  # of the disk in one commit, about
 class LakeWorld(Protocol):
     """Outlives the server's processes. ``faulty`` tells what the next commit will meet."""
 
-    def recover(self) -> bytes | None:
-        """A new process takes the lake: the state of the newest commit."""
+    def recover(self) -> list[bytes]:
+        """A new process takes the lake: the parts of the state, oldest first."""
         ...
 
     def commit(self, data: Commit) -> int:
@@ -40,15 +40,16 @@ class ModelLake:
         self._rng = rng
         self._step = step
         self._stood = stood
-        self._state: bytes | None = None
+        self._parts: list[bytes] = []
+        self._begun = 0  # the part that began the round under way
         self._in_doubt = False
         self.n = 0
         self.refuses = False
         self.doubtful = False
 
-    def recover(self) -> bytes | None:
+    def recover(self) -> list[bytes]:
         self._in_doubt = False
-        return self._state
+        return list(self._parts)
 
     def commit(self, data: Commit) -> int:
         if self._in_doubt:
@@ -67,7 +68,12 @@ class ModelLake:
 
     def _stand(self, data: Commit) -> None:
         self.n += 1
-        self._state = data.state
+        part = data.part()
+        if part.begins:
+            self._begun = len(self._parts)
+        self._parts.append(b"".join(part.blocks))
+        if part.ends:
+            self._parts, self._begun = self._parts[self._begun :], 0
         self._stood(data)
 
     def process_died(self) -> None:
@@ -78,7 +84,12 @@ class RealLake:
     """``storage.lake`` in a folder. Its disk fails or its process dies at any call; what stands is what the next one finds."""
 
     def __init__(
-        self, folder: Path, rng: random.Random, step: Callable[[], None], stood: Callable[[Commit], None], now_ns: Callable[[], int]
+        self,
+        folder: Path,
+        rng: random.Random,
+        step: Callable[[], None],
+        stood: Callable[[Commit], None],
+        now_ns: Callable[[], int],
     ) -> None:
         self._folder = folder
         self._rng = rng
@@ -93,10 +104,11 @@ class RealLake:
         self.doubtful = False
         self.dies = False
 
-    def recover(self) -> bytes | None:
+    def recover(self) -> list[bytes]:
         self._disk.arm(None, Crash())
         self._lake = Lake.open(self._folder, create=True, disk=self._disk, now_ns=self._now_ns)
-        n, state = self._lake.recover()
+        n, parts = self._lake.recover()
+        state = [bytes(part) for part in parts]
         if self._pending is not None and n > self.n:
             self._stood(self._pending)
         self._pending = None
