@@ -21,23 +21,13 @@ from tests.support import fleet, join, readings
 
 
 @dataclass
-class Sealed:
-    """A batch that was written: the readings ``first`` to ``end`` - 1."""
+class Kept:
+    """The readings ``first`` to ``end`` - 1, written as a batch (``frame``) or into the journal."""
 
     boot: int
     first: int
     end: int
-    frame: bytes
-    durable: bool = False
-
-
-@dataclass
-class Noted:
-    """Rows in the journal."""
-
-    boot: int
-    first: int
-    end: int
+    frame: bytes = b""
     durable: bool = False
 
 
@@ -49,8 +39,8 @@ class RingMachine(RuleBasedStateMachine):
         self.disk = FaultDisk(10, 4096)
         self.rng = random.Random(1)
         self.boot = 0
-        self.sealed: list[Sealed] = []
-        self.noted: list[Noted] = []
+        self.sealed: list[Kept] = []
+        self.noted: list[Kept] = []
         self.confirmed: dict[int, int] = {}
         self.ring: Ring
         self.begin()
@@ -70,7 +60,7 @@ class RingMachine(RuleBasedStateMachine):
             return  # thinning has tests of its own
         entry = self.ring.append(self.readings(n), 0.0)
         assert entry is not None
-        self.sealed.append(Sealed(self.boot, entry.first, entry.end, self.ring.read(entry)))
+        self.sealed.append(Kept(self.boot, entry.first, entry.end, self.ring.read(entry)))
         self.first += n
         self.noted_to = max(self.noted_to, self.first)
 
@@ -78,7 +68,7 @@ class RingMachine(RuleBasedStateMachine):
     @rule(n=st.integers(1, 10))
     def note(self, n: int) -> None:
         if self.ring.note(self.readings(n)):
-            self.noted.append(Noted(self.boot, self.first, self.first + n))
+            self.noted.append(Kept(self.boot, self.first, self.first + n))
             self.noted_to = self.first + n
 
     @rule()
@@ -99,7 +89,9 @@ class RingMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.ring.entries)
     @rule(data=st.data())
     def confirm(self, data: st.DataObject) -> None:
-        entry = data.draw(st.sampled_from([e for e in self.ring.entries if self.ring.is_durable(e)] or self.ring.entries))
+        entry = data.draw(
+            st.sampled_from([e for e in self.ring.entries if self.ring.is_durable(e)] or self.ring.entries)
+        )
         if self.ring.is_durable(entry):
             self.ring.confirm(entry.boot_id, entry.end)
             self.confirmed[entry.boot_id] = max(entry.end, self.confirmed.get(entry.boot_id, 0))
@@ -115,7 +107,9 @@ class RingMachine(RuleBasedStateMachine):
             if what.durable or not power:
                 wanted = range(max(what.first, self.confirmed.get(what.boot, 0)), what.end)
                 assert all((what.boot, seq) in held for seq in wanted), "lost"
-        self.confirmed = {e.boot_id: self.ring.confirmed(e.boot_id) for e in self.ring.entries}  # the last may be forgotten
+        self.confirmed = {
+            e.boot_id: self.ring.confirmed(e.boot_id) for e in self.ring.entries
+        }  # the last may be forgotten
         frames = {(s.boot, s.first): s.frame for s in before[0]}
         self.sealed, self.noted = [], []
         for entry in self.ring.entries:
@@ -125,7 +119,7 @@ class RingMachine(RuleBasedStateMachine):
                 assert [r.values for r in rows] == [
                     sample(entry.boot_id, seq, 0).values for seq in range(entry.first, entry.end)
                 ]
-            self.sealed.append(Sealed(entry.boot_id, entry.first, entry.end, frame, durable=True))
+            self.sealed.append(Kept(entry.boot_id, entry.first, entry.end, frame, durable=True))
 
     @invariant()
     def in_order_and_counted(self) -> None:

@@ -22,9 +22,9 @@ def _quiet(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(100, "fleetco2.ingest")  # each refused commit is logged
 
 
-@pytest.mark.parametrize("seed", range(30))
-def test_every_reading_stands_once_as_it_was_or_is_told_to_be_gone(seed: int) -> None:
-    outcome = run_seed(seed)
+@pytest.mark.parametrize(("seed", "hours"), [(s, None) for s in range(12)] + [(s, 168.0) for s in range(100, 114)])
+def test_every_reading_stands_once_as_it_was_or_is_told_to_be_gone(seed: int, hours: float | None) -> None:
+    outcome = run_seed(seed, hours)
     assert outcome.counts["stored"] > 0
     assert outcome.readings > 0
 
@@ -58,7 +58,9 @@ def test_a_seed_does_the_same_again() -> None:
 
 def test_a_failure_names_its_seed_and_how_to_see_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(World, "_judge", lambda self: 1 / 0)
-    with pytest.raises(FailedError, match=r"seed 2: .*\nreplay: python -m tests.system.vopr --seed 2 --hours 0.5 --trace"):
+    with pytest.raises(
+        FailedError, match=r"seed 2: .*\nreplay: python -m tests.system.vopr --seed 2 --hours 0.5 --trace"
+    ):
         run_seed(2, 0.5)
 
 

@@ -20,7 +20,7 @@ def test_commits_of_the_real_lake_end_in_one_of_the_ways_of_the_model(tmp_path: 
         tmp_path / "lake", rng, lambda: None, lambda data: stood.append(b"".join(data.part().blocks)), Clock()
     )
     ends: Counter[str] = Counter()
-    assert not lake.recover()
+    assert lake.recover() == []
     for n in range(24):
         data = commit(12, seed=n, state=b"state %d" % n)
         kind = rng.choice(["well", "refuses", "doubtful", "dies"])
@@ -46,7 +46,7 @@ def test_commits_of_the_real_lake_end_in_one_of_the_ways_of_the_model(tmp_path: 
         assert state == stood[-1:]
     assert lake.rows() == 12 * len(stood)
     lake.process_died()
-    assert ends["stands"] and ends["does not stand"] and ends["killed"], ends
+    assert {"stands", "does not stand", "killed"} <= set(ends)
 
 
 def test_the_model_does_the_same() -> None:

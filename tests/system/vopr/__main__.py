@@ -25,7 +25,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="run this one only")
     parser.add_argument("--hours", type=float, help="virtual hours of each; by default what its dice say")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
-    parser.add_argument("--lake", choices=("model", "real"), default="model", help="a model of commits, or storage.lake in a folder")
+    parser.add_argument(
+        "--lake", choices=("model", "real"), default="model", help="a model of commits, or storage.lake in a folder"
+    )
     parser.add_argument("--json", type=Path, help="file for the result instead of standard output")
     parser.add_argument("--trace", action="store_true", help="with --seed: print every fault")
     return parser.parse_args()
@@ -55,7 +57,15 @@ def summary(first: int, outcomes: list[Outcome | tuple[int, str, str]], cpu_s: f
     bad = [o for o in outcomes if not isinstance(o, Outcome)]
     counts = sum((o.counts for o in good), Counter[str]())
     settle = sorted(o.settle_s for o in good) or [0.0]
-    names = ("stored", "merged", "reported_gone", "spoilt_at_the_end", "unsynced", "quarantined_time", "batches_published")
+    names = (
+        "stored",
+        "merged",
+        "reported_gone",
+        "spoilt_at_the_end",
+        "unsynced",
+        "quarantined_time",
+        "batches_published",
+    )
     return {
         "seeds": len(outcomes),
         "first_seed": first,

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -10,7 +10,7 @@ from devices.actions import Action, Connect, Drop, Publish, Sync
 from devices.clock import ClockState, Timekeeper
 from devices.config import Broker, GatewayConfig, OutboxConfig
 from devices.core import UNCONFIRMED_WINDOWS, GatewayCore
-from devices.counters import Counters
+from devices.counters import CounterName, Counters
 from devices.intake import WAITING_MAX, Intake
 from devices.ring import Ring
 from devices.store import memory_ring
@@ -26,7 +26,7 @@ TENANT = "acme"
 SYNC_MOST_S = 2.0  # a worn card takes so long
 DOWN_MOST_S = 600.0
 LIE_S = 90.0  # after its clock was wrong for the last time, a gateway may date falsely for so long
-GIVEN_UP = ("outbox_damaged", "outbox_torn", "outbox_dropped")
+GIVEN_UP: Final[tuple[CounterName, ...]] = ("outbox_damaged", "outbox_torn", "outbox_dropped")
 
 
 class SimGateway:
@@ -109,7 +109,9 @@ class SimGateway:
             world.at(world.now + 1.0, self.start)
             return
         self.ring = ring
-        world.trace(f"{self.name} starts as {self.boot_id} with {[(e.boot_id, e.first, e.end) for e in ring.entries]}, {recovered}")
+        world.trace(
+            f"{self.name} starts as {self.boot_id} with {[(e.boot_id, e.first, e.end) for e in ring.entries]}, {recovered}"
+        )
         clock = Timekeeper(self.counters, wall=self._wall, boot=self._boot, system=self._system)
         self.clock = clock
         self.intake = Intake(self.config, ["can"], clock=clock, counters=self.counters)
@@ -155,16 +157,19 @@ class SimGateway:
         if self.ring.volatile or self._disk_bad_until + 130 > world.now or durable >= len(self._given_at):
             return
         if world.now - self._given_at[durable] > most_s + 0.001:
-            raise ViolationError("unsynced", f"{self.name}: reading {durable} is {world.now - self._given_at[durable]} s old")
+            raise ViolationError(
+                "unsynced", f"{self.name}: reading {durable} is {world.now - self._given_at[durable]} s old"
+            )
 
     def _remember(self) -> None:
         for name in GIVEN_UP:
-            self.told[name] += self.counters[name]  # type: ignore[index]
+            self.told[name] += self.counters[name]
 
     @property
     def damages(self) -> int:
         """Told in all starts."""
-        return sum(self.told.values()) + sum(self.counters[name] for name in GIVEN_UP if self.live)  # type: ignore[index]
+        now = [self.counters[name] for name in GIVEN_UP] if self.live else []
+        return sum(self.told.values()) + sum(now)
 
     # events
 
@@ -182,17 +187,16 @@ class SimGateway:
         self._rearm()
 
     def _act(self, actions: list[Action]) -> None:
+        life = self._life
         for action in actions:
             self._step()
             if isinstance(action, Publish):
                 self._publish(action)
             elif isinstance(action, Connect):
-                life = self._life
                 self.world.at(self.world.now + action.delay_s, lambda: self._connect(life))
             elif isinstance(action, Drop):
                 self.world.at(self.world.now, self.lose)
             elif isinstance(action, Sync):
-                life = self._life
                 self.disk.begin_sync(action.files)
                 after_s = self.world.rng.random() ** 4 * SYNC_MOST_S
                 self.world.at(self.world.now + after_s, lambda: self._synced(life))
@@ -203,13 +207,16 @@ class SimGateway:
         assert core is not None
         key = (self.index, self.boot_id)
         if core.figures().confirmed > world.ledger.next(key):
-            raise ViolationError("freed", f"{self.name} counts {core.figures().confirmed} as stored, {world.ledger.next(key)} are")
+            raise ViolationError(
+                "freed", f"{self.name} counts {core.figures().confirmed} as stored, {world.ledger.next(key)} are"
+            )
         if len(before) > len(self.ring.entries) or freed:
             here = set(map(id, self.ring.entries))
             for entry in before:
-                if id(entry) not in here and entry.end > world.ledger.next((self.index, entry.boot_id)):
-                    if not self._may_go(entry):
-                        raise ViolationError("freed", f"{self.name} has let go of {entry.first} to {entry.end - 1} of {entry.boot_id}")
+                stored = world.ledger.next((self.index, entry.boot_id))
+                if id(entry) not in here and entry.end > stored and not self._may_go(entry):
+                    text = f"{self.name} has let go of {entry.first} to {entry.end - 1} of {entry.boot_id}"
+                    raise ViolationError("freed", text)
         if core.figures().kept_rows - self.ring.rows > self.config.keep_max_readings:
             raise ViolationError("bound", f"{self.name} holds {core.figures().kept_rows - self.ring.rows} open rows")
         if self.intake.waiting > WAITING_MAX:

@@ -21,7 +21,7 @@ class LakeWorld(Protocol):
     """Outlives the server's processes. ``faulty`` tells what the next commit will meet."""
 
     def recover(self) -> list[bytes]:
-        """A new process takes the lake: the parts of the state, oldest first."""
+        """A new process takes the lake: the parts of the newest commit's state."""
         ...
 
     def commit(self, data: Commit) -> int:
@@ -40,8 +40,7 @@ class ModelLake:
         self._rng = rng
         self._step = step
         self._stood = stood
-        self._parts: list[bytes] = []
-        self._begun = 0  # the part that began the round under way
+        self._state: list[bytes] = []
         self._in_doubt = False
         self.n = 0
         self.refuses = False
@@ -49,7 +48,7 @@ class ModelLake:
 
     def recover(self) -> list[bytes]:
         self._in_doubt = False
-        return list(self._parts)
+        return list(self._state)
 
     def commit(self, data: Commit) -> int:
         if self._in_doubt:
@@ -69,11 +68,9 @@ class ModelLake:
     def _stand(self, data: Commit) -> None:
         self.n += 1
         part = data.part()
-        if part.begins:
-            self._begun = len(self._parts)
-        self._parts.append(b"".join(part.blocks))
-        if part.ends:
-            self._parts, self._begun = self._parts[self._begun :], 0
+        if part.blocks:
+            content = b"".join(part.blocks)  # a copy: the blocks are the state's own memory
+            self._state = [content] if part.begins and part.ends else [*self._state, content]
         self._stood(data)
 
     def process_died(self) -> None:
@@ -107,14 +104,13 @@ class RealLake:
     def recover(self) -> list[bytes]:
         self._disk.arm(None, Crash())
         self._lake = Lake.open(self._folder, create=True, disk=self._disk, now_ns=self._now_ns)
-        n, parts = self._lake.recover()
-        state = [bytes(part) for part in parts]
+        n, state = self._lake.recover()
         if self._pending is not None and n > self.n:
             self._stood(self._pending)
         self._pending = None
         assert n in (self.n, self.n + 1)
         self.n = n
-        return state
+        return [bytes(part) for part in state]
 
     def commit(self, data: Commit) -> int:
         assert self._lake is not None

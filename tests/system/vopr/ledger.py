@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 
 from devices.wire import Hole
+from storage.lake import Commit
+from storage.schema import ROLLUP_KEYS, ROLLUP_NEWEST, ROLLUP_SUMS, Names, to_arrow
 from stream.columns import READING, UNKNOWN
 from stream.fleet import Fleet
 from stream.pipeline import Columns, empty_columns, start, step
-from storage.lake import Commit
-from storage.schema import ROLLUP_KEYS, ROLLUP_NEWEST, ROLLUP_SUMS, Names, to_arrow
 
 Key = tuple[int, int]  # device, boot
 SIGNALS = ("odometer_m", "fuel_total_hr_l", "speed_kmh")
@@ -106,7 +106,9 @@ class Ledger:
                 what = "a row" if row is not None else "an entry of the quarantine"
                 raise ViolationError("duplicated", f"{first} to {last} of {key} is {what} below {boot.next}")
             if first > boot.next and row is not None:
-                raise ViolationError("lost", f"readings {boot.next} to {first - 1} of {key} were passed over in silence")
+                raise ViolationError(
+                    "lost", f"readings {boot.next} to {first - 1} of {key} were passed over in silence"
+                )
             if not boot.next:
                 self.heard.setdefault(key[0], []).append(key[1])
             boot.next = last + 1
@@ -173,7 +175,9 @@ class Ledger:
             spoilt = harmed.get(key[0], {}).get(key[1], [])
             for seq in range(begin, min(end, self.boots[key].durable)):
                 if not _within(seq, spoilt):
-                    raise ViolationError("lost", f"reading {seq} of {key} is told to be gone, and no disk has spoilt it")
+                    raise ViolationError(
+                        "lost", f"reading {seq} of {key} is told to be gone, and no disk has spoilt it"
+                    )
         for key, boot in self.boots.items():
             spoilt = harmed.get(key[0], {}).get(key[1], [])
             for seq in range(boot.next, boot.durable):
@@ -207,7 +211,9 @@ class Ledger:
             wanted = to_arrow(name, getattr(made, name), self.names)
             stored = pa.concat_tables([getattr(c, name) for c in self.commits])
             if not _sorted(stored, keys).equals(_sorted(wanted, keys)):
-                raise ViolationError("results", f"{name}: {stored.num_rows} rows, {wanted.num_rows} by one step, or others")
+                raise ViolationError(
+                    "results", f"{name}: {stored.num_rows} rows, {wanted.num_rows} by one step, or others"
+                )
         sums = [
             _sums(pa.concat_tables([c.rollups for c in self.commits])),
             _sums(to_arrow("rollups", made.rollups, self.names)),
@@ -243,8 +249,8 @@ class Ledger:
                 columns[name][i] = value
             columns["time_ns"][i] = UNKNOWN if was is None else was.time_ns
             if was is not None:
-                for name, value in zip(SIGNALS, was.values, strict=True):
-                    columns[name][i] = value
+                for name, measured in zip(SIGNALS, was.values, strict=True):
+                    columns[name][i] = measured
         return columns
 
 

@@ -109,7 +109,7 @@ class SimServer:
             longest = len(IDLE_S) - (2 if self.core is not None and self.core.open_holes else 1)
             self._wait(IDLE_S[self._idle] if first else wait_s, until_message=True)
             self._idle = min(self._idle + 1, longest) if first else self._idle
-        found = []
+        found: list[Arrived] = []
         while self.inbox and len(found) < at_most:
             found.append(self.inbox.popleft())
         if found:
@@ -142,7 +142,10 @@ class SimServer:
         device = self.world.fleet.device_index[where.split("/")[3]]
         for boot_id, next_seq in [(p.boot_id, p.next) for p in ack.old] + [(ack.boot_id, ack.next)]:
             if boot_id and next_seq > self.world.ledger.next((device, boot_id)):
-                raise ViolationError("early", f"{where}: {next_seq} of boot {boot_id} is said, {self.world.ledger.next((device, boot_id))} is on disk")
+                raise ViolationError(
+                    "early",
+                    f"{where}: {next_seq} of boot {boot_id} is said, {self.world.ledger.next((device, boot_id))} is on disk",
+                )
 
     def _connect(self, life: int) -> None:
         if life != self._life or self.core is None or self._line is not None or self.world.over:

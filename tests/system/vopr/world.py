@@ -65,7 +65,9 @@ def the_fleet() -> Fleet:
 class World:
     """Everything of one seed. ``calm`` once there are no more faults, ``over`` once everything has come to rest."""
 
-    def __init__(self, seed: int, hours: float | None, *, folder: Path | None, say: Callable[[str], None] | None) -> None:
+    def __init__(
+        self, seed: int, hours: float | None, *, folder: Path | None, say: Callable[[str], None] | None
+    ) -> None:
         self.seed = seed
         self.rng = random.Random(seed)
         self.plan: Plan = plan_of(self.rng, hours, real_lake=folder is not None)
@@ -151,7 +153,9 @@ class World:
         if core.open_holes or core.state.waiting["seq"].size:
             raise ViolationError("settle", f"{core.open_holes} holes are open")
         if isinstance(self.lake, RealLake) and self.lake.rows() != len(self.ledger.rows):
-            raise ViolationError("lost", f"{self.lake.rows()} readings in Parquet, {len(self.ledger.rows)} by the commits")
+            raise ViolationError(
+                "lost", f"{self.lake.rows()} readings in Parquet, {len(self.ledger.rows)} by the commits"
+            )
         self.ledger.results(core.state.rows.whole())
         readings = sum(len(b.handed) for b in self.ledger.boots.values())
         counts = self.counts + self.ledger.counts
@@ -249,7 +253,7 @@ class World:
         if self.rng.random() < 0.2:
             noise = b'{"boot_id":1,"x":' + b"[" * 5000  # deeper than a parser goes
         elif self.broker.caught and self.rng.random() < 0.5:
-            where, payload = self.rng.choice(list(self.broker.caught))
+            _, payload = self.rng.choice(list(self.broker.caught))
             noise = payload[: self.rng.randrange(len(payload))]
         self.broker.inject(f"fleet/v1/{TENANT}/{gateway.name}/{leaf}", noise)
 
@@ -351,7 +355,9 @@ class World:
             return
         if self.now > self._calm_at + SETTLE_MOST_S:
             waits = [(g.name, g.live, len(g.core) if g.core else 0) for g in self.gateways]
-            raise ViolationError("settle", f"after {SETTLE_MOST_S} s: {waits}, {core and core.open_holes} holes, {self.broker.held} held")
+            raise ViolationError(
+                "settle", f"after {SETTLE_MOST_S} s: {waits}, {core and core.open_holes} holes, {self.broker.held} held"
+            )
         self.at(self.now + 5.0, self._look)
 
 

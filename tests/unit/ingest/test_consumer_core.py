@@ -204,20 +204,13 @@ def test_a_wrong_time_is_kept_aside_when_its_reading_is_taken_however_it_came() 
     bench.take(message(wrong_time(3)))  # waits for the readings before it
     assert [w for w in bench.work if w.kept] == []
     bench.take(message(frame(0, 3)), message(wrong_time(6)))
-    bench.take(message(wrong_time(9)), message(frame(0, 3, boot=8)))  # its boot is the one before, at the end of the commit
+    bench.take(
+        message(wrong_time(9)), message(frame(0, 3, boot=8))
+    )  # its boot is the one before, at the end of the commit
     bench.take(message(wrong_time(3)), message(wrong_time(9)))  # copies
     kept = [(r["reason"], r["boot_id"], r["seq"]) for w in bench.work for r in w.commit.quarantine.to_pylist()]
     assert kept == [("time_future", 7, s) for s in (4, 7, 10)]
     assert sorted(bench.stored()) == [(7, s) for s in range(12) if s not in (4, 7, 10)] + [(8, s) for s in range(3)]
-
-
-def test_bad_readings_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ingest.quarantine.BAD_HELD", 1)
-    bench = Bench()
-    bench.take(message(wrong_time(3)), message(wrong_time(6)))
-    assert bench.core.state.waiting["seq"].size == 0  # given up: their gateway sends them again
-    bench.take(message(frame(0, 3)), message(wrong_time(3)), message(wrong_time(6)))
-    assert [r.seq for w in bench.work for r in w.kept] == [4, 7]
 
 
 def test_a_hole_is_given_up_only_while_its_gateway_speaks() -> None:
