@@ -116,6 +116,9 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
         "--to", dest="end", type=_day, required=True, metavar="DAY", help="the day after the last one"
     )
     exporting.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder")
+    exporting.add_argument(
+        "--tenant", metavar="NAME", help="is refused, with the reason: files hold rows of all tenants"
+    )
     matching = commands.add_parser("backhaul", help="find loads that a day's empty legs could have carried")
     matching.add_argument("--day", type=_day, required=True, metavar="DAY", help="day in UTC, as 2026-11-01")
     matching.add_argument("--factor-set", help="default: that of the newest commit")
@@ -262,6 +265,12 @@ def _day(text: str) -> datetime.date:
 
 
 def _export(lake: Path, arguments: argparse.Namespace) -> None:
+    if arguments.tenant:
+        raise StorageError(
+            arguments.out,
+            f"{arguments.tenant} cannot be exported alone: what is proved is the hash of a file, and files hold rows of all tenants. "
+            "Give the tenant its figures with a proof from the feed, or keep a lake for each tenant and export that",
+        )
     with bar() as step:
         done = export(lake, arguments.out, arguments.first, arguments.end, step=step)
     print(f"{done.files} files, {done.rows} rows, {done.bytes / 1e6:.3f} MB in {arguments.out}")

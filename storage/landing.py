@@ -83,13 +83,25 @@ def write_table(
     disk: Disk, tmp: Path, path: Path, name: str, partition: dict[str, str], rows: pa.Table, *, merged: bool = False
 ) -> FileEntry:
     """Write ``rows`` as file ``name`` of the table at ``path``, whose partition's folder must be there. Raises StorageError."""
-    table = path.name
-    content = parquet.encode(table, rows, merged=merged)
+    content = parquet.encode(path.name, rows, merged=merged)
+    ranges = parquet.ranges(path.name, rows)
+    return write_content(disk, tmp, path, name, partition, content, rows.num_rows, ranges)
+
+
+def write_content(
+    disk: Disk,
+    tmp: Path,
+    path: Path,
+    name: str,
+    partition: dict[str, str],
+    content: pa.Buffer,
+    rows: int,
+    ranges: dict[str, tuple[int, int]],
+) -> FileEntry:
+    """As ``write_table``, of a file that is encoded already."""
     relative = f"{partition_folder(partition)}/{name}.parquet"
     write_file(disk, tmp, path / relative, content)
-    return FileEntry(
-        table, relative, content.size, rows.num_rows, parquet.sha256(content), partition, parquet.ranges(table, rows)
-    )
+    return FileEntry(path.name, relative, content.size, rows, parquet.sha256(content), partition, ranges)
 
 
 def partition_folder(partition: dict[str, str]) -> str:

@@ -62,6 +62,30 @@ def encode(table: str, data: pa.Table, *, merged: bool = False) -> pa.Buffer:
     return sink.getvalue()
 
 
+class Growing:
+    """A file of ``table`` in memory that grows by row groups, so that the rows themselves need not be kept."""
+
+    def __init__(self, table: str, schema: pa.Schema) -> None:
+        self._table = table
+        self._sink = pa.BufferOutputStream()
+        self._writer = pq.ParquetWriter(self._sink, schema, **_SETTINGS[table])
+        self._rows = 0
+        self._ranges: dict[str, tuple[int, int]] = {}
+
+    def add(self, data: pa.Table) -> None:
+        """Encode ``data``, in the schema given."""
+        self._writer.write_table(data)
+        self._rows += data.num_rows
+        for name, (least, largest) in ranges(self._table, data).items():
+            before = self._ranges.get(name, (least, largest))
+            self._ranges[name] = (min(least, before[0]), max(largest, before[1]))
+
+    def finish(self) -> tuple[pa.Buffer, int, dict[str, tuple[int, int]]]:
+        """The file, its rows, and (least, largest) of the columns in ``RANGES``."""
+        self._writer.close()
+        return self._sink.getvalue(), self._rows, self._ranges
+
+
 def ranges(table: str, data: pa.Table) -> dict[str, tuple[int, int]]:
     """(least, largest) of the columns in ``RANGES``; a column without a value is left out."""
     found = {}

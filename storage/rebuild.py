@@ -12,16 +12,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 
 from storage.adoption import offer, offers
 from storage.as_of import dimensions_at
@@ -30,38 +26,22 @@ from storage.delta import DELTA_FAULTS
 from storage.disk import Disk, fault, lock
 from storage.errors import LakeBusyError, StorageError
 from storage.factor_files import class_table, factor_set
-from storage.file_names import REBUILT, commits_of, new_name
+from storage.file_names import REBUILT, commits_of
 from storage.inventory import Moment, active, moment, newest_numbers
 from storage.lake import Commit, Lake
-from storage.landing import partition_folder, write_table
 from storage.ledger import FileEntry, decode, line_of
 from storage.progress import Step, silent
+from storage.raw_parts import Unit, calls, shards
 from storage.registry_read import fleet_of
+from storage.result_files import RESULTS, ResultFiles, tables_of
 from storage.roots import epochs
-from storage.schema import LANDED, PARTITIONS, Columns, Names, days, empty, to_arrow
-from storage.taken_order import taken_order
-from stream.advance import READ
+from storage.schema import LANDED, Columns, empty
 from stream.fleet import Fleet
 from stream.pipeline import Results, State, retake, start
 
-RESULTS: Final = tuple(t for t in LANDED if "factor_set" in PARTITIONS[t])
-SHARD_ROWS: Final = (
-    4_000_000  # readings read at once: about 1 GB of columns; more are split by device, each part read by itself
-)
 CHUNK_ROWS: Final = 65_536  # readings computed at once: their results fit into the processor's cache
-AHEAD: Final = 2  # hours read, or results not yet written, beside the one that is computed
+AHEAD: Final = 3  # parts read, or results not yet written, beside the one that is computed
 CUTS: Final = 5
-KEYS: Final = ("device", "boot_id", "seq")
-
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """Readings of one hour of commits (or a part of it, where registry or factor set changed): ``files`` in the order of commits."""
-
-    first: int
-    last: int
-    rows: int
-    files: tuple[str, ...]
 
 
 @dataclass
@@ -113,7 +93,7 @@ def rebuild(
     Runs beside a writer. Raises StorageError, FactorError for a factor set that there is not, LakeBusyError beside another rebuild.
     """
     disk = disk or Disk()
-    factors, classes = factor_set(name), class_table()
+    factor_set(name)  # there is one, before anything is done
     held = lock(lake / "rebuild.lock", "rebuilds")
     began = time.perf_counter()
     done = Rebuilt()
@@ -126,31 +106,40 @@ def rebuild(
         wanted = [compare or rows < unit.rows for unit, rows in zip(todo, have, strict=True)]
         end = max((i for i, w in enumerate(wanted) if w), default=-1) + 1
         total = sum(u.rows for u in todo[:end])
+        compared = [w and rows == unit.rows for w, unit, rows in zip(wanted, todo, have, strict=True)]
         state: State | None = None
-        in_force: dict[str, str] = {}
-        with ThreadPoolExecutor(3, thread_name_prefix="rebuild") as pool:
-            writing: deque[Future[list[FileEntry]]] = deque()
-            for i, (unit, shard, table) in _ahead(lake, pool, todo[:end]):
-                dimensions = dimensions_at(lake, unit.first)
-                if state is None or dimensions != in_force:
-                    fleet = fleet_of(lake, dimensions, factors, classes)
+        with ThreadPoolExecutor(2, "rebuild-read") as pool, ThreadPoolExecutor(1, "rebuild-write") as writer:
+            writing: deque[Future[None]] = deque()
+            files: ResultFiles | None = None
+            for i, fleet, part, last, columns in _ahead(lake, pool, todo[:end], compared, name):
+                unit = todo[i]
+                if state is None or fleet is not state.fleet:
                     state = start(fleet, state.to_bytes() if state else ())
-                    in_force = dimensions
-                state, found = _take(state, table)
-                done.readings += table.num_rows
+                if wanted[i] and not compared[i] and files is None:
+                    files = ResultFiles(lake, disk, name, unit.first, unit.last)
+                found: list[Results] = []
+                for chunk in _chunks(columns):
+                    state, results = retake(state, chunk)
+                    state = state.settled()
+                    if files is not None:
+                        writing.append(writer.submit(files.add, fleet, results))
+                    elif compared[i]:
+                        found.append(results)
+                    while len(writing) > AHEAD:
+                        writing.popleft().result()
+                done.readings += columns["seq"].size
                 step("rebuild", done.readings, total)
-                if wanted[i] and have[i] < unit.rows:
-                    writing.append(pool.submit(partial(_write, lake, disk, name, unit, state.fleet, found)))
-                    done.made += shard == 0
-                elif wanted[i]:
-                    fits = _same(lake, now, name, unit, _tables(state.fleet, found), shard)
+                if files is not None and last:
+                    writing.append(writer.submit(files.close, done.files))
+                    files = None
+                    done.made += 1
+                if compared[i]:
+                    fits = _same(lake, now, name, unit, tables_of(fleet, found), part)
                     done.same += fits
                     if not fits:
                         done.other.append(f"commits {unit.first} to {unit.last}")
-                while len(writing) > AHEAD:
-                    done.files += writing.popleft().result()
             for left in writing:
-                done.files += left.result()
+                left.result()
         done.units = end
         if done.files:
             offer(lake, tuple(done.files), now.commit, disk)
@@ -192,152 +181,43 @@ def _have(lake: Path, now: Moment, name: str, unit: Unit) -> int:
 
 
 def _ahead(
-    lake: Path, pool: ThreadPoolExecutor, todo: Sequence[Unit]
-) -> Iterator[tuple[int, tuple[Unit, int, pa.Table]]]:
-    """Readings of all units in order, split by device where there are many; the next ones are read meanwhile."""
-    jobs = [(i, unit, shard, of) for i, unit in enumerate(todo) for of in (_shards(unit),) for shard in range(of)]
-    reading: deque[tuple[int, Unit, int, Future[pa.Table]]] = deque()
-    left = iter(jobs)
-    cuts: dict[int, list[str]] = {}
+    lake: Path, pool: ThreadPoolExecutor, todo: Sequence[Unit], sharded: Sequence[bool], name: str
+) -> Iterator[tuple[int, Fleet, int, bool, Columns]]:
+    """Parts of all units in order: number of the unit, registry then in force, number of the part, whether it is the unit's last, and its
+    readings. The next ones are read meanwhile.
+    """
+    factors, classes = factor_set(name), class_table()
+
+    def jobs() -> Iterator[tuple[int, Fleet, int, bool, Callable[[], Columns]]]:
+        fleet: Fleet | None = None
+        in_force: dict[str, str] = {}
+        for i, unit in enumerate(todo):
+            dimensions = dimensions_at(lake, unit.first)
+            if fleet is None or dimensions != in_force:
+                fleet, in_force = fleet_of(lake, dimensions, factors, classes), dimensions
+            found = calls(lake, unit, fleet, sharded=sharded[i])
+            for k, call in enumerate(found):
+                yield i, fleet, k, k == len(found) - 1, call
+
+    left = jobs()
+    reading: deque[tuple[int, Fleet, int, bool, Future[Columns]]] = deque()
 
     def more() -> None:
         if (job := next(left, None)) is not None:
-            i, unit, shard, of = job
-            if of > 1 and i not in cuts:
-                cuts.clear()
-                cuts[i] = _cuts(lake, unit, of)
-            reading.append((i, unit, shard, pool.submit(_read, lake, unit, cuts.get(i, []), shard)))
+            reading.append((*job[:4], pool.submit(job[4])))
 
     for _ in range(AHEAD):
         more()
     while reading:
-        i, unit, shard, future = reading.popleft()
-        table = future.result()
+        i, fleet, k, last, future = reading.popleft()
+        columns = future.result()
         more()
-        yield i, (unit, shard, table)
+        yield i, fleet, k, last, columns
 
 
-def _shards(unit: Unit) -> int:
-    return -(-unit.rows // SHARD_ROWS)
-
-
-def _cuts(lake: Path, unit: Unit, of: int) -> list[str]:
-    """Device names that begin a shard each, from the second on."""
-    devices: set[str] = set()
-    for path in unit.files:
-        column = pq.read_table(
-            lake / "readings" / path, columns=["device"], partitioning=None, read_dictionary=["device"]
-        )
-        for chunk in column["device"].chunks:
-            devices.update(chunk.dictionary.to_pylist())
-    names = sorted(devices)
-    return [names[len(names) * k // of] for k in range(1, of)]
-
-
-def _read(lake: Path, unit: Unit, cuts: list[str], shard: int) -> pa.Table:
-    """The readings' columns that the kernels need; of one shard of the devices where there are ``cuts``."""
-    wanted = [*KEYS, *(c for c in READ if c not in KEYS)]
-    tables = []
-    for path in unit.files:
-        full = lake / "readings" / path
-        here = set(pq.read_schema(full).names)
-        columns = [c for c in wanted if c in here]
-        if not cuts:
-            tables.append(pq.read_table(full, columns=columns, partitioning=None, read_dictionary=["device"]))
-            continue
-        form = ds.ParquetFileFormat(read_options=ds.ParquetReadOptions(dictionary_columns=["device"]))
-        keep = pc.scalar(True)
-        if shard > 0:
-            keep &= pc.field("device") >= cuts[shard - 1]
-        if shard < len(cuts):
-            keep &= pc.field("device") < cuts[shard]
-        tables.append(ds.dataset(full, format=form).to_table(columns=columns, filter=keep))
-    return pa.concat_tables(tables, promote_options="default").unify_dictionaries().combine_chunks()
-
-
-def _columns(table: pa.Table, fleet: Fleet) -> Columns:
-    """numpy columns of stored readings: device numbers of ``fleet``, NaN where a value is null.
-
-    Raises StorageError for a device that the fleet lacks.
-    """
-    n = table.num_rows
-    device = (
-        table["device"].chunk(0)
-        if n
-        else pa.DictionaryArray.from_arrays(pa.array([], pa.int32()), pa.array([], pa.string()))
-    )
-    names = device.dictionary.to_pylist()
-    codes = np.array([fleet.device_index.get(d, -1) for d in names], np.int32)
-    taken = codes[device.indices.to_numpy()] if n else np.empty(0, np.int32)
-    if n and taken.min() < 0:
-        lost = names[int(np.flatnonzero(codes < 0)[0])]
-        raise StorageError(Path("readings"), f"device {lost} is not in the registry that was in force")
-    nobody = np.full(n, np.nan)
-    columns: Columns = {"device": taken}
-    for name in (*KEYS[1:], *READ):
-        if name not in columns:
-            columns[name] = nobody if name not in table.column_names else _values(table[name], nobody)
-    return columns
-
-
-def _values(column: pa.ChunkedArray, nobody: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
-    if not len(column):
-        return nobody if pa.types.is_floating(column.type) else np.empty(0, np.int64)
-    if column.null_count == len(column):
-        return nobody
-    found: npt.NDArray[Any] = column.chunk(0).to_numpy(zero_copy_only=False)
-    return found
-
-
-def _take(state: State, table: pa.Table) -> tuple[State, list[Results]]:
-    """The next state, and results of stored readings, part by part."""
-    columns = _columns(table, state.fleet)
-    order = taken_order(
-        columns["device"], columns["boot_id"], columns["seq"], columns["received_ns"], len(state.fleet.devices)
-    )
-    if order is not None:
-        columns = {name: values[order] for name, values in columns.items()}
-    found: list[Results] = []
-    for start_row in range(0, table.num_rows, CHUNK_ROWS):
-        chunk = {name: values[start_row : start_row + CHUNK_ROWS] for name, values in columns.items()}
-        state, results = retake(state, chunk)
-        state = state.settled()
-        found.append(results)
-    return state, found
-
-
-def _tables(fleet: Fleet, found: Sequence[Results]) -> dict[str, pa.Table]:
-    """Results as tables by name."""
-    names = Names(
-        device=fleet.devices,
-        asset=fleet.assets,
-        route=fleet.route_names,
-        place=fleet.place_names,
-        region=fleet.region_names,
-    )
-    made = {}
-    for table in RESULTS:
-        parts = [to_arrow(table, getattr(results, table), names) for results in found]
-        made[table] = (
-            pa.concat_tables(parts, promote_options="permissive").unify_dictionaries() if parts else empty(table)
-        )
-    return made
-
-
-def _write(lake: Path, disk: Disk, name: str, unit: Unit, fleet: Fleet, found: Sequence[Results]) -> list[FileEntry]:
-    """Write results into their tables' folders, synced, named by nothing yet."""
-    tmp = lake / "tmp-rebuild"
-    disk.make_dir(tmp)
-    entries = []
-    for table, whole in _tables(fleet, found).items():
-        for day, rows in days(table, whole):
-            partition = {k: {"day": day, "factor_set": name}[k] for k in PARTITIONS[table]}
-            folder = lake / table / partition_folder(partition)
-            disk.make_dir(folder)
-            file = new_name(REBUILT, unit.first, unit.last)
-            entries.append(write_table(disk, tmp, lake / table, file, partition, rows))
-            disk.sync(folder)
-    return entries
+def _chunks(columns: Columns) -> Iterator[Columns]:
+    for first in range(0, columns["seq"].size, CHUNK_ROWS):
+        yield {name: values[first : first + CHUNK_ROWS] for name, values in columns.items()}
 
 
 def canonical_sha256(table: str, rows: pa.Table) -> str:
@@ -371,7 +251,7 @@ def canonical_sha256(table: str, rows: pa.Table) -> str:
 
 def _same(lake: Path, now: Moment, name: str, unit: Unit, tables: dict[str, pa.Table], shard: int) -> bool:
     """Whether the results in the lake are those in ``tables``."""
-    if _shards(unit) > 1:
+    if shards(unit) > 1:
         return _same_shard(lake, now, name, unit, tables, shard)
     for table, made in tables.items():
         stored = _stored(lake, now, name, unit, table)

@@ -4,6 +4,7 @@ Within a boot it is the order of the numbers. A reading is taken when it and all
 receive time so far. Between boots that decides; so the order does not depend on files, commits or compaction.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,12 @@ def _taken_ns(device: Any, boot_id: Any, received_ns: Any, out: Any) -> None:
         out[i] = max(out[i - 1], received_ns[i]) if same else received_ns[i]
 
 
+def stand_in_order(parts: Iterable[tuple[npt.NDArray[Any], ...]], devices: int) -> bool:
+    """Whether rows stand in the order to take them. Each part: device, boot, number and receive time of rows behind those before."""
+    last = np.zeros((3, devices), np.int64)
+    return all(_is_in_order(*part, *last) for part in parts)
+
+
 def taken_order(
     device: npt.NDArray[np.int32],
     boot_id: npt.NDArray[np.int64],
@@ -41,8 +48,7 @@ def taken_order(
     devices: int,
 ) -> npt.NDArray[np.int64] | None:
     """Row numbers (n,) in the order to take them; None where the rows stand in it already. ``device`` counts from 0 to ``devices`` - 1."""
-    last = np.zeros((3, devices), np.int64)
-    if _is_in_order(device, boot_id, seq, received_ns, last[0], last[1], last[2]):
+    if stand_in_order([(device, boot_id, seq, received_ns)], devices):
         return None
     order = np.lexsort((seq, boot_id, device))
     taken = np.empty(order.size, np.int64)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage import rebuild as rebuilding
+from storage import raw_parts
 from storage.__main__ import main
 from storage.compact import compact, read_files
 from storage.disk import lock
@@ -18,12 +18,13 @@ from storage.errors import LakeBusyError, StorageError
 from storage.inventory import active
 from storage.lake import Lake
 from storage.query import connect
-from storage.rebuild import RESULTS, canonical_sha256, rebuild
+from storage.rebuild import canonical_sha256, rebuild
+from storage.result_files import RESULTS
 from storage.taken_order import taken_order
 from storage.verify import verify
 from stream.factors import FactorError
 from stream.fleet import Route
-from tests.lake_data import Crash, FaultyDisk, nothing
+from tests.lake_data import T0, Crash, FaultyDisk, nothing
 from tests.real_lake import NEW, OLD, REGISTRY, build, drive, split
 from tests.support import T0_NS, rows
 
@@ -141,11 +142,29 @@ def test_it_may_die_anywhere_and_be_run_again(tmp_path: Path) -> None:
 def test_many_devices_are_taken_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = build(tmp_path, hours_of_data())
     list(compact(tmp_path, now_ns=made.clock))
-    monkeypatch.setattr(rebuilding, "SHARD_ROWS", 3_000)
+    monkeypatch.setattr(raw_parts, "SHARD_ROWS", 3_000)
     assert rebuild(tmp_path, OLD, compare=True, now_ns=made.clock).other == []
     rebuild(tmp_path, NEW, now_ns=made.clock)
     build(tmp_path.with_name("new"), hours_of_data(), factors=NEW)
     assert results(tmp_path, NEW) == results(tmp_path.with_name("new"), NEW)
+
+
+def test_row_groups_are_taken_one_after_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that stand in order are not read whole: several files in one part, several parts in a unit, two days in a unit."""
+    batches = split(drive(4000), 8)
+    for batch in batches:
+        batch["time_ns"] -= np.int64(T0_NS + 2000 * 10**9 - T0)
+    lake, live = tmp_path / "lake", tmp_path / "live"
+    made = build(lake, batches, apart_s=900)
+    monkeypatch.setattr(raw_parts, "PART_ROWS", 2_500)
+    monkeypatch.setattr(raw_parts, "_shard", None)  # nothing has to be sorted
+    done = rebuild(lake, NEW, now_ns=made.clock)
+    assert (done.readings, done.made) == (12_000, 3)
+    emissions = {f.path: f.rows for f in done.files if f.table == "emissions"}
+    assert (len(emissions), sum(emissions.values())) == (4, 12_000)
+    build(live, batches, factors=NEW, apart_s=900)
+    assert results(lake, NEW) == results(live, NEW)
+    assert verify(lake).findings == []
 
 
 def test_what_was_altered_comes_out(tmp_path: Path) -> None:

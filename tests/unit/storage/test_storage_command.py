@@ -155,3 +155,13 @@ def test_no_lake(tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list
 def test_bad_sql(lake: str, capsys: pytest.CaptureFixture[str], sql: str, message: str) -> None:
     assert main(["--lake", lake, "sql", sql]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_one_tenant_alone_is_refused_and_nothing_is_written(
+    lake: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "acme"
+    days = ["--from", "2026-11-22", "--to", "2026-11-23"]
+    assert main(["--lake", lake, "export", *days, "--out", str(out), "--tenant", "acme"]) == 2
+    assert "acme cannot be exported alone: what is proved is the hash of a file" in capsys.readouterr().err
+    assert not out.exists()
