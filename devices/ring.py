@@ -157,7 +157,8 @@ class Ring:
         self._use_files()
         result.journal = self._take_journal(result)
         result.readings = sum(e.end - max(e.first, self._confirmed.get(e.boot_id, 0)) for e in self.entries)
-        self.disk.sync(self.begin_sync())
+        # What a killed process wrote may lie in the page cache alone: it counts as durable from here on, so it is synced.
+        self.disk.sync(sorted({*self.begin_sync(), *self._segments}))
         self.synced()
         return result
 
