@@ -333,8 +333,12 @@ def _joined(first: Results, then: Results) -> Results:
         return {column: np.concatenate([values, b[column]]) for column, values in a.items()}
 
     return Results(
-        *(both(name) for name in ("readings", "emissions", "rollups", "trips", "events")),
-        touched=np.union1d(first.touched, then.touched),
+        readings=both("readings"),
+        emissions=both("emissions"),
+        rollups=both("rollups"),
+        trips=both("trips"),
+        events=both("events"),
+        touched=np.union1d(first.touched, then.touched).astype(np.int32),
         accepted=first.accepted + then.accepted,
         duplicates=first.duplicates + then.duplicates,
         waiting=then.waiting,

@@ -376,7 +376,8 @@ def advance_rows(
                     ug_per_rate = scale(drive_ug, ug_per_rate, rate)
                 tru_nl, tru_modelled = tru_fuel(state, p["tru_lph"], tru_l[i], switches[i], time_ns, dt_s)
                 add_tru(block, b, state, tru_nl, U_TRU_MODEL_REL if tru_modelled else U_COUNTER_REL, p, part)
-                add_adblue(block, b, state, adblue_l[i], time_ns, p, part)
+                if not math.isnan(adblue_l[i]) or state["adblue_owed_nl"] != 0:
+                    add_adblue(block, b, state, adblue_l[i], time_ns, p, part)
                 level = soc_pct[i] if p["has_battery"] else level_pct[i]
                 found = notice(
                     state, p, lat[i], lon[i], hdop[i], speed[i], gps_speed[i], odometer[i], rpm[i], fuel_rate[i],

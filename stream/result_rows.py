@@ -74,11 +74,13 @@ def blank_row(block: Any, b: int) -> None:
 @inlined
 def _put(block: Any, rows: int, ints: Any, codes: Any, first: int) -> None:
     for row in range(N_INTS):
+        column = ints[row, first : first + rows]
         for b in range(rows):
-            ints[row, first + b] = block[row, b]
+            column[b] = block[row, b]
     for row in range(N_CODES):
+        names = codes[row, first : first + rows]
         for b in range(rows):
-            codes[row, first + b] = block[N_INTS + row, b]
+            names[b] = block[N_INTS + row, b]
 
 
 @kernel

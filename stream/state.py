@@ -363,7 +363,7 @@ _NONE_AT_FIRST: Final = (
 )
 StateRows = npt.NDArray[np.void]
 _MAGIC: Final = b"FS"
-_VERSION: Final = 7
+_VERSION: Final = 8
 _HEADER: Final = 2 + 1 + 4 + 4 + 4
 
 

@@ -6,6 +6,7 @@ from dashboards.grafana import limits
 from dashboards.grafana.boards_fleet import FACTORS, KG_PER_H, MARKS, PARTS, RATE, attribution
 from dashboards.grafana.parts import (
     STATE_COLOURS,
+    banded,
     board,
     choice,
     high_is_bad,
@@ -16,7 +17,7 @@ from dashboards.grafana.parts import (
     shares,
     strip,
 )
-from dashboards.grafana.sql import BUCKET, Query, bucketed, emitted, known, raw, sums
+from dashboards.grafana.sql import BUCKET, Query, banded_rate, bucketed, emitted, known, raw, sums
 
 THIS = "kind = 'vehicle' AND asset = '${vehicle}'"
 SITE = "kind = 'warehouse' AND asset = '${warehouse}'"
@@ -160,6 +161,18 @@ def vehicle() -> dashboard.Dashboard:
             stacked=True,
             bars=True,
         ),
+        banded(
+            lines(
+                "CO2e with its 95 % band, WTW",
+                "Known emissions as a rate, whatever the basis; the truth lies in the band 95 times of 100.",
+                KG_PER_H,
+                banded_rate(THIS),
+                size=(14, 6),
+            ),
+            "kg/h",
+            "low",
+            "high",
+        ),
         shares(
             "The same, over all of this time",
             "Modelled split of the known CO2e.",
@@ -269,6 +282,17 @@ def warehouse() -> dashboard.Dashboard:
             "Known emissions as a rate.",
             KG_PER_H,
             bucketed(metric="asset", amount=RATE, where=SITE, by_trip=False),
+        ),
+        banded(
+            lines(
+                "CO2e with its 95 % band, WTW",
+                "Known emissions as a rate, whatever the basis; the truth lies in the band 95 times of 100.",
+                KG_PER_H,
+                banded_rate(SITE),
+            ),
+            "kg/h",
+            "low",
+            "high",
         ),
         lines(
             "Energy by carrier",

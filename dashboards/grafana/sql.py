@@ -10,6 +10,8 @@ from typing import Any, Final, Literal
 from grafana_foundation_sdk.cog import variants
 from grafana_foundation_sdk.models.dashboard import DataSourceRef
 
+from storage.bands import U_PARTS
+
 DATASOURCE_UID: Final = "fleetco2"
 DATASOURCE_TYPE: Final = "grafana-postgresql-datasource"
 BUCKET: Final = "$__timeGroupAlias(time, $__interval, NULL)"  # a macro's argument must be a plain column: Grafana ends it at the first )
@@ -88,6 +90,28 @@ def one_line(text: str) -> str:
 def raw(text: str, *columns: str, form: Literal["table", "time_series"] = "table", ref: str = "A") -> Query:
     """A query written out."""
     return Query(one_line(text), columns, form, ref)
+
+
+def banded_rate(where: str) -> Query:
+    """CO2e (WTW) of one asset as a rate with its 95 % band, log-normal as in the views.
+
+    Within one asset the shared parts of the error add up linearly; parts of several trips in one bucket are taken as shared too, which
+    makes the band rather too wide than too narrow.
+    """
+    shared = " + ".join(f"pow(sum({part}) / 1e3, 2)" for part in U_PARTS if part != "u_ind_mg2")
+    spread = "ln(1 + pow(sd_ug / nullif(ug, 0), 2))"
+    kg_per_h = "/ 1e9 / ($__interval_ms / 3.6e6)"
+    low, high = (f"ug * exp(-{spread} / 2 {sign} 1.96 * sqrt({spread})) {kg_per_h}" for sign in ("-", "+"))
+    return raw(
+        f"""SELECT "time", ug {kg_per_h} AS "kg/h", {low} AS "low", {high} AS "high" FROM (
+        SELECT {BUCKET}, {known("sum(co2e_ttw_ug + co2e_wtt_ug)")} AS ug, 1e3 * sqrt(sum(u_ind_mg2) + {shared}) AS sd_ug
+        FROM {sums(where, by_trip=False)} AS s GROUP BY 1) AS b ORDER BY 1""",
+        "time",
+        "kg/h",
+        "low",
+        "high",
+        form="time_series",
+    )
 
 
 def as_json(value: Any) -> Any:

@@ -21,23 +21,13 @@ from tests.support import fleet, join, readings
 
 
 @dataclass
-class Sealed:
-    """A batch that was written: the readings ``first`` to ``end`` - 1."""
+class Kept:
+    """The readings ``first`` to ``end`` - 1, written as a batch (``frame``) or into the journal."""
 
     boot: int
     first: int
     end: int
-    frame: bytes
-    durable: bool = False
-
-
-@dataclass
-class Noted:
-    """Rows in the journal."""
-
-    boot: int
-    first: int
-    end: int
+    frame: bytes = b""
     durable: bool = False
 
 
@@ -49,8 +39,8 @@ class RingMachine(RuleBasedStateMachine):
         self.disk = FaultDisk(10, 4096)
         self.rng = random.Random(1)
         self.boot = 0
-        self.sealed: list[Sealed] = []
-        self.noted: list[Noted] = []
+        self.sealed: list[Kept] = []
+        self.noted: list[Kept] = []
         self.confirmed: dict[int, int] = {}
         self.ring: Ring
         self.begin()
@@ -70,7 +60,7 @@ class RingMachine(RuleBasedStateMachine):
             return  # thinning has tests of its own
         entry = self.ring.append(self.readings(n), 0.0)
         assert entry is not None
-        self.sealed.append(Sealed(self.boot, entry.first, entry.end, self.ring.read(entry)))
+        self.sealed.append(Kept(self.boot, entry.first, entry.end, self.ring.read(entry)))
         self.first += n
         self.noted_to = max(self.noted_to, self.first)
 
@@ -78,7 +68,7 @@ class RingMachine(RuleBasedStateMachine):
     @rule(n=st.integers(1, 10))
     def note(self, n: int) -> None:
         if self.ring.note(self.readings(n)):
-            self.noted.append(Noted(self.boot, self.first, self.first + n))
+            self.noted.append(Kept(self.boot, self.first, self.first + n))
             self.noted_to = self.first + n
 
     @rule()
@@ -129,7 +119,7 @@ class RingMachine(RuleBasedStateMachine):
                 assert [r.values for r in rows] == [
                     sample(entry.boot_id, seq, 0).values for seq in range(entry.first, entry.end)
                 ]
-            self.sealed.append(Sealed(entry.boot_id, entry.first, entry.end, frame, durable=True))
+            self.sealed.append(Kept(entry.boot_id, entry.first, entry.end, frame, durable=True))
 
     @invariant()
     def in_order_and_counted(self) -> None:

@@ -22,9 +22,9 @@ def _quiet(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(100, "fleetco2.ingest")  # each refused commit is logged
 
 
-@pytest.mark.parametrize("seed", range(30))
-def test_every_reading_stands_once_as_it_was_or_is_told_to_be_gone(seed: int) -> None:
-    outcome = run_seed(seed)
+@pytest.mark.parametrize(("seed", "hours"), [(s, None) for s in range(12)] + [(s, 168.0) for s in range(100, 114)])
+def test_every_reading_stands_once_as_it_was_or_is_told_to_be_gone(seed: int, hours: float | None) -> None:
+    outcome = run_seed(seed, hours)
     assert outcome.counts["stored"] > 0
     assert outcome.readings > 0
 

@@ -113,7 +113,7 @@ class SimDisk:
 
     def flip(self, rng: random.Random) -> str:
         """One bit of a file in use turns over, in the cache and below it. Says where."""
-        used = [f for f in range(self.segments + 1) if read_head(self.view[f][:HEAD_BYTES]) is not None]
+        used = [f for f in range(self.segments + 1) if read_head(bytes(self.view[f][:HEAD_BYTES])) is not None]
         if not used:
             return "nothing yet"
         file = rng.choice(used)

@@ -20,8 +20,8 @@ CALLS = 30  # of the disk in one commit, about
 class LakeWorld(Protocol):
     """Outlives the server's processes. ``faulty`` tells what the next commit will meet."""
 
-    def recover(self) -> bytes | None:
-        """A new process takes the lake: the state of the newest commit."""
+    def recover(self) -> list[bytes]:
+        """A new process takes the lake: the parts of the newest commit's state."""
         ...
 
     def commit(self, data: Commit) -> int:
@@ -40,15 +40,15 @@ class ModelLake:
         self._rng = rng
         self._step = step
         self._stood = stood
-        self._state: bytes | None = None
+        self._state: list[bytes] = []
         self._in_doubt = False
         self.n = 0
         self.refuses = False
         self.doubtful = False
 
-    def recover(self) -> bytes | None:
+    def recover(self) -> list[bytes]:
         self._in_doubt = False
-        return self._state
+        return list(self._state)
 
     def commit(self, data: Commit) -> int:
         if self._in_doubt:
@@ -67,7 +67,10 @@ class ModelLake:
 
     def _stand(self, data: Commit) -> None:
         self.n += 1
-        self._state = data.state
+        part = data.part()
+        if part.blocks:
+            content = b"".join(part.blocks)  # a copy: the blocks are the state's own memory
+            self._state = [content] if part.begins and part.ends else [*self._state, content]
         self._stood(data)
 
     def process_died(self) -> None:
@@ -98,7 +101,7 @@ class RealLake:
         self.doubtful = False
         self.dies = False
 
-    def recover(self) -> bytes | None:
+    def recover(self) -> list[bytes]:
         self._disk.arm(None, Crash())
         self._lake = Lake.open(self._folder, create=True, disk=self._disk, now_ns=self._now_ns)
         n, state = self._lake.recover()
@@ -107,7 +110,7 @@ class RealLake:
         self._pending = None
         assert n in (self.n, self.n + 1)
         self.n = n
-        return state
+        return [bytes(part) for part in state]
 
     def commit(self, data: Commit) -> int:
         assert self._lake is not None

@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 
 from devices.wire import Hole
+from storage.lake import Commit
+from storage.schema import ROLLUP_KEYS, ROLLUP_NEWEST, ROLLUP_SUMS, Names, to_arrow
 from stream.columns import READING, UNKNOWN
 from stream.fleet import Fleet
 from stream.pipeline import Columns, empty_columns, start, step
-from storage.lake import Commit
-from storage.schema import ROLLUP_KEYS, ROLLUP_NEWEST, ROLLUP_SUMS, Names, to_arrow
 
 Key = tuple[int, int]  # device, boot
 SIGNALS = ("odometer_m", "fuel_total_hr_l", "speed_kmh")
@@ -249,8 +249,8 @@ class Ledger:
                 columns[name][i] = value
             columns["time_ns"][i] = UNKNOWN if was is None else was.time_ns
             if was is not None:
-                for name, value in zip(SIGNALS, was.values, strict=True):
-                    columns[name][i] = value
+                for name, measured in zip(SIGNALS, was.values, strict=True):
+                    columns[name][i] = measured
         return columns
 
 

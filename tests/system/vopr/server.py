@@ -109,7 +109,7 @@ class SimServer:
             longest = len(IDLE_S) - (2 if self.core is not None and self.core.open_holes else 1)
             self._wait(IDLE_S[self._idle] if first else wait_s, until_message=True)
             self._idle = min(self._idle + 1, longest) if first else self._idle
-        found = []
+        found: list[Arrived] = []
         while self.inbox and len(found) < at_most:
             found.append(self.inbox.popleft())
         if found:

@@ -253,7 +253,7 @@ class World:
         if self.rng.random() < 0.2:
             noise = b'{"boot_id":1,"x":' + b"[" * 5000  # deeper than a parser goes
         elif self.broker.caught and self.rng.random() < 0.5:
-            where, payload = self.rng.choice(list(self.broker.caught))
+            _, payload = self.rng.choice(list(self.broker.caught))
             noise = payload[: self.rng.randrange(len(payload))]
         self.broker.inject(f"fleet/v1/{TENANT}/{gateway.name}/{leaf}", noise)
 

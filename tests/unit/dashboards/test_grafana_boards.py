@@ -1,6 +1,7 @@
 """Dashboards as code: the generated files, their form, and every panel's SQL on a real lake through the real server's checks."""
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,32 @@ def test_a_panel_is_found_by_its_title() -> None:
     with pytest.raises(KeyError, match="0 panels"):
         panel_id("fleetco2-live", "No such")
     assert panel_id("fleetco2-live", "CO2e now, WTW") == 1
+
+
+def test_the_band_of_an_asset_is_that_of_its_parts(client: psycopg.Connection[Any]) -> None:
+    """Against the definition, by hand: independent parts as variances, shared ones linearly, log-normal around the value."""
+    query = QUERIES["fleetco2: Vehicle and trip / CO2e with its 95 % band, WTW / A"]
+    shown = client.execute(expand(query.raw, WINDOWS["minutes"], VARIABLES)).fetchall()
+    parts = ("u_trip_ug", "u_asset_ug", "u_model_ug", "u_fuel_ttw_ug", "u_fuel_wtt_ug", "u_grid_ug")
+    told = client.execute(
+        f"""SELECT minute_ns, sum(co2e_wtw_ug), sum(u_ind_mg2), sum(observed_us), sum(unknown_us), {", ".join(f"sum({p})" for p in parts)}
+        FROM rollups WHERE asset = 'truck-000' AND kind = 'vehicle' AND minute_ns BETWEEN {T0} AND {T0 + HOUR_NS} GROUP BY 1 ORDER BY 1"""
+    ).fetchall()
+    assert len(shown) == len(told) > 0
+    banded = 0
+    for (at, rate, low, high), (minute_ns, ug, own, observed, unknown, *shared) in zip(shown, told, strict=True):
+        assert at == minute_ns / 1e9
+        if observed - unknown < 0.5 * float(observed) or ug is None:
+            assert (rate, low, high) == (None, None, None)
+            continue
+        sd_mg = math.sqrt(float(own) + sum((float(u) / 1e3) ** 2 for u in shared))
+        s2 = math.log(1 + (sd_mg * 1e3 / float(ug)) ** 2)
+        assert rate == pytest.approx(float(ug) / 1e9 * 60)
+        assert (low, high) == pytest.approx(
+            tuple(float(ug) / 1e9 * 60 * math.exp(-s2 / 2 + side * 1.96 * math.sqrt(s2)) for side in (-1, 1))
+        )
+        banded += 1
+    assert banded > 0
 
 
 def _broken(change: Any) -> list[str]:

@@ -213,15 +213,6 @@ def test_a_wrong_time_is_kept_aside_when_its_reading_is_taken_however_it_came() 
     assert sorted(bench.stored()) == [(7, s) for s in range(12) if s not in (4, 7, 10)] + [(8, s) for s in range(3)]
 
 
-def test_bad_readings_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ingest.quarantine.BAD_HELD", 1)
-    bench = Bench()
-    bench.take(message(wrong_time(3)), message(wrong_time(6)))
-    assert bench.core.state.waiting["seq"].size == 0  # given up: their gateway sends them again
-    bench.take(message(frame(0, 3)), message(wrong_time(3)), message(wrong_time(6)))
-    assert [r.seq for w in bench.work for r in w.kept] == [4, 7]
-
-
 def test_a_hole_is_given_up_only_while_its_gateway_speaks() -> None:
     bench = Bench(hole_s=600, hole_lost_s=1800)
     bench.take(message(frame(0)), message(frame(10)), now=0.0)

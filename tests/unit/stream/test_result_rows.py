@@ -58,7 +58,8 @@ def test_a_new_row_knows_nothing() -> None:
     blank_row(block, 3)
     assert (block[DT, 3], block[CO2E_TTW, 3], block[DISTANCE, 3]) == (UNKNOWN, UNKNOWN, UNKNOWN)
     assert (block[METHOD, 3], block[ROW_ROUTE, 3], block[ROW_REGION, 3]) == (0, -1, -1)
-    assert (block[:, 2] == 7).all() and (block[:, 4] == 7).all()
+    assert (block[:, 2] == 7).all()
+    assert (block[:, 4] == 7).all()
 
 
 @pytest.mark.parametrize("minute_ns", [T0_NS, -5 * MINUTE_NS])

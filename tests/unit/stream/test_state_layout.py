@@ -9,7 +9,10 @@ from stream.pipeline import start
 from stream.state import STATE, StateError, state_block
 from tests.support import fleet
 
-LAYOUT = {7: "ec2734e987885d14110aa037560414204ed605b7598f2e639b05c3183d7e14e4"}  # version: SHA-256 of the fields
+LAYOUT = {
+    7: "ec2734e987885d14110aa037560414204ed605b7598f2e639b05c3183d7e14e4",
+    8: "7b4f4d69b89fdccaaa764253e3021cce9cddedd54834342a101be16787a4aaa2",
+}  # version: SHA-256 of the fields
 
 
 def test_a_changed_record_has_a_new_version() -> None:

@@ -171,7 +171,7 @@ def test_an_empty_trip_to_where_the_load_came_from_is_a_return_whatever_route_le
     full, none = 8_000.0, 0.0
     for over, stages, causes in (
         ((), ["return"], ["return"]),
-        ((Part(300, 0.0, PUMP, cargo=none), Part(600, 60.0, cargo=none)), ["trunk", "return"], ["to_fuel", "return"]),
+        ((Part(300, 0.0, PUMP, cargo=none), Part(600, 60.0, cargo=none)), ["return", "return"], ["to_fuel", "return"]),
     ):
         batch = _day(
             Part(300, 0.0, HUB, cargo=full),

@@ -59,8 +59,7 @@ def _weights(events: Columns) -> list[tuple[str, float]]:
 
 
 def _last(trips: Columns) -> dict[str, Any]:
-    at = int(np.argmax(trips["version"]))
-    return {name: column[at] for name, column in trips.items()}
+    return {name: column[-1] for name, column in trips.items()}
 
 
 @pytest.mark.parametrize(
