@@ -29,6 +29,7 @@ from devices.wire import Sample
 from tests.system.fault_ledger import METRES, Ledger, fuel_ml_at, last_metre, rpm_eighths_at
 
 MS_NS = 1_000_000
+FASTEST_MS = 100.0  # what the odometer is driven at, at most: faster ones are doubted once readings are merged
 BULK = ("grid_import_kwh", "grid_export_kwh", "pv_kwh", "forklift_kwh", "gas_kwh_gross", "heat_kwh")
 JUMPS_S = (10 * 365 * 86_400, -16 * 365 * 86_400, 1024 * 7 * 86_400)  # a receiver's odd dates
 
@@ -76,6 +77,9 @@ class Drive:
     async def samples(self) -> AsyncIterator[Sample]:
         """A sample every 1/hz s, as long as nobody ends the sources; time is in whole milliseconds and rises."""
         loop = asyncio.get_running_loop()
+        still = max(
+            1, round(self._settings.hz * METRES / FASTEST_MS)
+        )  # readings from one step of the odometer to the next
         begun, last_ns = loop.time() + self._phase, 0
         for i in itertools.count():
             due = begun + i / self._settings.hz
@@ -87,7 +91,7 @@ class Drive:
             time_ns = last_ns = max(last_ns + MS_NS, taken_ns // MS_NS * MS_NS)
             if self._settings.jump_every and i % self._settings.jump_every == self._settings.jump_every - 1:
                 time_ns += JUMPS_S[i // self._settings.jump_every % len(JUMPS_S)] * 10**9
-            self._metre += METRES
+            self._metre += METRES if i % still == 0 else 0
             self._ledger.sampled(self._count, time_ns, self._metre, taken_ns)
             self._count += 1
             self._given.append((time.monotonic(), self._count))

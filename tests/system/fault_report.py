@@ -39,7 +39,8 @@ PROMISES: Final = (
         ("lake_full", "consumer_errors", "gateway_errors", "outbox_disk_full"),
     ),
     Promise(
-        "An outbox that overflows thins the oldest: each row says how many readings it stands for, and shows the newest's gauges.",
+        "An outbox that overflows thins the oldest: each row says how many readings it stands for, shows the newest's gauges, and the "
+        "totals are kept.",
         ("outbox_full",),
     ),
     Promise(
@@ -62,7 +63,7 @@ ABOUT: Final = (
     "Made by `{command}` on {today} from the outcomes of {runs} runs; do not edit. Real mosquitto, real `python -m ingest`, gateways "
     "with their outbox on disk and signed batches, a real lake. Each gateway process writes every sample into a ledger before it "
     "hands it over. After a run the ledger is compared with the Parquet, reading by reading, without code of this project; the "
-    "totals of fuel and distance must be those of the gauges to the millilitre and the metre (except where readings are thinned or "
+    "totals of fuel and distance must be those of the gauges to the millilitre and the metre (except where readings are "
     "kept in quarantine), and `storage verify` must find nothing."
 )
 COLUMNS_ABOUT: Final = (
