@@ -17,7 +17,7 @@ class CommitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """When what has arrived is put on disk."""
 
     flush_s: Annotated[float, Meta(ge=0.02, le=30, description="longest wait before a commit, seconds, 0.02 to 30")] = (
-        0.25
+        0.5
     )
     max_messages: Annotated[
         int,

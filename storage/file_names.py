@@ -7,7 +7,6 @@ commits up to 180, and the 2 rebuilt files that were there.
 
 import re
 import uuid
-from pathlib import PurePosixPath
 from typing import Final
 
 MERGED: Final = "merged"
@@ -18,9 +17,13 @@ _HOURS: Final = re.compile(r"hours-(\d{12,})-(\d+)-")
 _RANGE: Final = re.compile(r"(?:merged|rebuilt)-(\d{12,})-(\d{12,})-")
 
 
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]  # thousands of names a second: ten times quicker than a path
+
+
 def commits_of(path: str) -> tuple[int, int] | None:
     """(first, last) commit whose rows the file at ``path`` may hold. None for a name that does not say: one from before names did."""
-    name = PurePosixPath(path).name
+    name = _name(path)
     if own := _OWN.match(name):
         return int(own[1]), int(own[1])
     found = _RANGE.match(name)
@@ -34,12 +37,12 @@ def new_name(kind: str, first: int, last: int) -> str:
 
 def is_rebuilt(path: str) -> bool:
     """Whether the file was made anew from raw, by a rebuild; such files are never merged."""
-    return PurePosixPath(path).name.startswith(f"{REBUILT}-")
+    return _name(path).startswith(f"{REBUILT}-")
 
 
 def covered_by(path: str) -> tuple[int, int] | None:
     """(last commit, rebuilt files) that a file of hourly sums covers."""
-    found = _HOURS.match(PurePosixPath(path).name)
+    found = _HOURS.match(_name(path))
     return (int(found[1]), int(found[2])) if found else None
 
 

@@ -7,7 +7,7 @@ have low commits: a file counts only while its partition has as many rebuilt fil
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -44,7 +44,7 @@ def split(sources: Iterable[str], summaries: Iterable[str]) -> tuple[list[str], 
 
 
 def _partition(path: str) -> str:
-    return "/".join(part for part in PurePosixPath(path).parts if part.startswith(("day=", "factor_set=")))
+    return "/".join(part for part in path.split("/") if part.startswith(("day=", "factor_set=")))
 
 
 def _is_covered(path: str, last: int) -> bool:

@@ -86,7 +86,7 @@ class _Table:
             (None if day is None else str(day), size)
             for day, size in zip(days, actions["size_bytes"].to_pylist(), strict=True)
         )
-        files = [str(self.path / unquote(path)) for path in actions["path"].to_pylist()]
+        files = [f"{self.path}/{unquote(path)}" for path in actions["path"].to_pylist()]
         return self.handle.version(), files, mixed(self.handle, stored_schema(self.path.name).names)
 
 
