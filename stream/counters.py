@@ -124,7 +124,7 @@ def settle(c: Any, risen: int, estimate: int, tick: int, shaped: bool) -> int:
 
 @inlined
 def book(c: Any, amount: int) -> None:
-    """Tell a counter what this reading booked (0 when nothing could be), whatever it was booked from."""
+    """Tell a counter what this reading booked [its fixed point], 0 when nothing could be, whatever it was booked from: for Eq. 17."""
     if c["ahead"] == UNKNOWN:
         c["ahead"] = 0
     elif c["last"] != UNKNOWN:

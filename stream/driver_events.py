@@ -48,19 +48,19 @@ def harsh_threshold_ms2(mass_kg: float, at_3t5_ms2: float) -> float:
 
 @kernel
 def lost_j(mass_kg: float, f_rot: float, v0_ms: float, v1_ms: float) -> float:
-    """Kinetic energy given up from ``v0_ms`` to ``v1_ms`` [J]: 0.5 m f_rot (v0^2 - v1^2). 40 t from 80 to 40 km/h: 7.41 MJ."""
+    """Kinetic energy given up from ``v0_ms`` to ``v1_ms`` [J], Eq. 22: m f_rot (v0^2 - v1^2) / 2. 40 t from 80 to 40 km/h: 7.41 MJ."""
     return 0.5 * mass_kg * f_rot * (v0_ms * v0_ms - v1_ms * v1_ms)
 
 
 @kernel
 def litres_of(joule: float) -> float:
-    """Diesel that brings ``joule`` to the wheels [L]: 0.42 engine, 0.93 driveline, 35.7 MJ/L (B0). 7.41 MJ: 0.53 L."""
+    """Diesel that brings ``joule`` to the wheels [L], Eq. 22: 0.42 engine, 0.93 driveline, 35.7 MJ/L (B0). 7.41 MJ: 0.53 L."""
     return joule / (ENGINE_EFFICIENCY * ETA_DRIVELINE) / DIESEL_J_PER_L
 
 
 @kernel
 def coasting_j(p: Any, mass_kg: float, v_ms: float, dt_s: float) -> float:
-    """What road and air would have taken anyway [J] at speed ``v_ms`` in ``dt_s``, on the flat."""
+    """What road and air would have taken anyway [J] at speed v [m/s] in ``dt_s`` [s] on the flat (Eq. 5, 7): 20 % by the class."""
     force = mass_kg * GRAVITY * p["crr"] + 0.5 * AIR_KG_PER_M3 * p["cda_m2"] * v_ms * v_ms
     return float(force * v_ms * dt_s)
 

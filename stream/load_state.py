@@ -1,6 +1,6 @@
 """What a vehicle carries: log-odds of "goods aboard" over whatever evidence a trip has, each with its own error rate.
 
-L = logit(P before) + sum of log likelihood ratios; every ratio is bounded by the error rate of its source, so no sensor is ever
+L = logit(P before) + sum of log likelihood ratios (Eq. 21); every ratio is bounded by the error rate of its source, so no sensor is ever
 believed beyond its record. Empty at P <= 0.2, loaded at P >= 0.8, unknown between. The load changes only at a stop or by coupling:
 within a trip evidence only adds up.
 """
@@ -64,13 +64,13 @@ SERVICE: Final = PLACE_KINDS.index("service")
 
 @kernel
 def logit(p: float) -> float:
-    """Log-odds of a probability."""
+    """Log-odds of a probability p, 0 < p < 1: ln(p / (1 - p)) (Eq. 21)."""
     return math.log(p / (1.0 - p))
 
 
 @kernel
 def bounded(log_ratio: float, error: float) -> float:
-    """A log likelihood ratio of a source that errs with probability ``error``."""
+    """A log likelihood ratio of a source that errs with probability ``error``, 0 to 0.5: at most ln((1 - error) / error) (Eq. 21)."""
     limit = math.log((1.0 - error) / error)
     return min(max(log_ratio, -limit), limit)
 

@@ -76,7 +76,10 @@ def forget_mass(state: Any) -> None:
 
 @inlined
 def scales_row(state: Any, tare_kg: float, gvw_kg: float, gross_kg: float, v_ms: float, time_ns: int) -> None:
-    """Take a gross weight while the vehicle rolls: standing it may be half unloaded, or on three axles."""
+    """Take a gross weight m [kg] while the vehicle rolls (v [m/s]): standing it may be half unloaded, or on three axles.
+
+    Between 0.7 of ``tare_kg`` and 1.3 of ``gvw_kg``; air bellows err by 2 to 5 % (science reference, section 5; TRL RR103).
+    """
     if v_ms > 1.4 and 0.3 * tare_kg < gross_kg < 1.6 * gvw_kg and time_ns - state["scales_ns"] >= SAMPLE_NS:
         x = gross_kg - tare_kg
         state["scales_n"] += 1
@@ -87,7 +90,7 @@ def scales_row(state: Any, tare_kg: float, gvw_kg: float, gross_kg: float, v_ms:
 
 @kernel
 def scales_mass(state: Any, tare_kg: float) -> tuple[float, float]:
-    """(gross mass, its standard deviation) [kg] by the weights of this trip; NaN before ``SCALES_MIN_S``."""
+    """(gross mass m, its standard deviation) [kg] by the mean weight of this trip; NaN before ``SCALES_MIN_S`` samples."""
     n = state["scales_n"]
     if n < SCALES_MIN_S:
         return math.nan, math.nan
@@ -124,10 +127,11 @@ def can_row(
     braking: bool,
     time_ns: int,
 ) -> None:
-    """One sample a second of y = m phi, where the vehicle accelerates with its clutch closed.
+    """One sample a second of y = m phi (Eq. 20), where the vehicle accelerates with its clutch closed.
 
     y = F_trac - rho CdA v^2 / 2, phi = f_rot a + g (Crr + grade); unknown grade counts as 0 and averages out, because samples
-    are chosen by acceleration, not by torque (choosing by torque would prefer the slopes uphill).
+    are chosen by acceleration, not by torque (choosing by torque would prefer the slopes uphill). ``v_ms`` [m/s], torque and friction
+    [% of ``ref_nm``, N m], ``battery_kw`` [kW], ``grade`` rise over run; NaN = not measured. Source: Vahidi 2005.
     """
     since_ns = time_ns - state["can_ns"]
     if since_ns < SAMPLE_NS:
@@ -180,7 +184,7 @@ def _end_pull(state: Any) -> None:
 def can_mass(state: Any) -> tuple[float, float]:
     """(gross mass, its standard deviation) [kg] by least squares over this trip; NaN before ``CAN_MIN`` samples.
 
-    m = Y/X with X = sum phi^2, Y = sum y phi. Accelerations k: n = X^2 / sum X_k^2 of them count; the variance of one,
+    Eq. 20: m = Y/X with X = sum phi^2, Y = sum y phi. Accelerations k: n = X^2 / sum X_k^2 of them count; the variance of one,
     n sum (Y_k - m X_k)^2 / X^2, is drawn towards ``PULL_REL`` while they are few; that of the mean is its n-th part.
     """
     if state["can_n"] < CAN_MIN:

@@ -19,7 +19,7 @@ LEAST_OF_TARE: Final = 0.5  # a gross weight below this share of the tare is no 
 
 @inlined
 def payload(p: Any, state: Any, gross_weight_kg: float, cargo_kg: float) -> float:
-    """Goods aboard [kg], >= 0; NaN where nothing tells them.
+    """Goods aboard q [kg], >= 0; NaN where nothing tells them (for Eq. 24).
 
     What the trip has shown so far (``stream.load_state``); before that the order's weight (2 %) or the scales' (5 %), on which
     less than ``empty_below_kg`` is nothing: their noise must not carry goods.

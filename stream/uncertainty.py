@@ -4,7 +4,7 @@ A reading's error has parts. One part is its own: variances of it add. The other
 a model does not see of load, road and wind), of one asset (bias of its meter), of one vehicle class (bias of its model), of one
 fuel (its factors) and of one grid zone; there standard deviations add, within the group, and squares of groups add:
 
-    Var(total) = sum u_ind + sum over types, over groups of (sum u)^2,   half-width of the 95 % interval = 1.96 sqrt(Var)
+    Var(total) = sum u_ind + sum over types, over groups of (sum u)^2,   half-width of the 95 % interval = 1.96 sqrt(Var)    (Eq. 19)
 
 All parts are int64, so merging is addition, in any order. Science reference, section 8. Values there are relative half-widths of
 95 % intervals, u; a standard deviation is u/2.
@@ -57,7 +57,7 @@ _TICK_SHARE: Final = 1.0 / 6.0  # variance of the difference of two rounded read
 
 @kernel
 def begin_spans(state: Any) -> None:
-    """From here on each counter has its tick of error anew: a sum that begins here is off by it."""
+    """From here on each counter has its tick of error anew: a sum that begins here is off by it (Eq. 17, 19)."""
     state["fuel_hr"]["tick_due"] = 1
     state["fuel"]["tick_due"] = 1
     state["fuel_flow"]["tick_due"] = 1
@@ -67,7 +67,9 @@ def begin_spans(state: Any) -> None:
 
 @inlined
 def counter_parts(part: Any, c: Any, e_ug: float, ug_per_amount: float, tick: float) -> None:
-    """A counter's tick: once for an unbroken span, since differences telescope; in the reading's own interval always.
+    """A counter's tick: once for an unbroken span, since differences telescope (Eq. 17); in the reading's own interval always.
+
+    Variance of a difference of two rounded values: tick^2 / 6. Science reference, section 8.
 
     ``e_ug``: CO2e of the reading [µg]; ``ug_per_amount``: of one unit of the counter's fixed point; ``tick``: in that unit.
     """
@@ -81,7 +83,7 @@ def counter_parts(part: Any, c: Any, e_ug: float, ug_per_amount: float, tick: fl
 
 @inlined
 def own_part(part: Any, e_ug: float, u_rel: float) -> None:
-    """An error of this reading alone."""
+    """An error of this reading alone: v_ind += (e u / 2)^2 [µg²], of ``e_ug`` e and the half-width ``u_rel`` u (Eq. 19)."""
     sd = 0.5 * u_rel * e_ug
     part[IND] += sd * sd
     part[ROW] += sd * sd
@@ -149,7 +151,7 @@ def fuel_parts(
 
 @kernel
 def battery_parts(part: Any, p: Any, state: Any, method: int, wtt: int, dt_s: float, u_rel: float) -> None:
-    """The parts of a reading's battery energy; ``wtt`` [µg], negative while regenerating."""
+    """The parts of a reading's battery energy (Eq. 19); ``wtt`` [µg], negative while regenerating; ``dt_s`` [s], ``u_rel`` by method."""
     e_ug = float(wtt)
     part[GRID] += 0.5 * p["grid_u_rel"] * e_ug
     if method == BY_MODEL:
@@ -164,7 +166,10 @@ def battery_parts(part: Any, p: Any, state: Any, method: int, wtt: int, dt_s: fl
 
 @inlined
 def u_rel_of(part: Any, e_ug: float) -> float:
-    """Half-width of the 95 % interval of one reading, relative to its CO2e; NaN where that is 0 or unknown."""
+    """Half-width u of the 95 % interval of one reading [1], relative to its CO2e ``e_ug`` [µg]; NaN where that is 0 or unknown.
+
+    Eq. 19 within one reading: all parts are independent there. Taken as lognormal, never below 0, where a band is drawn.
+    """
     variance = part[ROW]
     for k in range(TRIP, N_PARTS):
         variance += part[k] * part[k]

@@ -52,8 +52,8 @@ def test_a_root_for_each_hour_that_is_over(tmp_path: Path) -> None:
     assert (newest.first, newest.last, newest.signature) == (10, 10, "")
     assert (newest.first_change, newest.last_change) == (
         1,
-        16,
-    )  # three hours' merges of five tables, and hourly sums, lie under the next root
+        17,
+    )  # three hours' merges of five tables, hourly sums and newest words lie under the next root
 
 
 def test_the_signature_is_over_the_line_as_anybody_can_write_it(tmp_path: Path) -> None:
