@@ -238,9 +238,9 @@ def _advance(
     n = batch["seq"].size
     out, codes = np.empty((len(EMISSION_INTS), n), np.int64), np.empty((len(EMISSION_CODES), n), np.int32)
     u_rel, load_p = np.empty(n), np.empty(n)
-    roll = np.empty(
-        (n, len(ROLLUP_ROWS)), np.int64
-    ).T  # one sum lies together: memory of sums not needed stays untouched
+    # One sum lies together: memory of sums not needed stays untouched. Two at least: a single row is of either order to numpy, and
+    # to numba another type, to be compiled for.
+    roll = np.empty((max(n, 2), len(ROLLUP_ROWS)), np.int64).T
     open_rollup = np.full(touched.size, -1, np.int64)
     happened = np.empty(MOST_PER_ROW * n, EVENT_ROW)  # memory is taken when it is written to, so room costs nothing
     # One row after another, so memory is touched only as far as versions are written.

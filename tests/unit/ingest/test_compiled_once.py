@@ -23,10 +23,14 @@ SETS: tuple[dict[str, float], ...] = (
 def test_another_set_of_signals_needs_no_other_kernel() -> None:
     state = start(fleet())
     compiled = set()
+    first = 0
     for seq, signals in enumerate([*SETS, *SETS[::-1]]):
-        frame = encode_batch("d-t1", 7, seq, [Sample(T0_NS + seq * 10**9, signals, 1)])
+        n = 1 + seq % 2  # a batch of one is of either order in memory
+        samples = [Sample(T0_NS + (2 * seq + k) * 10**9, signals, 1) for k in range(n)]
+        frame = encode_batch("d-t1", 7, first, samples)
+        first += n
         message = Message(topic("acme", "d-t1", "up/readings"), frame, T0_NS + 10**11)
         state, results = step(state, decode([message], {"d-t1": 0}, {"acme"}, earliest_ns=0).columns)
-        assert results.accepted == 1
+        assert results.accepted == n
         compiled.add(len(advance_rows.signatures))  # type: ignore[attr-defined]
     assert len(compiled) == 1, "a set of signals had the kernel compiled anew: the consumer stands still meanwhile"
