@@ -43,6 +43,9 @@ UNREADABLE = (OSError, ValueError, KeyError, EOFError, IndexError, TypeError, At
 COMMITS = re.compile(r"(?:(?:merged|rebuilt)-(\d{12,})-)?(\d{12,})-")
 
 
+GZIP_HEAD = b"\x1f\x8b\x08" + bytes(5) + b"\x02\xff"  # without name and time, best compression
+
+
 class DoesNotFitError(Exception):
     """The first thing that does not fit."""
 
@@ -115,8 +118,10 @@ def is_signed(key: Ed25519PublicKey, signature: bytes, message: bytes) -> bool:
 
 def numbered(path: Path) -> dict[int, tuple[dict[str, Any], bytes]]:
     """Ledger lines by their number: (what it says, the line)."""
-    with gzip.open(path, "rb") as file:
-        rows = [(json.loads(line), line) for line in file.read().splitlines()]
+    content = path.read_bytes()
+    if not content.startswith(GZIP_HEAD):
+        raise DoesNotFitError(f"{path.name} does not begin as it was written")
+    rows = [(json.loads(line), line) for line in gzip.decompress(content).splitlines()]
     return {row["n"]: (row, line) for row, line in rows}
 
 
