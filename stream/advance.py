@@ -3,22 +3,41 @@
 import math
 from typing import Any, Final
 
-from stream.attribution import battery_ways, engine_ways, part_of, scale
-from stream.columns import ASSET_KINDS, UNKNOWN
-from stream.conditions import mass_of, observe, widened
+from stream.co2e_rows import (
+    ADBLUE,
+    AIR,
+    AUX,
+    CLIMB,
+    DUE,
+    EMPTY,
+    KINETIC,
+    PER_RATE,
+    PTO,
+    RATE_MODELLED,
+    ROLL,
+    SOC,
+    TAUGHT,
+    TICK,
+    TRU_U,
+    TURNS,
+    U_SECOND,
+    U_SHAPED,
+    VEHICLE,
+    book_rows,
+)
+from stream.co2e_rows import DT as WORK_DT
+from stream.co2e_rows import U as WORK_U
+from stream.co2e_rows import V as WORK_V
+from stream.columns import UNKNOWN
+from stream.conditions import hear_weather, held_air, mass_of, observe, widened
 from stream.counters import HOLD_S
 from stream.distance import MS_PER_KMH, PER_HOUR, distance, integrate
-from stream.emissions import U_COUNTER_REL, add_adblue, add_tru, battery_co2e, fuel_co2e, leaked
+from stream.emissions import U_COUNTER_REL, adblue_due, leaked, tru_due
 from stream.events import act, notice, refrigerant
-from stream.fixed import PER_UNIT, plus
+from stream.fixed import times
 from stream.fuel import (
-    COUNTER,
-    COUNTER_GAP,
-    COUNTER_HR,
-    FLOW_METER,
-    METER,
     MODEL,
-    RATE,
+    NONE,
     U_TRU_MODEL_REL,
     battery_energy,
     by_torque,
@@ -28,10 +47,10 @@ from stream.fuel import (
     tru_fuel,
 )
 from stream.grade import BY_FILTER, BY_MAP, filtered_grade, height_of
-from stream.kernel import kernel
+from stream.kernel import inlined, kernel
 from stream.mass import GRADE_TRUST, can_row, scales_row
 from stream.plausibility import usable_odometer_m, usable_wheel_kmh
-from stream.result_rows import BLOCK, add_row, begin_sum, blank_row, holds, put_block
+from stream.result_rows import BLOCK, begin_sum, blank_row, holds, put_block
 from stream.road_load import (
     ENGINE_OFF_RPM,
     air_drag_n,
@@ -45,9 +64,6 @@ from stream.road_load import (
 )
 from stream.site import site_energy, site_work
 from stream.table import (
-    BY_FIRST,
-    CO2E_TTW,
-    CO2E_WTT,
     DISTANCE,
     DISTANCE_METHOD,
     DT,
@@ -56,7 +72,6 @@ from stream.table import (
     FUEL_GAS,
     FUEL_LIQUID,
     LOAD_STATE,
-    MEASURED,
     METHOD,
     NEWEST_RECEIVED,
     NEWEST_TIME,
@@ -64,8 +79,9 @@ from stream.table import (
     ROW_REGION,
     ROW_ROUTE,
     ROW_TRIP,
+    TRU_FUEL,
 )
-from stream.transport import payload, pto_switched, time_use, transport
+from stream.transport import payload, pto_switched, switch_bits, time_use, transport
 from stream.trip_rows import add_rollup, write_version
 from stream.trips import (
     CLOSED,
@@ -89,11 +105,9 @@ from stream.uncertainty import (
     N_PARTS,
     U_MODEL_SECOND_REL,
     U_TORQUE_SECOND_REL,
-    add_parts,
-    battery_parts,
+    battery_tick,
     begin_spans,
-    fuel_parts,
-    u_rel_of,
+    fuel_tick,
 )
 
 READ: Final = (
@@ -156,9 +170,14 @@ UNSEEN_IDLE_S: Final = (
 )
 RAD_S_PER_RPM: Final = math.pi / 30.0
 BRAKE_BIT: Final = 5
-VEHICLE: Final = ASSET_KINDS.index("vehicle")
 MOVING_MS: Final = 5.0 / 3.6
-_MEASURED_METHODS: Final = (COUNTER_HR, COUNTER, COUNTER_GAP, FLOW_METER, RATE, METER)
+# Groups of signals that few vehicles send: what nobody in a block of rows sent is not looked at in each of them.
+WEATHER: Final = 1
+HEIGHTS: Final = 2
+ORDERS: Final = 4
+TORQUE: Final = 8
+EXTRAS: Final = 16
+ALL: Final = 31
 
 
 @kernel
@@ -170,24 +189,41 @@ def _speeds(state: Any, speed_kmh: float, gps_speed_kmh: float) -> tuple[float, 
     return v0 * MS_PER_KMH, v1 * MS_PER_KMH
 
 
-@kernel
-def ignition_off(switches: float) -> bool:
+@inlined
+def ignition_off(switches: int) -> bool:
     """Whether the ignition is known to be off (bit 4)."""
-    return not math.isnan(switches) and (int(switches) >> IGNITION_BIT) & 1 == 0
+    return switches != UNKNOWN and (switches >> IGNITION_BIT) & 1 == 0
 
 
-@kernel
-def _engine_off(rpm: float, switches: float) -> bool:
+@inlined
+def _engine_off(rpm: float, switches: int) -> bool:
     """Whether the engine is known not to turn: by its speed, else by the ignition."""
     if not math.isnan(rpm):
         return rpm < ENGINE_OFF_RPM
     return ignition_off(switches)
 
 
-@kernel
-def brakes(switches: float) -> bool:
+@inlined
+def brakes(switches: int) -> bool:
     """Whether the service brake is known to be on (bit 5)."""
-    return not math.isnan(switches) and (int(switches) >> BRAKE_BIT) & 1 == 1
+    return switches != UNKNOWN and (switches >> BRAKE_BIT) & 1 == 1
+
+
+@inlined
+def _known(amount: int, p: Any) -> bool:
+    """Whether ``amount`` of fuel or energy has a CO2e."""
+    if p["has_battery"]:
+        return times(amount, p["grid_total"]) != UNKNOWN
+    return times(amount, p["fuel_ttw"]) != UNKNOWN and times(amount, p["fuel_wtt"]) != UNKNOWN
+
+
+@inlined
+def _heard(column: Any, first: int) -> bool:
+    """Whether any of the ``BLOCK`` rows from ``first`` on has this signal."""
+    heard = False
+    for b in range(BLOCK):
+        heard |= column[first + b] == column[first + b]
+    return heard
 
 
 @kernel
@@ -208,11 +244,13 @@ def advance_rows(
     trip_floats: Any,
     events: Any,
     block: Any,
-    part: Any,
+    work: Any,
+    sum_of: Any,
 ) -> tuple[int, int, int]:
     """Fill ``out`` (int64 columns x n), ``codes`` (int32 columns x n), ``u_rel`` and ``load_p`` for every reading, ``roll`` with
     partial sums, ``trip_ints`` and ``trip_floats`` with versions of trips, ``events``; return how many sums, versions and events
-    there are. ``block`` (rows of emissions before they become columns) and ``part`` (of a reading's error) are room to work in.
+    there are. ``block`` (rows of emissions before they become columns), ``work`` (what their CO2e needs) and ``sum_of`` (their
+    partial sums) are room to work in.
     ``states`` and ``open_rollup`` have one row per device that has readings here: ``slot`` names that of each reading, ``owner``
     the device of each.
 
@@ -246,50 +284,91 @@ def advance_rows(
     )
     level_pct, soc_pct, topup_kg = r.fuel_level_pct, r.battery_soc_pct, r.refrigerant_topup_total_kg
     n_rolls, n_trips, n_events = 0, 0, 0
-    for i in range(device.size):
+    n = device.size
+    heard, booked = ALL, 0
+    for i in range(n):
         d, s = device[i], slot[i]
         state = states[s]
         p = params[d]
         time_ns = time[i]
         b = i % BLOCK
-        if b == 0 and i > 0:
-            put_block(block, BLOCK, out, codes, i - BLOCK)
+        if b == 0:
+            if i > 0:
+                book_rows(block, work, sum_of, device, params, roll, u_rel, i - BLOCK, booked, BLOCK)
+                put_block(block, BLOCK, out, codes, i - BLOCK)
+                booked = 0
+            heard = ALL
+            if i + BLOCK <= n:
+                heard = 0
+                if _heard(baro, i):
+                    heard = WEATHER | HEIGHTS
+                if _heard(wind, i) or _heard(wind_from, i) or _heard(rain, i) or _heard(ref_torque, i):
+                    heard |= WEATHER
+                if _heard(alt, i) or _heard(grade, i):
+                    heard |= HEIGHTS
+                if _heard(cargo, i) or _heard(units_loaded, i) or _heard(units_empty, i) or _heard(number, i):
+                    heard |= ORDERS
+                if _heard(torque, i):
+                    heard |= TORQUE
+                if (
+                    _heard(pto_kw, i)
+                    or _heard(tru_l, i)
+                    or _heard(adblue_l, i)
+                    or _heard(topup_kg, i)
+                    or _heard(iri, i)
+                ):
+                    heard |= EXTRAS
         blank_row(block, b)
-        for k in range(N_PARTS):
-            part[k] = 0.0
         kmh = math.nan
         told = False
-        ways = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-        ug_per_rate, rate = 0.0, 0.0
         is_vehicle = p["kind"] == VEHICLE
         newer = state["time_ns"] == UNKNOWN or time_ns > state["time_ns"]
+        gross, rpm_now, cargo_kg = gross_kg[i], rpm[i], math.nan
+        bits = switch_bits(switches[i])
+        if heard & ORDERS:
+            cargo_kg = cargo[i]
+        pto_given, tru_total, adblue_total, topup, roughness = math.nan, math.nan, math.nan, math.nan, math.nan
+        if heard & EXTRAS:
+            pto_given, tru_total, adblue_total = pto_kw[i], tru_l[i], adblue_l[i]
+            topup, roughness = topup_kg[i], iri[i]
         if newer:
             dt_s = math.nan
             if state["time_ns"] != UNKNOWN:
                 block[DT, b] = (time_ns - state["time_ns"]) // 1000
                 dt_s = (time_ns - state["time_ns"]) * 1e-9
             if is_vehicle:
-                wheel_kmh = usable_wheel_kmh(state, speed[i])
-                block[DISTANCE, b], block[DISTANCE_METHOD, b] = distance(
-                    state, usable_odometer_m(state, odometer[i]), wheel_kmh, gps_speed[i], time_ns, dt_s
-                )
-                amount = UNKNOWN
-                v0, v1 = _speeds(state, wheel_kmh, gps_speed[i])
+                held_s = dt_s if 0.0 < dt_s <= HOLD_S else math.nan
+                raw_kmh, gps_kmh, driven_m, rate_lph = speed[i], gps_speed[i], odometer[i], fuel_rate[i]
+                wheel_kmh = usable_wheel_kmh(state, raw_kmh)
+                driven, how = distance(state, usable_odometer_m(state, driven_m), wheel_kmh, gps_kmh, time_ns, held_s)
+                block[DISTANCE, b], block[DISTANCE_METHOD, b] = driven, how
+                amount, method, u = UNKNOWN, NONE, math.nan
+                tick, due, u_shaped = 0.0, 0.0, 0.0
+                v0, v1 = _speeds(state, wheel_kmh, gps_kmh)
                 v = 0.5 * (v0 + v1)
-                observe(
-                    state, temp[i], baro[i], alt[i], wind[i], wind_from[i], rain[i], gross_kg[i],
-                    ref_torque[i], time_ns, dt_s,
-                )  # fmt: skip
-                slope, grade_source = filtered_grade(state, height_of(alt[i], hdop[i], baro[i]), v * dt_s)
-                if not math.isnan(grade[i]):
-                    slope, grade_source = grade[i] * 0.01, BY_MAP
-                moved = 0.0 < dt_s <= HOLD_S and not math.isnan(v)
+                air = held_air(state, time_ns)
+                height, slope = math.nan, math.nan
+                height_m, ref_nm, kpa = math.nan, math.nan, math.nan
+                if heard & HEIGHTS:
+                    height_m, slope, kpa = alt[i], grade[i] * 0.01, baro[i]
+                    height = height_of(height_m, hdop[i], kpa)
+                if heard & WEATHER:
+                    ref_nm = ref_torque[i]
+                    air |= hear_weather(state, baro[i], wind[i], wind_from[i], rain[i], ref_nm, time_ns)
+                observe(state, air, temp[i], height_m, gross, time_ns, dt_s)
+                filtered, grade_source = filtered_grade(state, height, v * dt_s)
+                if math.isnan(slope):
+                    slope = filtered
+                else:
+                    grade_source = BY_MAP
+                moved = not math.isnan(held_s + v)
                 hours = dt_s * PER_HOUR if moved else math.nan
-                pto = 0.0
-                if not math.isnan(pto_kw[i]):
-                    pto = max(pto_kw[i], 0.0)
-                elif pto_switched(switches[i]):
+                pto, pto_assumed = 0.0, False
+                if not math.isnan(pto_given):
+                    pto = max(pto_given, 0.0)
+                elif pto_switched(bits):
                     pto = p["pto_kw"]
+                    pto_assumed = pto > 0.0
                 roll_w, air_w, climb_w, kinetic_w, wheel_w = 0.0, 0.0, 0.0, 0.0, 0.0
                 mass, mass_known = mass_of(state, p)
                 if moved:
@@ -299,109 +378,94 @@ def advance_rows(
                     drag_n = air_drag_n(
                         v, along, across, state["rho"], p["cda_m2"], p["yaw_a1"], p["yaw_a2"], p["yaw_a3"]
                     )
-                    crr = p["crr"] * state["tyre"] * rough_factor(iri[i], v)
+                    crr = p["crr"] * state["tyre"]
+                    if not math.isnan(roughness):
+                        crr *= rough_factor(roughness, v)
                     roll_w, air_w, climb_w, kinetic_w = road_powers_w(
                         v0, v1, dt_s, mass, p["f_rot"], crr, slope, drag_n
                     )
                     wheel_w = roll_w + air_w + climb_w + kinetic_w
-                empty = min(p["tare_kg"] / mass, 1.0) if mass_known else 1.0
+                work[b, ROLL], work[b, AIR], work[b, CLIMB], work[b, KINETIC] = roll_w, air_w, climb_w, kinetic_w
+                work[b, EMPTY] = min(p["tare_kg"] / mass, 1.0) if mass_known else 1.0
+                work[b, WORK_V], work[b, WORK_DT], work[b, PTO] = v, dt_s, pto
+                u_second = U_MODEL_SECOND_REL
                 if p["has_battery"]:
-                    aux_kw = pto if ignition_off(switches[i]) else p["aux_kw"] + hvac_kw(state["temp_c"]) + pto
+                    aux_kw = pto if ignition_off(bits) else p["aux_kw"] + hvac_kw(state["temp_c"]) + pto
                     rate = battery_power_kw(
                         wheel_w, v, aux_kw, p["p_rated_kw"], p["eta_drive"], p["eta_regen"], soc_pct[i]
                     )
                     amount, method, u = battery_energy(
-                        state, p, battery_kwh[i], battery_kw[i], rate * hours, time_ns, dt_s
+                        state, p, battery_kwh[i], battery_kw[i], rate * hours, time_ns, held_s, dt_s
                     )
-                    block[ENERGY, b], block[METHOD, b] = amount, method
-                    ug_per_rate = state["road"]["ratio"] * hours * p["grid_total"] * PER_UNIT
+                    block[ENERGY, b] = amount
+                    if _known(amount, p):
+                        tick, due = battery_tick(state, method)
+                    work[b, AUX], work[b, SOC] = aux_kw, soc_pct[i]
+                    work[b, RATE_MODELLED], work[b, PER_RATE] = rate, state["road"]["ratio"] * hours
                 elif p["has_fuel"]:
-                    turns = 1.0 if math.isnan(rpm[i]) else rpm[i] / p["cruise_rpm"]
+                    turns = 1.0 if math.isnan(rpm_now) else rpm_now / p["cruise_rpm"]
                     rate = engine_fuel_g_per_h(
                         wheel_w, v, p["aux_kw"], pto, p["p_rated_kw"], turns, p["willans_a"], p["willans_b"],
                         p["idle_g_per_h"],
                     )  # fmt: skip
-                    seen = not (math.isnan(rpm[i]) and math.isnan(switches[i]))
-                    if _engine_off(rpm[i], switches[i]):
+                    if _engine_off(rpm_now, bits):
                         rate = 0.0
-                    elif not seen and standing_s(state, time_ns) > UNSEEN_IDLE_S:
+                    elif math.isnan(rpm_now) and bits == UNKNOWN and standing_s(state, time_ns) > UNSEEN_IDLE_S:
                         rate = math.nan
-                    reference = p["ref_torque_nm"] if math.isnan(state["ref_torque_nm"]) else state["ref_torque_nm"]
-                    indicated_kw = torque[i] * rpm[i] * reference * (1e-5 * RAD_S_PER_RPM)
                     per_h = hours * p["fuel_per_g"]
                     by_road = rate * per_h
-                    torque_use = math.nan
-                    indicated_kwh = integrate(state["engine_kw"], indicated_kw, dt_s, PER_HOUR)
-                    if not math.isnan(indicated_kwh):
-                        torque_use = torque_fuel_g_per_h(indicated_kwh, p["willans_b"]) * p["fuel_per_g"]
+                    indicated_kw, torque_use = math.nan, math.nan
+                    if heard & TORQUE:
+                        reference = p["ref_torque_nm"] if math.isnan(state["ref_torque_nm"]) else state["ref_torque_nm"]
+                        indicated_kw = torque[i] * rpm_now * reference * (1e-5 * RAD_S_PER_RPM)
+                        indicated_kwh = integrate(state["engine_kw"], indicated_kw, held_s, PER_HOUR)
+                        if not math.isnan(indicated_kwh):
+                            torque_use = torque_fuel_g_per_h(indicated_kwh, p["willans_b"]) * p["fuel_per_g"]
+                    state["engine_kw"] = indicated_kw
                     if p["fuel_is_gas"]:
                         amount, method, u = gas_fuel(state, p, gas_kg[i], by_road, torque_use, time_ns, dt_s)
                         block[FUEL_GAS, b] = amount
                     else:
-                        running = rpm[i] > ENGINE_OFF_RPM or v > MOVING_MS
+                        running = rpm_now > ENGINE_OFF_RPM or v > MOVING_MS
                         amount, method, u = liquid_fuel(
-                            state, p, fuel_hr[i], fuel_total[i], fuel_flow[i], level_pct[i], fuel_rate[i], by_road,
-                            torque_use, running, time_ns, dt_s,
+                            state, p, fuel_hr[i], fuel_total[i], fuel_flow[i], level_pct[i], rate_lph, by_road,
+                            torque_use, running, time_ns, held_s, dt_s,
                         )  # fmt: skip
                         block[FUEL_LIQUID, b] = amount
-                    block[METHOD, b] = method
-                    state["engine_kw"] = indicated_kw
-                    ug_per_rate = state["road"]["ratio"] * per_h * (p["fuel_ttw"] + p["fuel_wtt"]) * PER_UNIT
-                u_second = U_MODEL_SECOND_REL
-                if method == MODEL and not p["has_battery"] and by_torque(state, p, torque_use):
-                    u_second = U_TORQUE_SECOND_REL
-                elif method == MODEL:
+                    if amount > 0:
+                        tick, due, u_shaped = fuel_tick(state, p, method)
+                    work[b, TURNS] = turns
+                    work[b, RATE_MODELLED], work[b, PER_RATE] = rate, state["road"]["ratio"] * per_h
+                    if method == MODEL and by_torque(state, p, torque_use):
+                        u_second = U_TORQUE_SECOND_REL
+                if method == MODEL and u_second == U_MODEL_SECOND_REL:
                     u = widened(
                         state, u, mass_known, grade_source == BY_MAP, grade_source == BY_FILTER,
-                        not math.isnan(iri[i]), pto > 0.0 and math.isnan(pto_kw[i]),
+                        not math.isnan(roughness), pto_assumed,
                     )  # fmt: skip
-                if p["has_battery"]:
-                    battery_co2e(block, b, amount, p)
-                    if block[CO2E_WTT, b] != UNKNOWN:
-                        battery_parts(part, p, state, method, block[CO2E_WTT, b], dt_s, u)
-                elif p["has_fuel"]:
-                    fuel_co2e(block, b, amount, p)
-                    if amount > 0:
-                        fuel_parts(part, p, state, method, block[CO2E_TTW, b], block[CO2E_WTT, b], dt_s, v, u, u_second)
-                drive_ug = plus(block[CO2E_TTW, b], block[CO2E_WTT, b])
-                if drive_ug == UNKNOWN or math.isnan(ug_per_rate * rate):
-                    ug_per_rate = 0.0
-                else:
-                    if p["has_battery"]:
-                        ways = battery_ways(roll_w, air_w, climb_w, kinetic_w, empty, v, aux_kw, soc_pct[i], rate, p)
-                    else:
-                        ways = engine_ways(
-                            roll_w, air_w, climb_w, kinetic_w, empty, v, p["aux_kw"], pto, turns, rate, p
-                        )
-                    ug_per_rate = scale(drive_ug, ug_per_rate, rate)
-                tru_nl, tru_modelled = tru_fuel(state, p["tru_lph"], tru_l[i], switches[i], time_ns, dt_s)
-                add_tru(block, b, state, tru_nl, U_TRU_MODEL_REL if tru_modelled else U_COUNTER_REL, p, part)
-                if not math.isnan(adblue_l[i]) or state["adblue_owed_nl"] != 0:
-                    add_adblue(block, b, state, adblue_l[i], time_ns, p, part)
+                block[METHOD, b] = method
+                work[b, WORK_U], work[b, U_SECOND], work[b, TAUGHT] = u, u_second, state["road"]["modelled"]
+                work[b, TICK], work[b, DUE], work[b, U_SHAPED] = tick, due, u_shaped
+                if heard & EXTRAS or bits != UNKNOWN or state["tru_owed_nl"] != 0:
+                    tru_nl, tru_modelled = tru_fuel(state, p["tru_lph"], tru_total, bits, time_ns, dt_s)
+                    block[TRU_FUEL, b] = tru_due(state, tru_nl, _known(amount, p))
+                    work[b, TRU_U] = U_TRU_MODEL_REL if tru_modelled else U_COUNTER_REL
+                work[b, ADBLUE] = 0.0
+                if not math.isnan(adblue_total) or state["adblue_owed_nl"] != 0:
+                    work[b, ADBLUE] = float(adblue_due(state, adblue_total, time_ns, p, _known(amount, p)))
                 level = soc_pct[i] if p["has_battery"] else level_pct[i]
                 found = notice(
-                    state, p, lat[i], lon[i], hdop[i], speed[i], gps_speed[i], odometer[i], rpm[i], fuel_rate[i],
-                    switches[i], gross_kg[i], cargo[i], fuel_hr[i], fuel_total[i], level, amount, time_ns, dt_s,
+                    state, p, lat[i], lon[i], hdop[i], raw_kmh, gps_kmh, driven_m, rpm_now, rate_lph,
+                    switches[i], gross, cargo_kg, fuel_hr[i], fuel_total[i], level, amount, time_ns, dt_s,
                 )  # fmt: skip
                 if found != 0:
                     n_events = act(
-                        found, state, p, lat[i], lon[i], hdop[i], speed[i], gps_speed[i], gross_kg[i], fuel_hr[i],
-                        fuel_total[i], block[METHOD, b], time_ns, dt_s, events, n_events, d,
+                        found, state, p, lat[i], lon[i], hdop[i], raw_kmh, gps_kmh, gross, fuel_hr[i],
+                        fuel_total[i], method, time_ns, dt_s, events, n_events, d,
                     )  # fmt: skip
-                kmh = gps_speed[i] if math.isnan(wheel_kmh) else wheel_kmh
-                driven = block[DISTANCE, b]
+                kmh = gps_kmh if math.isnan(wheel_kmh) else wheel_kmh
                 did = follow(
-                    state,
-                    time_ns,
-                    dt_s,
-                    wheel_kmh,
-                    gps_speed[i],
-                    driven,
-                    lat[i],
-                    lon[i],
-                    hdop[i],
-                    rpm[i],
-                    switches[i],
+                    state, time_ns, dt_s, wheel_kmh, gps_kmh, driven, lat[i], lon[i], hdop[i], rpm_now, switches[i]
                 )
                 if did & LOOK:
                     did = stop_at_place(state, geography)
@@ -413,6 +477,8 @@ def advance_rows(
                         close_trip(state, p, geography)
                     if did & STARTED:
                         if open_rollup[s] >= 0:
+                            book_rows(block, work, sum_of, device, params, roll, u_rel, i - b, booked, b)
+                            booked = b
                             add_rollup(state, roll, open_rollup[s])
                             open_rollup[s] = -1
                         if state["trip_version"] > 0:
@@ -420,25 +486,21 @@ def advance_rows(
                             n_trips = write_version(state, p, d, roll, -1, trip_ints, trip_floats, n_trips)
                         start_trip(state, p, geography, time_ns)
                         begin_spans(state)
-                if hold_signals(state, cargo[i], units_loaded[i], units_empty[i], number[i], time_ns):
+                if heard & ORDERS and hold_signals(
+                    state, cargo_kg, units_loaded[i], units_empty[i], number[i], time_ns
+                ):
                     dispatch(state, geography)
                 if state["trip_phase"] != STOPPED:
                     v_ms = kmh / 3.6
                     state["trip_top_kmh"] = max(state["trip_top_kmh"], kmh)
-                    scales_row(state, p["tare_kg"], p["gvw_kg"], gross_kg[i], v_ms, time_ns)
+                    scales_row(state, p["tare_kg"], p["gvw_kg"], gross, v_ms, time_ns)
+                    torque_pct, friction_pct = math.nan, math.nan
+                    if heard & TORQUE:
+                        torque_pct, friction_pct = torque[i], friction[i]
                     can_row(
-                        state,
-                        p,
-                        v_ms,
-                        rpm[i],
-                        torque[i],
-                        friction[i],
-                        ref_torque[i],
-                        battery_kw[i],
-                        slope if grade_source == BY_MAP else GRADE_TRUST * slope,
-                        brakes(switches[i]),
-                        time_ns,
-                    )
+                        state, p, v_ms, rpm_now, torque_pct, friction_pct, ref_nm, battery_kw[i],
+                        slope if grade_source == BY_MAP else GRADE_TRUST * slope, brakes(bits), time_ns,
+                    )  # fmt: skip
                     if start_is_open(state, time_ns) and not math.isnan(lat[i]):
                         find_start(state, geography, lat[i], lon[i], hdop[i])
                     if time_ns >= state["decide_ns"]:
@@ -446,8 +508,8 @@ def advance_rows(
                 if region_due(state, driven) and not math.isnan(lat[i]):
                     find_region(state, geography, lat[i], lon[i], hdop[i])
                 state["speed_kmh"] = wheel_kmh
-                state["gps_speed_kmh"] = gps_speed[i]
-                state["fuel_rate_lph"] = fuel_rate[i]
+                state["gps_speed_kmh"] = gps_kmh
+                state["fuel_rate_lph"] = rate_lph
                 state["battery_power_kw"] = battery_kw[i]
         if is_vehicle:
             route, region, trip_ns = state["trip_route"], state["region"], state["trip_start_ns"]
@@ -459,55 +521,42 @@ def advance_rows(
         j = open_rollup[s]
         if not holds(roll, j, time_ns, route, region, trip_ns, load_state):
             if j >= 0 and is_vehicle:
+                book_rows(block, work, sum_of, device, params, roll, u_rel, i - b, booked, b)
+                booked = b
                 add_rollup(state, roll, j)
             j = n_rolls
             n_rolls += 1
             open_rollup[s] = j
             begin_sum(roll, j, p, time_ns, received[i], route, region, trip_ns, load_state)
-        sums = roll[FIRST_SUM:NEWEST_TIME, j]
+        sum_of[b] = j
+        if is_vehicle:
+            transport(block, b, p, payload(p, state, gross, cargo_kg))
+            time_use(block, b, state, kmh, rpm_now, bits, pto_given)
+        else:
+            for k in range(N_PARTS):
+                work[b, k] = 0.0
         if newer:
             if not is_vehicle:
+                sums = roll[FIRST_SUM:NEWEST_TIME, j]
                 site_energy(
                     state, p, grid_kwh[i], export_kwh[i], pv_kwh[i], gas_kwh[i], genset_l[i], heat_kwh[i], time_ns, b,
-                    block, part, sums,
+                    block, work[b], sums,
                 )  # fmt: skip
                 site_work(
                     state, forklift_kwh[i], goods_kg[i], inward[i], outward[i], stored[i], time_ns, b, block, sums
                 )
-            if not math.isnan(topup_kg[i]):
-                leaked(block, b, state, topup_kg[i], time_ns, p, sums)
-                n_events = refrigerant(state, topup_kg[i], time_ns, events, n_events, d)
+            if not math.isnan(topup):
+                leaked(block, b, state, topup, time_ns, p, roll[FIRST_SUM:NEWEST_TIME, j])
+                n_events = refrigerant(state, topup, time_ns, events, n_events, d)
             state["time_ns"] = time_ns
-        u_rel[i] = math.nan
-        total_ug = plus(block[CO2E_TTW, b], block[CO2E_WTT, b])
-        if total_ug != UNKNOWN:
-            u_rel[i] = u_rel_of(part, float(total_ug))
-            add_parts(part, sums)
-            if block[METHOD, b] in _MEASURED_METHODS:
-                sums[MEASURED] += total_ug
-            if is_vehicle:
-                by_roll, by_air = part_of(ways[0], ug_per_rate), part_of(ways[1], ug_per_rate)
-                by_grade, by_speed = part_of(ways[2], ug_per_rate), part_of(ways[3], ug_per_rate)
-                by_idle, by_aux = part_of(ways[4], ug_per_rate), part_of(ways[5], ug_per_rate)
-                by_load = part_of(ways[6], ug_per_rate)
-                sums[BY_FIRST] += by_roll
-                sums[BY_FIRST + 1] += by_air
-                sums[BY_FIRST + 2] += by_grade
-                sums[BY_FIRST + 3] += by_speed
-                sums[BY_FIRST + 4] += by_idle
-                sums[BY_FIRST + 5] += by_aux
-                sums[BY_FIRST + 6] += by_load
-                sums[BY_FIRST + 7] += total_ug - by_roll - by_air - by_grade - by_speed - by_idle - by_aux - by_load
-        if is_vehicle:
-            transport(block, b, p, payload(p, state, gross_kg[i], cargo[i]), sums)
-            time_use(block, b, state, kmh, rpm[i], switches[i], pto_kw[i], sums)
-        add_row(block, b, is_vehicle, sums)
         roll[NEWEST_TIME, j] = max(roll[NEWEST_TIME, j], time_ns)
         roll[NEWEST_RECEIVED, j] = max(roll[NEWEST_RECEIVED, j], received[i])
         if told:
+            book_rows(block, work, sum_of, device, params, roll, u_rel, i - b, booked, b + 1)
+            booked = b + 1
             n_trips = write_version(state, p, d, roll, j, trip_ints, trip_floats, n_trips)
-    n = device.size
     last = n % BLOCK if n % BLOCK > 0 else min(n, BLOCK)
+    book_rows(block, work, sum_of, device, params, roll, u_rel, n - last, booked, last)
     put_block(block, last, out, codes, n - last)
     for s in range(open_rollup.size):
         if open_rollup[s] >= 0 and params[owner[s]]["kind"] == VEHICLE:

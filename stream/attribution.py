@@ -7,8 +7,6 @@ in brakes, the part of grade the height gained and what descents lost in brakes,
 
 from typing import Any, Final
 
-import numpy as np
-
 from stream.kernel import inlined, kernel
 from stream.road_load import (
     ETA_DRIVELINE,
@@ -134,9 +132,3 @@ def scale(total_ug: int, nominal_ug: float, rate: float) -> float:
     if said <= 0.0:
         return nominal_ug
     return min(max(total_ug / said, SCALE_LOW), SCALE_HIGH) * nominal_ug
-
-
-@inlined
-def part_of(part: float, ug_per_unit: float) -> int:
-    """A part in µg, half to even. What the parts leave of the total is "other", so the sum is exact."""
-    return int(np.rint(part * ug_per_unit))

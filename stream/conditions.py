@@ -22,25 +22,8 @@ U_PTO_REL: Final = 0.15
 
 
 @inlined
-def observe(
-    state: Any,
-    temp_c: float,
-    baro_kpa: float,
-    alt_m: float,
-    wind_ms: float,
-    wind_from_deg: float,
-    rain_mm_h: float,
-    gross_kg: float,
-    ref_torque_nm: float,
-    time_ns: int,
-    dt_s: float,
-) -> None:
-    """Keep what a reading says of weather and weight (NaN = nothing new) and the air density and tyre factor that follow (Eq. 1, 2, 6).
-
-    T ``temp_c`` [°C], p ``baro_kpa`` [kPa], h ``alt_m`` [m], w ``wind_ms`` [m/s] from ``wind_from_deg`` [°], ``rain_mm_h`` [mm/h],
-    m ``gross_kg`` [kg], T_ref ``ref_torque_nm`` [N m], ``dt_s`` since the reading before [s]. Each is held an hour. GNSS altitude
-    serves where pressure is not measured: its 20 m are 0.2 % of density. A weight is the mean over 120 s; 15 % off it is another load.
-    """
+def held_air(state: Any, time_ns: int) -> bool:
+    """Forget what was heard more than an hour ago; whether air density and tyre factor are not known yet."""
     if time_ns - state["slow_ns"] > HELD_NS:
         state["temp_c"] = math.nan
         state["baro_kpa"] = math.nan
@@ -50,12 +33,24 @@ def observe(
         state["gross_kg"] = math.nan
         state["rho_height_m"] = math.nan
         state["slow_ns"] = time_ns
-    heard = False
-    air = math.isnan(state["rho_height_m"])
-    if temp_c == temp_c:
-        heard = True
-        air |= temp_c != state["temp_c"]
-        state["temp_c"] = temp_c
+    return math.isnan(state["rho_height_m"])
+
+
+@inlined
+def hear_weather(
+    state: Any,
+    baro_kpa: float,
+    wind_ms: float,
+    wind_from_deg: float,
+    rain_mm_h: float,
+    ref_torque_nm: float,
+    time_ns: int,
+) -> bool:
+    """Keep what a reading says beside temperature and weight (NaN = nothing new); whether it changes the air.
+
+    p ``baro_kpa`` [kPa], w ``wind_ms`` [m/s] from ``wind_from_deg`` [°], ``rain_mm_h`` [mm/h], T_ref ``ref_torque_nm`` [N m].
+    """
+    heard, air = False, False
     if baro_kpa == baro_kpa:
         heard = True
         air |= baro_kpa != state["baro_kpa"]
@@ -72,15 +67,30 @@ def observe(
         state["wind_from_deg"] = wind_from_deg
     if ref_torque_nm == ref_torque_nm:
         state["ref_torque_nm"] = ref_torque_nm
+    if heard:
+        state["slow_ns"] = time_ns
+    return air
+
+
+@inlined
+def observe(state: Any, air: bool, temp_c: float, alt_m: float, gross_kg: float, time_ns: int, dt_s: float) -> None:
+    """Keep what a reading says of temperature and weight (NaN = nothing new) and the air density and tyre factor that follow (Eq. 1, 2, 6).
+
+    T ``temp_c`` [°C], h ``alt_m`` [m], m ``gross_kg`` [kg], ``dt_s`` since the reading before [s]; ``air``: ``held_air`` or ``hear_weather``
+    ask for a new density. Each is held an hour. GNSS altitude serves where pressure is not measured: its 20 m are 0.2 % of density. A
+    weight is the mean over 120 s; 15 % off it is another load.
+    """
+    if temp_c == temp_c:
+        air |= temp_c != state["temp_c"]
+        state["temp_c"] = temp_c
+        state["slow_ns"] = time_ns
     if gross_kg == gross_kg:
-        heard = True
+        state["slow_ns"] = time_ns
         mean = state["gross_kg"]
         if dt_s < WEIGHT_S and abs(gross_kg - mean) < NEW_LOAD * mean:
             state["gross_kg"] = mean + dt_s * (1.0 / WEIGHT_S) * (gross_kg - mean)
         else:
             state["gross_kg"] = gross_kg
-    if heard:
-        state["slow_ns"] = time_ns
     if air or abs(alt_m - state["rho_height_m"]) > HEIGHT_STEP_M:
         height_m = alt_m
         if math.isnan(alt_m):

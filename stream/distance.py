@@ -1,10 +1,9 @@
 """Distance between two readings: odometer before wheel speed before GNSS speed."""
 
-import math
 from typing import Any, Final
 
 from stream.columns import DISTANCE_METHODS, UNKNOWN
-from stream.counters import HOLD_S, advance, book, settle
+from stream.counters import advance, book, settle
 from stream.fixed import PER_METRE, to_fixed
 from stream.kernel import inlined
 
@@ -20,30 +19,29 @@ ODOMETER_LSB_MM: Final = 5_000  # SPN 917
 
 
 @inlined
-def integrate(before: float, now: float, dt_s: float, units_per_s: float) -> float:
-    """Trapezoid of a momentary value over ``dt_s`` [s]: (before + now) dt / 2; NaN where an end is missing or dt is over 10 s.
+def integrate(before: float, now: float, held_s: float, units_per_s: float) -> float:
+    """Trapezoid of a momentary value over ``held_s`` [s]: (before + now) dt / 2; NaN where an end is missing.
 
+    ``held_s``: the interval, NaN where it is 0 or over 10 s (``counters.HOLD_S``).
     ``units_per_s``: amount that a value of 1 makes in a second. Error: 1 % of a trip at 1 Hz; a value held over a gap instead is the
     classic tenfold error (science reference, section 4).
     """
-    if not 0.0 < dt_s <= HOLD_S:
-        return math.nan
-    return 0.5 * (before + now) * dt_s * units_per_s
+    return 0.5 * (before + now) * held_s * units_per_s
 
 
 @inlined
 def distance(
-    state: Any, odometer_m: float, speed_kmh: float, gps_speed_kmh: float, time_ns: int, dt_s: float
+    state: Any, odometer_m: float, speed_kmh: float, gps_speed_kmh: float, time_ns: int, held_s: float
 ) -> tuple[int, int]:
-    """(distance s [mm] or UNKNOWN, method of ``DISTANCE_METHODS``) of one interval of ``dt_s`` [s].
+    """(distance s [mm] or UNKNOWN, method of ``DISTANCE_METHODS``) of one interval of ``held_s`` [s], NaN where a speed is not held so long.
 
     ``odometer_m`` [m] by Eq. 17 (its sum is within one tick, 5 m or 1 km), else the trapezoid of ``speed_kmh``, else of
     ``gps_speed_kmh`` [km/h, 0 to 160]; NaN = not measured. Error: 1 % by wheels (tyre wear), 0.3 % by receiver. Never negative.
     """
-    estimate = to_fixed(integrate(state["speed_kmh"], speed_kmh, dt_s, MS_PER_KMH), PER_METRE)
+    estimate = to_fixed(integrate(state["speed_kmh"], speed_kmh, held_s, MS_PER_KMH), PER_METRE)
     method = BY_WHEEL
     if estimate == UNKNOWN:
-        estimate = to_fixed(integrate(state["gps_speed_kmh"], gps_speed_kmh, dt_s, MS_PER_KMH), PER_METRE)
+        estimate = to_fixed(integrate(state["gps_speed_kmh"], gps_speed_kmh, held_s, MS_PER_KMH), PER_METRE)
         method = BY_GPS
     amount = UNKNOWN
     c = state["odometer"]

@@ -8,6 +8,7 @@ from stream.counters import advance, step_up
 from stream.factors import U_WTT_REL
 from stream.fixed import PER_UNIT, plus, times, to_fixed
 from stream.kernel import inlined, kernel
+from stream.lanes import put_products
 from stream.table import (
     CH4,
     CO2,
@@ -20,7 +21,6 @@ from stream.table import (
     REFRIGERANT_UNKNOWN,
     TRU_FUEL,
 )
-from stream.uncertainty import ASSET, FUEL_TTW, FUEL_WTT
 
 ADBLUE_TICK_NL: Final = 500_000_000
 ADBLUE_LITRE_PER_KWH_CAP: Final = 0.03  # a tenth of the most fuel that an engine can burn; dosing is 3 to 7 % of it
@@ -35,13 +35,9 @@ def fuel_co2e(out: Any, i: int, amount: int, p: Any) -> None:
     Eq. 18: m = V EF, IPCC Guidelines 2006, volume 2, equation 3.2.1; a TTW factor errs by 2 %, a WTT factor by 12 %. Published gases are
     columns beside the published total, which is never made of them. Fuel has no market-based figure: that column repeats the location's.
     """
-    out[CO2, i] = times(amount, p["fuel_co2"])
-    out[CO2E_TTW, i] = times(amount, p["fuel_ttw"])
-    out[CO2E_WTT, i] = times(amount, p["fuel_wtt"])
-    out[CO2E_WTT_MARKET, i] = out[CO2E_WTT, i]
-    out[CO2_BIOGENIC, i] = times(amount, p["fuel_biogenic"])
-    out[CH4, i] = times(amount, p["fuel_ch4"])
-    out[N2O, i] = times(amount, p["fuel_n2o"])
+    if amount != UNKNOWN:
+        put_products(out, i, float(amount), p)
+        out[CO2E_WTT_MARKET, i] = out[CO2E_WTT, i]
 
 
 @kernel
@@ -59,22 +55,28 @@ def battery_co2e(out: Any, i: int, energy_uwh: int, p: Any) -> None:
 
 
 @inlined
-def add_tru(out: Any, i: int, state: Any, nl: int, u_rel: float, p: Any, part: Any) -> None:
-    """Add ``nl`` of the refrigeration unit's gas oil, known to ``u_rel``, to column ``i``.
+def tru_due(state: Any, nl: int, known: bool) -> int:
+    """Gas oil of the refrigeration unit that a reading stands for [nL], UNKNOWN for none, where ``nl`` was used since the one before.
 
-    While the vehicle's own part is unknown so is the total; what the unit burnt meanwhile is kept and stands in the next row
+    While the vehicle's own part is not ``known`` so is the total; what the unit burnt meanwhile is kept and stands in the next row
     that has one, so no litre is lost.
     """
     told = nl != UNKNOWN or state["tru_owed_nl"] > 0
     if nl != UNKNOWN:
         state["tru_owed_nl"] += nl
-    if not told or out[CO2E_TTW, i] == UNKNOWN or out[CO2E_WTT, i] == UNKNOWN:
-        return
-    nl = state["tru_owed_nl"]
+    if not told or not known:
+        return UNKNOWN
+    due = state["tru_owed_nl"]
     state["tru_owed_nl"] = 0
-    out[TRU_FUEL, i] = nl
-    if nl == 0:
-        return
+    return int(due)
+
+
+@kernel
+def add_tru(out: Any, i: int, nl: int, u_rel: float, p: Any) -> tuple[float, float, float]:
+    """Add ``nl`` of the refrigeration unit's gas oil, known to ``u_rel``, to column ``i``; the asset's, TTW's and WTT's parts of its error [µg].
+
+    Eq. 18, by factors of gas oil.
+    """
     ttw, wtt = times(nl, p["gas_oil_ttw"]), times(nl, p["gas_oil_wtt"])
     out[CO2, i] = plus(out[CO2, i], times(nl, p["gas_oil_co2"]))
     out[CH4, i] = plus(out[CH4, i], times(nl, p["gas_oil_ch4"]))
@@ -82,33 +84,38 @@ def add_tru(out: Any, i: int, state: Any, nl: int, u_rel: float, p: Any, part: A
     out[CO2E_TTW, i] += ttw
     out[CO2E_WTT, i] += wtt
     out[CO2E_WTT_MARKET, i] = plus(out[CO2E_WTT_MARKET, i], wtt)
-    part[ASSET] += 0.5 * u_rel * (ttw + wtt)
-    part[FUEL_TTW] += 0.5 * p["gas_oil_u_ttw_rel"] * ttw
-    part[FUEL_WTT] += 0.5 * U_WTT_REL * wtt
+    return 0.5 * u_rel * (ttw + wtt), 0.5 * p["gas_oil_u_ttw_rel"] * ttw, 0.5 * U_WTT_REL * wtt
 
 
 @kernel
-def add_adblue(out: Any, i: int, state: Any, total_l: float, time_ns: int, p: Any, part: Any) -> None:
-    """Add the fossil CO2 of AdBlue's urea to column ``i`` by its counter ``total_l`` [L] alone.
-
-    Eq. 23 (IPCC 2006, equation 3.2.2). Error: 3 % of its counter.
+def adblue_due(state: Any, total_l: float, time_ns: int, p: Any, known: bool) -> int:
+    """AdBlue that a reading stands for [nL], by its counter ``total_l`` [L] alone; 0 for none.
 
     Without a counter nothing is added: dosing is 3 to 7 % of the diesel, 0.3 to 0.7 % of its CO2e, inside the factor's band.
-    What is used while the vehicle's own part is unknown waits as the refrigeration unit's fuel does.
+    What is used while the vehicle's own part is not ``known`` waits as the refrigeration unit's fuel does.
     """
     if not math.isnan(total_l):
         cap = ADBLUE_LITRE_PER_KWH_CAP * p["p_rated_kw"] / 3600.0 * PER_UNIT
         risen = advance(state["adblue"], to_fixed(total_l, PER_UNIT), time_ns, cap, ADBLUE_TICK_NL, ADBLUE_TICK_NL)
         if risen != UNKNOWN:
             state["adblue_owed_nl"] += risen
-    nl = state["adblue_owed_nl"]
-    if nl == 0 or out[CO2E_TTW, i] == UNKNOWN:
-        return
+    if not known:
+        return 0
+    due = state["adblue_owed_nl"]
     state["adblue_owed_nl"] = 0
+    return int(due)
+
+
+@kernel
+def add_adblue(out: Any, i: int, nl: int, p: Any) -> float:
+    """Add the fossil CO2 of the urea in ``nl`` of AdBlue to column ``i``; the asset's part of its error [µg].
+
+    Eq. 23 (IPCC 2006, equation 3.2.2). Error: 3 % of its counter.
+    """
     co2 = times(nl, p["adblue_co2"])
     out[CO2, i] = plus(out[CO2, i], co2)
     out[CO2E_TTW, i] += co2
-    part[ASSET] += 0.5 * U_COUNTER_REL * co2
+    return 0.5 * U_COUNTER_REL * co2
 
 
 @kernel

@@ -56,6 +56,8 @@ WEIGHED: Final = 128
 @inlined
 def _position(state: Any, lat_deg: float, lon_deg: float, gps_kmh: float, time_ns: int) -> int:
     """Believe what is surely within reach; the rest is for ``watch_position``."""
+    if math.isnan(lat_deg) or math.isnan(lon_deg):
+        return 0
     north = (lat_deg - state["fix_lat_deg"]) * METRES_PER_DEG
     east = (lon_deg - state["fix_lon_deg"]) * METRES_PER_DEG  # at most: meridians converge
     reach = reach_m(state, gps_kmh, time_ns)
@@ -65,7 +67,7 @@ def _position(state: Any, lat_deg: float, lon_deg: float, gps_kmh: float, time_n
         state["fix_ns"] = time_ns
         return 0
     state["reach_m"] = reach
-    return 0 if math.isnan(lat_deg) or math.isnan(lon_deg) else POSITION
+    return POSITION
 
 
 @inlined

@@ -136,15 +136,16 @@ def liquid_fuel(
     torque_l: float,
     engine_surely_on: bool,
     time_ns: int,
+    held_s: float,
     dt_s: float,
 ) -> tuple[int, int, float]:
     """(fuel in nL or UNKNOWN, method, half-width of its 95 % interval, relative) of one interval.
 
-    ``road_l``, ``torque_l``: what the bare models say of it [L], NaN where they cannot. Every counter present keeps its own account,
+    ``held_s``: the interval, NaN where a rate is not held so long. ``road_l``, ``torque_l``: what the bare models say of it [L], NaN where they cannot. Every counter present keeps its own account,
     so any may take over. A counter is called stuck against the model only while the engine surely runs: a parked truck invents no
     fuel.
     """
-    rate_l = integrate(state["fuel_rate_lph"], rate_lph, dt_s, PER_HOUR)
+    rate_l = integrate(state["fuel_rate_lph"], rate_lph, held_s, PER_HOUR)
     model_l, u_model = modelled(state, p, road_l, torque_l)
     rate = to_fixed(rate_l, PER_UNIT)
     model = to_fixed(model_l, PER_UNIT)
@@ -238,38 +239,36 @@ def gas_fuel(
 
 
 @inlined
-def tru_fuel(
-    state: Any, tru_lph: float, total_l: float, switches: float, time_ns: int, dt_s: float
-) -> tuple[int, bool]:
+def tru_fuel(state: Any, tru_lph: float, total_l: float, switches: int, time_ns: int, dt_s: float) -> tuple[int, bool]:
     """(fuel of the refrigeration unit in nL or UNKNOWN, whether it is modelled) since its last reading. Its tank is its own.
 
     Eq. 13: its counter; where it never had one, ``tru_lph`` [L/h] of the class while its engine-on signal (switch bit 6) is on.
     Never times 24 h: without counter and signal the use is unknown.
     """
-    if math.isnan(total_l) and math.isnan(switches):
+    if math.isnan(total_l) and switches == UNKNOWN:
         return UNKNOWN, False
     c = state["tru"]
     cap = TRU_MAX_LPH / 3600.0 * PER_UNIT
     risen = advance(c, to_fixed(total_l, PER_UNIT), time_ns, cap, TRU_TICK_NL, TRU_TICK_NL)
     if risen != UNKNOWN:
         return int(risen), False
-    if c["last"] != UNKNOWN or math.isnan(switches) or not 0.0 < dt_s <= HOLD_S:
+    if c["last"] != UNKNOWN or switches == UNKNOWN or not 0.0 < dt_s <= HOLD_S:
         return UNKNOWN, False
-    if (int(switches) >> TRU_BIT) & 1 == 0:
+    if (switches >> TRU_BIT) & 1 == 0:
         return UNKNOWN, False
     return to_fixed(tru_lph * dt_s * PER_HOUR, PER_UNIT), True
 
 
 @kernel
 def battery_energy(
-    state: Any, p: Any, total_kwh: float, power_kw: float, road_kwh: float, time_ns: int, dt_s: float
+    state: Any, p: Any, total_kwh: float, power_kw: float, road_kwh: float, time_ns: int, held_s: float, dt_s: float
 ) -> tuple[int, int, float]:
     """(net battery energy in µWh, negative while regenerating, or UNKNOWN; method; half-width u of its 95 % interval) of one interval.
 
     Counter ``total_kwh`` before the trapezoid of ``power_kw`` before the model ``road_kwh`` (Eq. 12 times Eq. 16); NaN = not there.
     Error: 3 % by the battery's own meter (science reference, section 8), 10 % modelled once calibrated.
     """
-    measured = to_fixed(integrate(state["battery_power_kw"], power_kw, dt_s, PER_HOUR), PER_UNIT)
+    measured = to_fixed(integrate(state["battery_power_kw"], power_kw, held_s, PER_HOUR), PER_UNIT)
     amount, method = UNKNOWN, NONE
     now = to_fixed(total_kwh, PER_UNIT)
     c = state["battery"]

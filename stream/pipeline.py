@@ -14,16 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from stream.advance import READ, advance_rows
+from stream.co2e_rows import new_work
 from stream.columns import EMISSION, EVENT, READING, ROLLUP, TRIP, UNKNOWN, Column
 from stream.event_rows import EVENT_ROW, MOST_PER_ROW
 from stream.fleet import Fleet
 from stream.records import Devices, Records, records
-from stream.result_rows import new_block
+from stream.result_rows import BLOCK, new_block
 from stream.sequence import ACCEPT, AHEAD, sequence
 from stream.state import STATE, StateRows, empty_state, state_block, take_in, words
 from stream.table import EMISSION_CODES, EMISSION_INTS, ROLLUP_ROWS, TRIP_FLOATS, TRIP_INTS
 from stream.trip_rows import ROWS_PER_READING
-from stream.uncertainty import N_PARTS
 
 KERNEL_VERSION: Final = 3
 MAX_WAITING: Final = (
@@ -263,7 +263,8 @@ def _advance(
         trip_floats,
         happened,
         new_block(),
-        np.empty(N_PARTS),
+        new_work(),
+        np.empty(BLOCK, np.int64),
     )
     made: Columns = dict(zip(EMISSION_INTS, out, strict=True))
     made.update(zip(EMISSION_CODES, codes, strict=True))

@@ -1,8 +1,8 @@
 """Rows of emissions and of partial sums as the loop writes them.
 
 Emissions leave the step as columns. A reading fills 22 of them, and 22 streams of single stores to memory cost more than the
-physics, so rows are filled in a block that stays in the cache, and leave it a column at a time. A partial sum is written to where it
-lies: one sum of one asset's minute is one stretch of memory.
+physics, so rows are filled in a block that stays in the cache, and leave it a column at a time. What a row adds to its partial sum
+lies in it in the order of the sums, and is added eight at a time (``stream.lanes``) to where the sum lies: one stretch of memory.
 """
 
 from typing import Any, Final
@@ -17,13 +17,12 @@ from stream.table import (
     CH4,
     CO2,
     CO2E_TTW,
+    CODES_AT,
     DISTANCE,
     DISTANCE_METHOD,
     DISTANCE_UNKNOWN,
     DT,
-    EMISSION_CODES,
-    EMISSION_INTS,
-    EMISSION_ROWS,
+    INTS_AT,
     KIND,
     LOAD_STATE,
     METHOD,
@@ -36,32 +35,29 @@ from stream.table import (
     REGION,
     ROLLUP_LOAD_STATE,
     ROUTE,
+    ROW,
     ROW_REGION,
     ROW_ROUTE,
     SPLIT,
-    SUMMED,
     TRIP_START,
     UNKNOWN_TIME,
 )
 
-N_INTS: Final = len(EMISSION_INTS)
-N_CODES: Final = len(EMISSION_CODES)
-BLOCK: Final = 64  # rows: 11 kB, and a column leaves it as eight whole cache lines
+N_ROW: Final = len(ROW)
+BLOCK: Final = 32  # rows: 12 kB, and a column leaves it as four whole cache lines
 MINUTE_NS: Final = 60_000_000_000
 GAP_US: Final = int(GAP_S * 1e6)
 NONE: Final = ENERGY_METHODS.index("none")
 _CODES: Final = (DISTANCE_METHOD, METHOD, LOAD_STATE)  # in each of them 0 is "none" or "unknown"
 _NAMES: Final = (ROW_ROUTE, ROW_REGION)  # in each of them -1 is null
-_BLANK: Final = np.array(
-    [0 if row in _CODES else -1 if row in _NAMES else UNKNOWN for row in range(len(EMISSION_ROWS))], np.int64
-)
-_SUMMED_ROW: Final = np.array([row for row, _ in SUMMED])
-_SUMMED_IN: Final = np.array([place for _, place in SUMMED])
+_BLANK: Final = np.array([0 if k in _CODES else -1 if k in _NAMES else UNKNOWN for k in range(N_ROW)], np.int64)
+_INTS_AT: Final = np.array(INTS_AT)
+_CODES_AT: Final = np.array(CODES_AT)
 
 
 def new_block() -> Any:
-    """Room for ``BLOCK`` rows of emissions: (columns, rows), what belongs to one row side by side."""
-    return np.empty((BLOCK, len(EMISSION_ROWS)), np.int64).T
+    """Room for ``BLOCK`` rows of emissions and of what they add to their sums: (``ROW``, rows), what belongs to one row side by side."""
+    return np.empty((BLOCK, N_ROW), np.int64).T
 
 
 @inlined
@@ -73,14 +69,14 @@ def blank_row(block: Any, b: int) -> None:
 
 @inlined
 def _put(block: Any, rows: int, ints: Any, codes: Any, first: int) -> None:
-    for row in range(N_INTS):
+    for row in range(_INTS_AT.size):
         column = ints[row, first : first + rows]
         for b in range(rows):
-            column[b] = block[row, b]
-    for row in range(N_CODES):
+            column[b] = block[_INTS_AT[row], b]
+    for row in range(_CODES_AT.size):
         names = codes[row, first : first + rows]
         for b in range(rows):
-            names[b] = block[N_INTS + row, b]
+            names[b] = block[_CODES_AT[row], b]
 
 
 @kernel
@@ -124,18 +120,15 @@ def begin_sum(
 
 
 @inlined
-def add_row(block: Any, b: int, is_vehicle: bool, sums: Any) -> None:
-    """Add what row ``b`` tells to its partial sum; the steps before have added what no column tells."""
-    sums[READINGS] += 1
+def count_row(block: Any, b: int, is_vehicle: bool) -> None:
+    """What row ``b`` adds to its partial sum by its columns alone."""
+    block[READINGS, b] = 1
     dt_us = block[DT, b]
     if dt_us != UNKNOWN and (dt_us <= GAP_US or not is_vehicle):
-        sums[OBSERVED] += dt_us
+        block[OBSERVED, b] = dt_us
         if block[METHOD, b] == NONE:
-            sums[UNKNOWN_TIME] += dt_us
+            block[UNKNOWN_TIME, b] = dt_us
         if is_vehicle and block[DISTANCE, b] == UNKNOWN:
-            sums[DISTANCE_UNKNOWN] += dt_us
-    for k in range(_SUMMED_ROW.size):
-        amount = block[_SUMMED_ROW[k], b]
-        sums[_SUMMED_IN[k]] += 0 if amount == UNKNOWN else amount
+            block[DISTANCE_UNKNOWN, b] = dt_us
     if block[CO2, b] != UNKNOWN and block[CH4, b] != UNKNOWN and block[N2O, b] != UNKNOWN:
-        sums[SPLIT] += block[CO2E_TTW, b]
+        block[SPLIT, b] = block[CO2E_TTW, b]

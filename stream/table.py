@@ -5,33 +5,71 @@ from typing import Final
 from stream.columns import EMISSION, ROLLUP, TRIP
 
 _NOT_IN_KERNEL: Final = ("device", "boot_id", "seq", "time_ns", "load_state_p", "co2e_u_rel", "kernel_version")
+FACTORS: Final = ("fuel_ttw", "fuel_wtt", "fuel_co2", "fuel_ch4", "fuel_n2o", "fuel_biogenic")  # of ``fleet.PARAMS``
+# A row while the kernels work on it: what is added up (the same order as in a partial sum, so that eight are added at a time), then
+# the rest of its columns. The first six are an amount of fuel times ``FACTORS``.
+_ADDED: Final = (
+    *("co2e_ttw_ug", "co2e_wtt_ug", "co2_ttw_ug", "ch4_co2e_ttw_ug", "n2o_co2e_ttw_ug", "co2_biogenic_ug"),
+    *("co2e_wtt_market_ug", "readings"),
+    *("refrigerant_co2e_ug", "distance_mm", "fuel_nl", "fuel_gas_ug", "tru_fuel_nl", "energy_uwh", "transport_kgm"),
+    *("observed_us", "unknown_us", "distance_unknown_us", "moving_us", "idle_us"),
+    *("co2e_measured_ug", "co2e_split_ug", "capacity_kgm", "payload_unknown_mm"),
+    *("by_rolling_ug", "by_air_ug", "by_grade_ug", "by_acceleration_ug"),
+    *("by_idling_ug", "by_auxiliaries_ug", "by_load_ug", "by_other_ug"),
+    *("u_ind_mg2", "u_trip_ug", "u_asset_ug", "u_model_ug", "u_fuel_ttw_ug", "u_fuel_wtt_ug", "u_grid_ug"),
+    "refrigerant_unknown_g",
+)
 EMISSION_INTS: Final = tuple(c.name for c in EMISSION if c.dtype == "int64" and c.name not in _NOT_IN_KERNEL)
 EMISSION_CODES: Final = tuple(c.name for c in EMISSION if c.dtype == "code" and c.name not in _NOT_IN_KERNEL)
-EMISSION_ROWS: Final = EMISSION_INTS + EMISSION_CODES
-ROW_ASSET: Final = EMISSION_ROWS.index("asset")
-ROW_ROUTE: Final = EMISSION_ROWS.index("route")
-ROW_REGION: Final = EMISSION_ROWS.index("region")
-ROW_TRIP: Final = EMISSION_ROWS.index("trip_start_ns")
-LOAD_STATE: Final = EMISSION_ROWS.index("load_state")
-DT: Final = EMISSION_ROWS.index("dt_us")
-DISTANCE: Final = EMISSION_ROWS.index("distance_mm")
-DISTANCE_METHOD: Final = EMISSION_ROWS.index("distance_method")
-FUEL_LIQUID: Final = EMISSION_ROWS.index("fuel_nl")
-TRU_FUEL: Final = EMISSION_ROWS.index("tru_fuel_nl")
-FUEL_GAS: Final = EMISSION_ROWS.index("fuel_gas_ug")
-ENERGY: Final = EMISSION_ROWS.index("energy_uwh")
-METHOD: Final = EMISSION_ROWS.index("energy_method")
-CO2: Final = EMISSION_ROWS.index("co2_ttw_ug")
-CO2E_TTW: Final = EMISSION_ROWS.index("co2e_ttw_ug")
-CO2E_WTT: Final = EMISSION_ROWS.index("co2e_wtt_ug")
-CO2_BIOGENIC: Final = EMISSION_ROWS.index("co2_biogenic_ug")
-CH4: Final = EMISSION_ROWS.index("ch4_co2e_ttw_ug")
-N2O: Final = EMISSION_ROWS.index("n2o_co2e_ttw_ug")
-CO2E_WTT_MARKET: Final = EMISSION_ROWS.index("co2e_wtt_market_ug")
-REFRIGERANT: Final = EMISSION_ROWS.index("refrigerant_co2e_ug")
-TRANSPORT: Final = EMISSION_ROWS.index("transport_kgm")
+ROW: Final = (*_ADDED, *(name for name in EMISSION_INTS + EMISSION_CODES if name not in _ADDED))
+N_ADDED: Final = len(_ADDED)
+INTS_AT: Final = tuple(ROW.index(name) for name in EMISSION_INTS)  # places in a row
+CODES_AT: Final = tuple(ROW.index(name) for name in EMISSION_CODES)
+ROW_ASSET: Final = ROW.index("asset")
+ROW_ROUTE: Final = ROW.index("route")
+ROW_REGION: Final = ROW.index("region")
+ROW_TRIP: Final = ROW.index("trip_start_ns")
+LOAD_STATE: Final = ROW.index("load_state")
+DT: Final = ROW.index("dt_us")
+DISTANCE: Final = ROW.index("distance_mm")
+DISTANCE_METHOD: Final = ROW.index("distance_method")
+FUEL_LIQUID: Final = ROW.index("fuel_nl")
+TRU_FUEL: Final = ROW.index("tru_fuel_nl")
+FUEL_GAS: Final = ROW.index("fuel_gas_ug")
+ENERGY: Final = ROW.index("energy_uwh")
+METHOD: Final = ROW.index("energy_method")
+CO2: Final = ROW.index("co2_ttw_ug")
+CO2E_TTW: Final = ROW.index("co2e_ttw_ug")
+CO2E_WTT: Final = ROW.index("co2e_wtt_ug")
+CO2_BIOGENIC: Final = ROW.index("co2_biogenic_ug")
+CH4: Final = ROW.index("ch4_co2e_ttw_ug")
+N2O: Final = ROW.index("n2o_co2e_ttw_ug")
+CO2E_WTT_MARKET: Final = ROW.index("co2e_wtt_market_ug")
+REFRIGERANT: Final = ROW.index("refrigerant_co2e_ug")
+TRANSPORT: Final = ROW.index("transport_kgm")
 
-ROLLUP_ROWS: Final = tuple(c.name for c in ROLLUP if c.name != "kernel_version")
+# Places within a row and within a partial sum.
+READINGS: Final = ROW.index("readings")
+OBSERVED: Final = ROW.index("observed_us")
+UNKNOWN_TIME: Final = ROW.index("unknown_us")
+DISTANCE_UNKNOWN: Final = ROW.index("distance_unknown_us")
+MEASURED: Final = ROW.index("co2e_measured_ug")
+BY_FIRST: Final = ROW.index("by_rolling_ug")  # and the seven after it
+SPLIT: Final = ROW.index("co2e_split_ug")
+CAPACITY: Final = ROW.index("capacity_kgm")
+PAYLOAD_UNKNOWN: Final = ROW.index("payload_unknown_mm")
+IDLE: Final = ROW.index("idle_us")
+MOVING: Final = ROW.index("moving_us")
+U_FIRST: Final = ROW.index("u_ind_mg2")  # and the six after it
+
+_NEWEST: Final = ("newest_time_ns", "newest_received_ns")
+_SUMS: Final = tuple(
+    c.name for c in ROLLUP if c.dtype == "int64" and c.name not in ("minute_ns", "trip_start_ns", *_NEWEST)
+)
+SUM_NAMES: Final = (*_ADDED, *(name for name in _SUMS if name not in _ADDED))
+_KEYS: Final = tuple(c.name for c in ROLLUP if c.name not in (*SUM_NAMES, *_NEWEST, "kernel_version"))
+ROLLUP_ROWS: Final = (*_KEYS, *SUM_NAMES, *_NEWEST)
+N_SUMS: Final = len(SUM_NAMES)
 MINUTE: Final = ROLLUP_ROWS.index("minute_ns")
 KIND: Final = ROLLUP_ROWS.index("kind")
 ASSET: Final = ROLLUP_ROWS.index("asset")
@@ -41,18 +79,9 @@ TRIP_START: Final = ROLLUP_ROWS.index("trip_start_ns")
 ROLLUP_LOAD_STATE: Final = ROLLUP_ROWS.index("load_state")
 NEWEST_TIME: Final = ROLLUP_ROWS.index("newest_time_ns")
 NEWEST_RECEIVED: Final = ROLLUP_ROWS.index("newest_received_ns")
-FIRST_SUM: Final = ROLLUP_ROWS.index("readings")  # the sums lie together, from here to the newest times
-SUM_NAMES: Final = ROLLUP_ROWS[FIRST_SUM:NEWEST_TIME]
-N_SUMS: Final = len(SUM_NAMES)
+FIRST_SUM: Final = len(_KEYS)  # the sums lie together, from here to the newest times
 
-# Places within one reading's share of the sums.
-READINGS: Final = SUM_NAMES.index("readings")
-OBSERVED: Final = SUM_NAMES.index("observed_us")
-UNKNOWN_TIME: Final = SUM_NAMES.index("unknown_us")
-DISTANCE_UNKNOWN: Final = SUM_NAMES.index("distance_unknown_us")
-MEASURED: Final = SUM_NAMES.index("co2e_measured_ug")
-BY_FIRST: Final = SUM_NAMES.index("by_rolling_ug")  # and the seven after it
-SPLIT: Final = SUM_NAMES.index("co2e_split_ug")
+# Places within a partial sum of what no column of emissions tells.
 REFRIGERANT_UNKNOWN: Final = SUM_NAMES.index("refrigerant_unknown_g")
 PV_USED: Final = SUM_NAMES.index("pv_used_uwh")
 GRID_EXPORT: Final = SUM_NAMES.index("grid_export_uwh")
@@ -63,20 +92,6 @@ GOODS_OUT: Final = SUM_NAMES.index("goods_out_g")
 PALLETS_IN: Final = SUM_NAMES.index("pallets_in")
 PALLETS_OUT: Final = SUM_NAMES.index("pallets_out")
 PALLET_TIME: Final = SUM_NAMES.index("pallet_us")
-CAPACITY: Final = SUM_NAMES.index("capacity_kgm")
-PAYLOAD_UNKNOWN: Final = SUM_NAMES.index("payload_unknown_mm")
-IDLE: Final = SUM_NAMES.index("idle_us")
-MOVING: Final = SUM_NAMES.index("moving_us")
-U_IND: Final = SUM_NAMES.index("u_ind_mg2")
-U_TRIP: Final = SUM_NAMES.index("u_trip_ug")
-U_ASSET: Final = SUM_NAMES.index("u_asset_ug")
-U_MODEL: Final = SUM_NAMES.index("u_model_ug")
-U_FUEL_TTW: Final = SUM_NAMES.index("u_fuel_ttw_ug")
-U_FUEL_WTT: Final = SUM_NAMES.index("u_fuel_wtt_ug")
-U_GRID: Final = SUM_NAMES.index("u_grid_ug")
-SUMMED: Final = tuple(  # (row of the result, place of the sum it is added to)
-    (EMISSION_ROWS.index(name), SUM_NAMES.index(name)) for name in SUM_NAMES if name in EMISSION_ROWS
-)
 
 TRIP_FLOATS: Final = tuple(c.name for c in TRIP if c.dtype == "float64")
 TRIP_INTS: Final = tuple(c.name for c in TRIP if c.dtype != "float64" and c.name != "kernel_version")

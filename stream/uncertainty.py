@@ -13,16 +13,12 @@ All parts are int64, so merging is addition, in any order. Science reference, se
 import math
 from typing import Any, Final
 
-import numpy as np
-
 from stream.columns import ENERGY_METHODS, UNKNOWN
-from stream.fixed import LIMIT
 from stream.kernel import inlined, kernel
 from stream.learning import LEARNT
-from stream.table import U_IND, U_TRIP
 
 # Parts of one reading, float64 [µg, variances µg²].
-IND, ROW, TRIP, ASSET, MODEL, FUEL_TTW, FUEL_WTT, GRID = range(8)  # from TRIP on in the order of their sums
+IND, TRIP, ASSET, MODEL, FUEL_TTW, FUEL_WTT, GRID, OWN = range(8)  # the first seven in the order of their sums
 N_PARTS: Final = 8
 BY_HR: Final = ENERGY_METHODS.index("counter_hr")
 BY_FLOW: Final = ENERGY_METHODS.index("flow_meter")
@@ -66,19 +62,56 @@ def begin_spans(state: Any) -> None:
 
 
 @inlined
-def counter_parts(part: Any, c: Any, e_ug: float, ug_per_amount: float, tick: float) -> None:
-    """A counter's tick: once for an unbroken span, since differences telescope (Eq. 17); in the reading's own interval always.
+def _take_due(c: Any) -> float:
+    """1 where the tick of a span of counter ``c`` is not booked yet; from here on it is."""
+    due = c["tick_due"]
+    c["tick_due"] = 0
+    return float(due)
+
+
+@inlined
+def fuel_tick(state: Any, p: Any, method: int) -> tuple[float, float, float]:
+    """(tick of the counter that told a reading's fuel [its fixed point], 1 where its span has no tick booked yet, u of what is shaped).
+
+    0 where no counter told it.
+    """
+    if method in (BY_MODEL, BY_TANK, BY_RATE):
+        return 0.0, 0.0, 0.0
+    if method == BY_FLOW:
+        return FINE_TICK, _take_due(state["fuel_flow"]), 0.0
+    if method == BY_HR or (p["fuel_is_gas"] == 0 and state["fuel_hr"]["last"] != UNKNOWN):
+        return FINE_TICK, _take_due(state["fuel_hr"]), 0.0
+    if p["fuel_is_gas"]:
+        return COARSE_TICK, _take_due(state["gas"]), U_SHAPED_REL
+    fine = state["fuel_tick_nl"] != UNKNOWN and state["fuel_tick_nl"] < COARSE_TICK
+    tick = float(state["fuel_tick_nl"]) if fine else COARSE_TICK
+    return tick, _take_due(state["fuel"]), U_SHAPED_REL
+
+
+@kernel
+def battery_tick(state: Any, method: int) -> tuple[float, float]:
+    """(tick of the battery's counter [µWh], 1 where its span has no tick booked yet); 0 where it did not tell the energy."""
+    if method in (BY_MODEL, BY_RATE):
+        return 0.0, 0.0
+    return FINE_TICK, _take_due(state["battery"])
+
+
+@inlined
+def counter_parts(
+    e_ug: float, ug_per_amount: float, tick: float, due: float, u_shaped_rel: float
+) -> tuple[float, float]:
+    """(own, ind) of a counter's reading [µg²]: its tick once for an unbroken span, since differences telescope (Eq. 17); in its own
+    interval always, and there the shape between two ticks of a coarse counter.
 
     Variance of a difference of two rounded values: tick^2 / 6. Science reference, section 8.
 
     ``e_ug``: CO2e of the reading [µg]; ``ug_per_amount``: of one unit of the counter's fixed point; ``tick``: in that unit.
     """
     sd = ug_per_amount * tick
-    own = _TICK_SHARE * sd * sd
-    part[ROW] += min(own, e_ug * e_ug)  # a reading between two ticks of a coarse counter has 0 or all of it
-    if c["tick_due"] != 0:
-        c["tick_due"] = 0
-        part[IND] += own
+    tick_ug2 = _TICK_SHARE * sd * sd
+    shape = 0.5 * u_shaped_rel * e_ug
+    # a reading between two ticks of a coarse counter has 0 or all of it
+    return shape * shape + min(tick_ug2, e_ug * e_ug), tick_ug2 if due != 0.0 else 0.0
 
 
 @inlined
@@ -86,106 +119,41 @@ def own_part(part: Any, e_ug: float, u_rel: float) -> None:
     """An error of this reading alone: v_ind += (e u / 2)^2 [µg²], of ``e_ug`` e and the half-width ``u_rel`` u (Eq. 19)."""
     sd = 0.5 * u_rel * e_ug
     part[IND] += sd * sd
-    part[ROW] += sd * sd
+    part[OWN] += sd * sd
 
 
-@kernel
+@inlined
 def model_parts(
-    part: Any, e_ug: float, dt_s: float, u_rel: float, u_second_rel: float, u_shared_rel: float, taught: float
-) -> None:
-    """A modelled reading: seconds, off by ``u_second_rel``, that hang together over 45 s; of the trip's ``u_rel``, what its class shares.
+    e_ug: float, dt_s: float, u_rel: float, u_second_rel: float, u_shared_rel: float, taught: float
+) -> tuple[float, float, float, float]:
+    """(own, ind [µg²], trip, model [µg]) of a modelled reading: seconds, off by ``u_second_rel``, that hang together over 45 s; of the
+    trip's ``u_rel``, what its class shares.
 
     ``u_shared_rel``: that part of a class default; ``taught``: use by which the model was calibrated [L, kg, kWh]; 20 of them take
     half of it away.
     """
     sd = 0.5 * u_second_rel * e_ug
-    part[ROW] += sd * sd
-    part[IND] += sd * sd * (2.0 * MODEL_TAU_S / dt_s + 1.0)
     shared = u_shared_rel * LEARNT / (LEARNT + max(taught, 0.0))
-    part[MODEL] += 0.5 * e_ug * shared
-    part[TRIP] += 0.5 * e_ug * math.sqrt(max(u_rel * u_rel - shared * shared, 0.0))
+    trip = 0.5 * e_ug * math.sqrt(max(u_rel * u_rel - shared * shared, 0.0))
+    return sd * sd, sd * sd * (2.0 * MODEL_TAU_S / dt_s + 1.0), trip, 0.5 * e_ug * shared
 
 
 @inlined
-def fuel_parts(
-    part: Any,
-    p: Any,
-    state: Any,
-    method: int,
-    ttw: int,
-    wtt: int,
-    dt_s: float,
-    v_ms: float,
-    u_rel: float,
-    u_second_rel: float,
-) -> None:
-    """The parts of a reading's fuel, whose amount by ``method`` is known to ``u_rel``; ``ttw``, ``wtt`` [µg].
-
-    ``u_second_rel``: of a single modelled second.
-    """
-    e_ug = float(ttw + wtt)
-    part[FUEL_TTW] += 0.5 * p["fuel_u_ttw_rel"] * ttw
-    part[FUEL_WTT] += 0.5 * p["fuel_u_wtt_rel"] * wtt
-    if method in (BY_MODEL, BY_TANK):
-        model_parts(part, e_ug, dt_s, u_rel, u_second_rel, U_CLASS_SHARED_REL, state["road"]["modelled"])
-        return
-    part[ASSET] += 0.5 * u_rel * e_ug
-    per_amount = p["fuel_ttw"] + p["fuel_wtt"]
-    if method == BY_RATE:
-        cruise = v_ms * 3.6 >= STANDING_KMH
-        own_part(part, e_ug, (U_RATE_CRUISE_REL if cruise else U_RATE_IDLE_REL) * max(dt_s, 1.0))
-    elif method == BY_FLOW:
-        counter_parts(part, state["fuel_flow"], e_ug, per_amount, FINE_TICK)
-    elif method == BY_HR or (p["fuel_is_gas"] == 0 and state["fuel_hr"]["last"] != UNKNOWN):
-        counter_parts(part, state["fuel_hr"], e_ug, per_amount, FINE_TICK)
-    else:
-        sd = 0.5 * U_SHAPED_REL * e_ug
-        part[ROW] += sd * sd
-        if p["fuel_is_gas"]:
-            counter_parts(part, state["gas"], e_ug, per_amount, COARSE_TICK)
-        else:
-            fine = state["fuel_tick_nl"] != UNKNOWN and state["fuel_tick_nl"] < COARSE_TICK
-            tick = float(state["fuel_tick_nl"]) if fine else COARSE_TICK
-            counter_parts(part, state["fuel"], e_ug, per_amount, tick)
-
-
-@kernel
-def battery_parts(part: Any, p: Any, state: Any, method: int, wtt: int, dt_s: float, u_rel: float) -> None:
-    """The parts of a reading's battery energy (Eq. 19); ``wtt`` [µg], negative while regenerating; ``dt_s`` [s], ``u_rel`` by method."""
-    e_ug = float(wtt)
-    part[GRID] += 0.5 * p["grid_u_rel"] * e_ug
-    if method == BY_MODEL:
-        model_parts(part, e_ug, dt_s, u_rel, U_MODEL_SECOND_REL, U_CLASS_SHARED_BATTERY_REL, state["road"]["modelled"])
-        return
-    part[ASSET] += 0.5 * u_rel * e_ug
-    if method == BY_RATE:
-        own_part(part, e_ug, U_BATTERY_READING_REL)
-    else:
-        counter_parts(part, state["battery"], e_ug, p["grid_total"], FINE_TICK)
+def rate_u_rel(v_ms: float, dt_s: float) -> float:
+    """Half-width of one reading's fuel by its rate [1]: standing the rate is small and coarse, and a slow reading samples it the worse."""
+    return (U_RATE_CRUISE_REL if v_ms * 3.6 >= STANDING_KMH else U_RATE_IDLE_REL) * max(dt_s, 1.0)
 
 
 @inlined
-def u_rel_of(part: Any, e_ug: float) -> float:
+def u_rel_of(
+    own: float, trip: float, asset: float, model: float, ttw: float, wtt: float, grid: float, e_ug: float
+) -> float:
     """Half-width u of the 95 % interval of one reading [1], relative to its CO2e ``e_ug`` [µg]; NaN where that is 0 or unknown.
 
-    Eq. 19 within one reading: all parts are independent there. Taken as lognormal, never below 0, where a band is drawn.
+    Eq. 19 within one reading, whose own variance is ``own`` [µg²], the others [µg]: all are independent there. Taken as lognormal, never
+    below 0, where a band is drawn.
     """
-    variance = part[ROW]
-    for k in range(TRIP, N_PARTS):
-        variance += part[k] * part[k]
-    return float(2.0 * math.sqrt(variance) / abs(e_ug)) if e_ug != 0.0 else math.nan
-
-
-@inlined
-def add_parts(part: Any, sums: Any) -> None:
-    """Add the parts of a reading to its partial sum, each rounded once."""
-    sums[U_IND] += _rounded(part[IND] * 1e-6)
-    for k in range(TRIP, N_PARTS):
-        if part[k] != 0.0:
-            sums[U_TRIP + k - TRIP] += _rounded(part[k])
-
-
-@inlined
-def _rounded(amount: float) -> int:
-    """Half to even; 0 where there is none or int64 has no value."""
-    return int(np.rint(amount)) if math.fabs(amount) < LIMIT else 0
+    if e_ug == 0.0:
+        return math.nan
+    variance = own + trip * trip + asset * asset + model * model + ttw * ttw + wtt * wtt + grid * grid
+    return 2.0 * math.sqrt(variance) / abs(e_ug)
