@@ -6,8 +6,10 @@ from typing import Any, Final
 from stream.co2e_rows import (
     ADBLUE,
     AIR,
+    AMOUNT,
     AUX,
     CLIMB,
+    DT_S,
     DUE,
     EMPTY,
     KINETIC,
@@ -23,11 +25,12 @@ from stream.co2e_rows import (
     U_SECOND,
     U_SHAPED,
     VEHICLE,
+    blank_work,
     book_rows,
+    put_u_rel,
 )
-from stream.co2e_rows import DT as WORK_DT
-from stream.co2e_rows import U as WORK_U
-from stream.co2e_rows import V as WORK_V
+from stream.co2e_rows import U as U_AMOUNT
+from stream.co2e_rows import V as MEAN_SPEED
 from stream.columns import UNKNOWN
 from stream.conditions import hear_weather, held_air, mass_of, observe, widened
 from stream.counters import HOLD_S
@@ -50,7 +53,7 @@ from stream.grade import BY_FILTER, BY_MAP, filtered_grade, height_of
 from stream.kernel import inlined, kernel
 from stream.mass import GRADE_TRUST, can_row, scales_row
 from stream.plausibility import usable_odometer_m, usable_wheel_kmh
-from stream.result_rows import BLOCK, begin_sum, blank_row, holds, put_block
+from stream.result_rows import begin_sum, blank_rows, holds, put_block
 from stream.road_load import (
     ENGINE_OFF_RPM,
     air_drag_n,
@@ -64,6 +67,7 @@ from stream.road_load import (
 )
 from stream.site import site_energy, site_work
 from stream.table import (
+    BLOCK,
     DISTANCE,
     DISTANCE_METHOD,
     DT,
@@ -75,6 +79,7 @@ from stream.table import (
     METHOD,
     NEWEST_RECEIVED,
     NEWEST_TIME,
+    ROOM,
     ROW_ASSET,
     ROW_REGION,
     ROW_ROUTE,
@@ -286,6 +291,7 @@ def advance_rows(
     n_rolls, n_trips, n_events = 0, 0, 0
     n = device.size
     heard, booked = ALL, 0
+    units, sites = False, False
     for i in range(n):
         d, s = device[i], slot[i]
         state = states[s]
@@ -294,9 +300,13 @@ def advance_rows(
         b = i % BLOCK
         if b == 0:
             if i > 0:
-                book_rows(block, work, sum_of, device, params, roll, u_rel, i - BLOCK, booked, BLOCK)
+                book_rows(block, work, sum_of, device, params, roll, units, sites, i - BLOCK, booked, BLOCK)
                 put_block(block, BLOCK, out, codes, i - BLOCK)
+                put_u_rel(work, BLOCK, u_rel, i - BLOCK)
                 booked = 0
+            blank_rows(block)
+            blank_work(work)
+            units, sites = False, False
             heard = ALL
             if i + BLOCK <= n:
                 heard = 0
@@ -318,7 +328,6 @@ def advance_rows(
                     or _heard(iri, i)
                 ):
                     heard |= EXTRAS
-        blank_row(block, b)
         kmh = math.nan
         told = False
         is_vehicle = p["kind"] == VEHICLE
@@ -334,14 +343,14 @@ def advance_rows(
         if newer:
             dt_s = math.nan
             if state["time_ns"] != UNKNOWN:
-                block[DT, b] = (time_ns - state["time_ns"]) // 1000
+                block[DT + b] = (time_ns - state["time_ns"]) // 1000
                 dt_s = (time_ns - state["time_ns"]) * 1e-9
             if is_vehicle:
                 held_s = dt_s if 0.0 < dt_s <= HOLD_S else math.nan
                 raw_kmh, gps_kmh, driven_m, rate_lph = speed[i], gps_speed[i], odometer[i], fuel_rate[i]
                 wheel_kmh = usable_wheel_kmh(state, raw_kmh)
                 driven, how = distance(state, usable_odometer_m(state, driven_m), wheel_kmh, gps_kmh, time_ns, held_s)
-                block[DISTANCE, b], block[DISTANCE_METHOD, b] = driven, how
+                block[DISTANCE + b], block[DISTANCE_METHOD + b] = driven, how
                 amount, method, u = UNKNOWN, NONE, math.nan
                 tick, due, u_shaped = 0.0, 0.0, 0.0
                 v0, v1 = _speeds(state, wheel_kmh, gps_kmh)
@@ -385,9 +394,9 @@ def advance_rows(
                         v0, v1, dt_s, mass, p["f_rot"], crr, slope, drag_n
                     )
                     wheel_w = roll_w + air_w + climb_w + kinetic_w
-                work[b, ROLL], work[b, AIR], work[b, CLIMB], work[b, KINETIC] = roll_w, air_w, climb_w, kinetic_w
-                work[b, EMPTY] = min(p["tare_kg"] / mass, 1.0) if mass_known else 1.0
-                work[b, WORK_V], work[b, WORK_DT], work[b, PTO] = v, dt_s, pto
+                work[ROLL + b], work[AIR + b], work[CLIMB + b], work[KINETIC + b] = roll_w, air_w, climb_w, kinetic_w
+                work[EMPTY + b] = min(p["tare_kg"] / mass, 1.0) if mass_known else 1.0
+                work[MEAN_SPEED + b], work[DT_S + b], work[PTO + b] = v, dt_s, pto
                 u_second = U_MODEL_SECOND_REL
                 if p["has_battery"]:
                     aux_kw = pto if ignition_off(bits) else p["aux_kw"] + hvac_kw(state["temp_c"]) + pto
@@ -397,11 +406,11 @@ def advance_rows(
                     amount, method, u = battery_energy(
                         state, p, battery_kwh[i], battery_kw[i], rate * hours, time_ns, held_s, dt_s
                     )
-                    block[ENERGY, b] = amount
+                    block[ENERGY + b] = amount
                     if _known(amount, p):
                         tick, due = battery_tick(state, method)
-                    work[b, AUX], work[b, SOC] = aux_kw, soc_pct[i]
-                    work[b, RATE_MODELLED], work[b, PER_RATE] = rate, state["road"]["ratio"] * hours
+                    work[AUX + b], work[SOC + b] = aux_kw, soc_pct[i]
+                    work[RATE_MODELLED + b], work[PER_RATE + b] = rate, state["road"]["ratio"] * hours
                 elif p["has_fuel"]:
                     turns = 1.0 if math.isnan(rpm_now) else rpm_now / p["cruise_rpm"]
                     rate = engine_fuel_g_per_h(
@@ -424,18 +433,20 @@ def advance_rows(
                     state["engine_kw"] = indicated_kw
                     if p["fuel_is_gas"]:
                         amount, method, u = gas_fuel(state, p, gas_kg[i], by_road, torque_use, time_ns, dt_s)
-                        block[FUEL_GAS, b] = amount
+                        block[FUEL_GAS + b] = amount
                     else:
                         running = rpm_now > ENGINE_OFF_RPM or v > MOVING_MS
                         amount, method, u = liquid_fuel(
                             state, p, fuel_hr[i], fuel_total[i], fuel_flow[i], level_pct[i], rate_lph, by_road,
                             torque_use, running, time_ns, held_s, dt_s,
                         )  # fmt: skip
-                        block[FUEL_LIQUID, b] = amount
+                        block[FUEL_LIQUID + b] = amount
+                    if amount != UNKNOWN:
+                        work[AMOUNT + b] = float(amount)
                     if amount > 0:
                         tick, due, u_shaped = fuel_tick(state, p, method)
-                    work[b, TURNS] = turns
-                    work[b, RATE_MODELLED], work[b, PER_RATE] = rate, state["road"]["ratio"] * per_h
+                    work[TURNS + b] = turns
+                    work[RATE_MODELLED + b], work[PER_RATE + b] = rate, state["road"]["ratio"] * per_h
                     if method == MODEL and by_torque(state, p, torque_use):
                         u_second = U_TORQUE_SECOND_REL
                 if method == MODEL and u_second == U_MODEL_SECOND_REL:
@@ -443,16 +454,17 @@ def advance_rows(
                         state, u, mass_known, grade_source == BY_MAP, grade_source == BY_FILTER,
                         not math.isnan(roughness), pto_assumed,
                     )  # fmt: skip
-                block[METHOD, b] = method
-                work[b, WORK_U], work[b, U_SECOND], work[b, TAUGHT] = u, u_second, state["road"]["modelled"]
-                work[b, TICK], work[b, DUE], work[b, U_SHAPED] = tick, due, u_shaped
+                block[METHOD + b] = method
+                work[U_AMOUNT + b], work[U_SECOND + b], work[TAUGHT + b] = u, u_second, state["road"]["modelled"]
+                work[TICK + b], work[DUE + b], work[U_SHAPED + b] = tick, due, u_shaped
                 if heard & EXTRAS or bits != UNKNOWN or state["tru_owed_nl"] != 0:
                     tru_nl, tru_modelled = tru_fuel(state, p["tru_lph"], tru_total, bits, time_ns, dt_s)
-                    block[TRU_FUEL, b] = tru_due(state, tru_nl, _known(amount, p))
-                    work[b, TRU_U] = U_TRU_MODEL_REL if tru_modelled else U_COUNTER_REL
-                work[b, ADBLUE] = 0.0
+                    units = True
+                    block[TRU_FUEL + b] = tru_due(state, tru_nl, _known(amount, p))
+                    work[TRU_U + b] = U_TRU_MODEL_REL if tru_modelled else U_COUNTER_REL
                 if not math.isnan(adblue_total) or state["adblue_owed_nl"] != 0:
-                    work[b, ADBLUE] = float(adblue_due(state, adblue_total, time_ns, p, _known(amount, p)))
+                    units = True
+                    work[ADBLUE + b] = float(adblue_due(state, adblue_total, time_ns, p, _known(amount, p)))
                 level = soc_pct[i] if p["has_battery"] else level_pct[i]
                 found = notice(
                     state, p, lat[i], lon[i], hdop[i], raw_kmh, gps_kmh, driven_m, rpm_now, rate_lph,
@@ -477,7 +489,7 @@ def advance_rows(
                         close_trip(state, p, geography)
                     if did & STARTED:
                         if open_rollup[s] >= 0:
-                            book_rows(block, work, sum_of, device, params, roll, u_rel, i - b, booked, b)
+                            book_rows(block, work, sum_of, device, params, roll, units, sites, i - b, booked, b)
                             booked = b
                             add_rollup(state, roll, open_rollup[s])
                             open_rollup[s] = -1
@@ -516,12 +528,12 @@ def advance_rows(
             load_state, load_p[i] = state["load_state"], state["load_state_p"]
         else:
             route, region, trip_ns, load_state, load_p[i] = -1, p["region"], UNKNOWN, 0, math.nan
-        block[ROW_ASSET, b], block[ROW_ROUTE, b], block[ROW_REGION, b] = p["asset"], route, region
-        block[ROW_TRIP, b], block[LOAD_STATE, b] = trip_ns, load_state
+        block[ROW_ASSET + b], block[ROW_ROUTE + b], block[ROW_REGION + b] = p["asset"], route, region
+        block[ROW_TRIP + b], block[LOAD_STATE + b] = trip_ns, load_state
         j = open_rollup[s]
         if not holds(roll, j, time_ns, route, region, trip_ns, load_state):
             if j >= 0 and is_vehicle:
-                book_rows(block, work, sum_of, device, params, roll, u_rel, i - b, booked, b)
+                book_rows(block, work, sum_of, device, params, roll, units, sites, i - b, booked, b)
                 booked = b
                 add_rollup(state, roll, j)
             j = n_rolls
@@ -532,15 +544,15 @@ def advance_rows(
         if is_vehicle:
             transport(block, b, p, payload(p, state, gross, cargo_kg))
             time_use(block, b, state, kmh, rpm_now, bits, pto_given)
-        else:
-            for k in range(N_PARTS):
-                work[b, k] = 0.0
         if newer:
             if not is_vehicle:
+                sites = True
+                for k in range(N_PARTS):
+                    work[k * ROOM + b] = 0.0
                 sums = roll[FIRST_SUM:NEWEST_TIME, j]
                 site_energy(
                     state, p, grid_kwh[i], export_kwh[i], pv_kwh[i], gas_kwh[i], genset_l[i], heat_kwh[i], time_ns, b,
-                    block, work[b], sums,
+                    block, work, sums,
                 )  # fmt: skip
                 site_work(
                     state, forklift_kwh[i], goods_kg[i], inward[i], outward[i], stored[i], time_ns, b, block, sums
@@ -552,12 +564,13 @@ def advance_rows(
         roll[NEWEST_TIME, j] = max(roll[NEWEST_TIME, j], time_ns)
         roll[NEWEST_RECEIVED, j] = max(roll[NEWEST_RECEIVED, j], received[i])
         if told:
-            book_rows(block, work, sum_of, device, params, roll, u_rel, i - b, booked, b + 1)
+            book_rows(block, work, sum_of, device, params, roll, units, sites, i - b, booked, b + 1)
             booked = b + 1
             n_trips = write_version(state, p, d, roll, j, trip_ints, trip_floats, n_trips)
     last = n % BLOCK if n % BLOCK > 0 else min(n, BLOCK)
-    book_rows(block, work, sum_of, device, params, roll, u_rel, n - last, booked, last)
+    book_rows(block, work, sum_of, device, params, roll, units, sites, n - last, booked, last)
     put_block(block, last, out, codes, n - last)
+    put_u_rel(work, last, u_rel, n - last)
     for s in range(open_rollup.size):
         if open_rollup[s] >= 0 and params[owner[s]]["kind"] == VEHICLE:
             add_rollup(states[s], roll, open_rollup[s])

@@ -35,7 +35,10 @@ def engine_ways(
     pto_kw: float,
     turns: float,
     fuel_g_per_h: float,
-    p: Any,
+    p_rated_kw: float,
+    a: float,
+    b: float,
+    idle_g_per_h: float,
 ) -> Parts:
     """Parts of a modelled fuel rate [g/h]: rolling, air, grade, acceleration, idling, auxiliaries, load; they add up to it.
 
@@ -45,12 +48,9 @@ def engine_ways(
     """
     roll, climb, kinetic = roll_w * empty, climb_w * empty, kinetic_w * empty
     wheel_w = roll + air_w + climb + kinetic
-    b = p["willans_b"]
     fuel = fuel_g_per_h
     if empty < 1.0:
-        fuel = engine_fuel_g_per_h(
-            wheel_w, v_ms, aux_kw, pto_kw, p["p_rated_kw"], turns, p["willans_a"], b, p["idle_g_per_h"]
-        )
+        fuel = engine_fuel_g_per_h(wheel_w, v_ms, aux_kw, pto_kw, p_rated_kw, turns, a, b, idle_g_per_h)
     load = fuel_g_per_h - fuel
     if v_ms < STANDING_MS:
         if pto_kw > 0.0:
@@ -122,7 +122,7 @@ def battery_ways(
 
 
 @inlined
-def scale(total_ug: int, nominal_ug: float, rate: float) -> float:
+def scale(total_ug: float, nominal_ug: float, rate: float) -> float:
     """µg for one unit of modelled ``rate`` [g/h or kW], so that the model's parts add up to ``total_ug`` where they explain it (Eq. 15).
 
     ``nominal_ug``: µg of one unit by the calibrated model. Where the total is not half to twice what the model says, the parts stay

@@ -33,7 +33,7 @@ def integrate(before: float, now: float, held_s: float, units_per_s: float) -> f
 def distance(
     state: Any, odometer_m: float, speed_kmh: float, gps_speed_kmh: float, time_ns: int, held_s: float
 ) -> tuple[int, int]:
-    """(distance s [mm] or UNKNOWN, method of ``DISTANCE_METHODS``) of one interval of ``held_s`` [s], NaN where a speed is not held so long.
+    """(distance s [mm] or UNKNOWN, method of ``DISTANCE_METHODS``) of an interval of ``held_s`` [s], NaN where speeds are not held so long.
 
     ``odometer_m`` [m] by Eq. 17 (its sum is within one tick, 5 m or 1 km), else the trapezoid of ``speed_kmh``, else of
     ``gps_speed_kmh`` [km/h, 0 to 160]; NaN = not measured. Error: 1 % by wheels (tyre wear), 0.3 % by receiver. Never negative.

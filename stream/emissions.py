@@ -8,7 +8,6 @@ from stream.counters import advance, step_up
 from stream.factors import U_WTT_REL
 from stream.fixed import PER_UNIT, plus, times, to_fixed
 from stream.kernel import inlined, kernel
-from stream.lanes import put_products
 from stream.table import (
     CH4,
     CO2,
@@ -19,7 +18,6 @@ from stream.table import (
     N2O,
     REFRIGERANT,
     REFRIGERANT_UNKNOWN,
-    TRU_FUEL,
 )
 
 ADBLUE_TICK_NL: Final = 500_000_000
@@ -28,30 +26,18 @@ REFRIGERANT_MOST: Final = 500 * 10**9  # what one service may add at once to the
 U_COUNTER_REL: Final = 0.03  # of the refrigeration unit's and AdBlue's counters, as of the engine's
 
 
-@inlined
-def fuel_co2e(out: Any, i: int, amount: int, p: Any) -> None:
-    """Fill column ``i`` from ``amount`` of fuel (nL with factors per L, or µg with factors per kg).
-
-    Eq. 18: m = V EF, IPCC Guidelines 2006, volume 2, equation 3.2.1; a TTW factor errs by 2 %, a WTT factor by 12 %. Published gases are
-    columns beside the published total, which is never made of them. Fuel has no market-based figure: that column repeats the location's.
-    """
-    if amount != UNKNOWN:
-        put_products(out, i, float(amount), p)
-        out[CO2E_WTT_MARKET, i] = out[CO2E_WTT, i]
-
-
 @kernel
 def battery_co2e(out: Any, i: int, energy_uwh: int, p: Any) -> None:
-    """Fill column ``i`` from battery energy [µWh, negative while regenerating]; the factors hold generation, losses, supply and charger.
+    """Fill row ``i`` from battery energy [µWh, negative while regenerating]; the factors hold generation, losses, supply and charger.
 
     Eq. 18: E = W EF_grid [kg/kWh]. TTW is 0 by definition (mission definitions, 6). Error: 7.5 % by zone and year, or the row's band.
     """
     if energy_uwh == UNKNOWN:
         return
     for row in (CO2, CO2E_TTW, CO2_BIOGENIC, CH4, N2O):
-        out[row, i] = 0
-    out[CO2E_WTT, i] = times(energy_uwh, p["grid_total"])
-    out[CO2E_WTT_MARKET, i] = times(energy_uwh, p["grid_market"])
+        out[row + i] = 0
+    out[CO2E_WTT + i] = times(energy_uwh, p["grid_total"])
+    out[CO2E_WTT_MARKET + i] = times(energy_uwh, p["grid_market"])
 
 
 @inlined
@@ -73,17 +59,17 @@ def tru_due(state: Any, nl: int, known: bool) -> int:
 
 @kernel
 def add_tru(out: Any, i: int, nl: int, u_rel: float, p: Any) -> tuple[float, float, float]:
-    """Add ``nl`` of the refrigeration unit's gas oil, known to ``u_rel``, to column ``i``; the asset's, TTW's and WTT's parts of its error [µg].
+    """Add ``nl`` of the refrigeration unit's gas oil, known to ``u_rel``, to row ``i`` (Eq. 18).
 
-    Eq. 18, by factors of gas oil.
+    Returns the asset's, the TTW factor's and the WTT factor's part of its error [µg].
     """
     ttw, wtt = times(nl, p["gas_oil_ttw"]), times(nl, p["gas_oil_wtt"])
-    out[CO2, i] = plus(out[CO2, i], times(nl, p["gas_oil_co2"]))
-    out[CH4, i] = plus(out[CH4, i], times(nl, p["gas_oil_ch4"]))
-    out[N2O, i] = plus(out[N2O, i], times(nl, p["gas_oil_n2o"]))
-    out[CO2E_TTW, i] += ttw
-    out[CO2E_WTT, i] += wtt
-    out[CO2E_WTT_MARKET, i] = plus(out[CO2E_WTT_MARKET, i], wtt)
+    out[CO2 + i] = plus(out[CO2 + i], times(nl, p["gas_oil_co2"]))
+    out[CH4 + i] = plus(out[CH4 + i], times(nl, p["gas_oil_ch4"]))
+    out[N2O + i] = plus(out[N2O + i], times(nl, p["gas_oil_n2o"]))
+    out[CO2E_TTW + i] += ttw
+    out[CO2E_WTT + i] += wtt
+    out[CO2E_WTT_MARKET + i] = plus(out[CO2E_WTT_MARKET + i], wtt)
     return 0.5 * u_rel * (ttw + wtt), 0.5 * p["gas_oil_u_ttw_rel"] * ttw, 0.5 * U_WTT_REL * wtt
 
 
@@ -108,13 +94,13 @@ def adblue_due(state: Any, total_l: float, time_ns: int, p: Any, known: bool) ->
 
 @kernel
 def add_adblue(out: Any, i: int, nl: int, p: Any) -> float:
-    """Add the fossil CO2 of the urea in ``nl`` of AdBlue to column ``i``; the asset's part of its error [µg].
+    """Add the fossil CO2 of the urea in ``nl`` of AdBlue to row ``i``; the asset's part of its error [µg].
 
     Eq. 23 (IPCC 2006, equation 3.2.2). Error: 3 % of its counter.
     """
     co2 = times(nl, p["adblue_co2"])
-    out[CO2, i] = plus(out[CO2, i], co2)
-    out[CO2E_TTW, i] += co2
+    out[CO2 + i] = plus(out[CO2 + i], co2)
+    out[CO2E_TTW + i] += co2
     return 0.5 * U_COUNTER_REL * co2
 
 
@@ -129,6 +115,6 @@ def leaked(out: Any, i: int, state: Any, total_kg: float, time_ns: int, p: Any, 
     risen = step_up(state["refrigerant"], to_fixed(total_kg, PER_UNIT), time_ns, 0.0, REFRIGERANT_MOST)
     if risen == UNKNOWN:
         return
-    out[REFRIGERANT, i] = times(risen, p["refrigerant_gwp"]) if risen > 0 else 0
-    if out[REFRIGERANT, i] == UNKNOWN:
+    out[REFRIGERANT + i] = times(risen, p["refrigerant_gwp"]) if risen > 0 else 0
+    if out[REFRIGERANT + i] == UNKNOWN:
         sums[REFRIGERANT_UNKNOWN] += risen // 1_000_000

@@ -41,3 +41,9 @@ def plus(a: int, b: int) -> int:
     if a == UNKNOWN or b == UNKNOWN:
         return UNKNOWN
     return a + b
+
+
+@inlined
+def rounded(amount: float) -> int:
+    """``amount`` as int64, half to even; 0 where there is none or int64 has no value."""
+    return int(np.rint(amount)) if math.fabs(amount) < LIMIT else 0

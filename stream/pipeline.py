@@ -19,10 +19,10 @@ from stream.columns import EMISSION, EVENT, READING, ROLLUP, TRIP, UNKNOWN, Colu
 from stream.event_rows import EVENT_ROW, MOST_PER_ROW
 from stream.fleet import Fleet
 from stream.records import Devices, Records, records
-from stream.result_rows import BLOCK, new_block
+from stream.result_rows import new_block
 from stream.sequence import ACCEPT, AHEAD, sequence
 from stream.state import STATE, StateRows, empty_state, state_block, take_in, words
-from stream.table import EMISSION_CODES, EMISSION_INTS, ROLLUP_ROWS, TRIP_FLOATS, TRIP_INTS
+from stream.table import BLOCK, EMISSION_CODES, EMISSION_INTS, ROLLUP_ROWS, TRIP_FLOATS, TRIP_INTS
 from stream.trip_rows import ROWS_PER_READING
 
 KERNEL_VERSION: Final = 3

@@ -96,7 +96,7 @@ def site_energy(
     part: Any,
     sums: Any,
 ) -> None:
-    """Fill column ``i``. Without any meter reading the row is unknown; each carrier adds where it is metered.
+    """Fill row ``i``. Without any meter reading the row is unknown; each carrier adds where it is metered.
 
     A meter that misses a reading settles at its next one, since its counter goes on. Electricity and heat: TTW 0, all of it WTT
     (mission definitions, 6). Solar used on the site has the WTT of its making and no scope 2; exported kWh are counted beside, and
@@ -116,46 +116,46 @@ def site_energy(
         return
     co2, ch4, n2o, ttw, wtt, market = 0, 0, 0, 0, 0, 0
     if grid != UNKNOWN:
-        out[ENERGY, i] = grid
+        out[ENERGY + i] = grid
         wtt = times(grid, p["grid_total"])
         market = times(grid, p["grid_market"])
-        part[GRID] += 0.5 * p["grid_u_rel"] * wtt
+        part[GRID + i] += 0.5 * p["grid_u_rel"] * wtt
     if pv != UNKNOWN and pv > 0:
         made = times(pv, p["solar_wtt"])
         wtt, market = plus(wtt, made), plus(market, made)
-        part[GRID] += 0.5 * p["solar_u_rel"] * made
+        part[GRID + i] += 0.5 * p["solar_u_rel"] * made
     if heat != UNKNOWN and heat > 0:
         sums[HEAT_USED] += heat
         made = times(heat, p["heat_wtt"])
         wtt, market = plus(wtt, made), plus(market, made)
-        part[ASSET] += 0.5 * U_HEAT_REL * made
+        part[ASSET + i] += 0.5 * U_HEAT_REL * made
     if gas != UNKNOWN and gas > 0:
         sums[GAS_USED] += gas
         burnt, made = times(gas, p["gas_ttw"]), times(gas, p["gas_wtt"])
         ttw += burnt
         wtt, market = plus(wtt, made), plus(market, made)
         co2, ch4, n2o = UNKNOWN, UNKNOWN, UNKNOWN
-        part[FUEL_TTW] += 0.5 * U_TTW_REL * burnt
-        part[FUEL_WTT] += 0.5 * U_WTT_REL * made
+        part[FUEL_TTW + i] += 0.5 * U_TTW_REL * burnt
+        part[FUEL_WTT + i] += 0.5 * U_WTT_REL * made
     if genset != UNKNOWN:
-        out[FUEL_LIQUID, i] = genset
+        out[FUEL_LIQUID + i] = genset
         burnt, made = times(genset, p["gas_oil_ttw"]), times(genset, p["gas_oil_wtt"])
         ttw += burnt
         wtt, market = plus(wtt, made), plus(market, made)
         co2 = plus(co2, times(genset, p["gas_oil_co2"]))
         ch4 = plus(ch4, times(genset, p["gas_oil_ch4"]))
         n2o = plus(n2o, times(genset, p["gas_oil_n2o"]))
-        part[FUEL_TTW] += 0.5 * p["gas_oil_u_ttw_rel"] * burnt
-        part[FUEL_WTT] += 0.5 * U_WTT_REL * made
-    out[METHOD, i] = METER
-    out[CO2, i], out[CH4, i], out[N2O, i] = co2, ch4, n2o
-    out[CO2E_TTW, i] = ttw
-    out[CO2E_WTT, i] = wtt
-    out[CO2E_WTT_MARKET, i] = market
-    out[CO2_BIOGENIC, i] = 0
+        part[FUEL_TTW + i] += 0.5 * p["gas_oil_u_ttw_rel"] * burnt
+        part[FUEL_WTT + i] += 0.5 * U_WTT_REL * made
+    out[METHOD + i] = METER
+    out[CO2 + i], out[CH4 + i], out[N2O + i] = co2, ch4, n2o
+    out[CO2E_TTW + i] = ttw
+    out[CO2E_WTT + i] = wtt
+    out[CO2E_WTT_MARKET + i] = market
+    out[CO2_BIOGENIC + i] = 0
     if wtt != UNKNOWN:
-        part[ASSET] += 0.5 * U_SITE_METER_REL * (ttw + wtt)
-        own_part(part, float(ttw + wtt), U_SITE_READING_REL)
+        part[ASSET + i] += 0.5 * U_SITE_METER_REL * (ttw + wtt)
+        own_part(part, i, float(ttw + wtt), U_SITE_READING_REL)
 
 
 @kernel
@@ -184,5 +184,5 @@ def site_work(
     went = step_up(state["pallets_out"], to_fixed(outward, 1.0), time_ns, MAX_PALLETS_PER_S, MOST_PALLETS)
     if went != UNKNOWN:
         sums[PALLETS_OUT] += went
-    if stored >= 0.0 and out[DT, i] != UNKNOWN and out[DT, i] <= PALLETS_HELD_S * 1e6:
-        sums[PALLET_TIME] += int(stored) * out[DT, i]
+    if stored >= 0.0 and out[DT + i] != UNKNOWN and out[DT + i] <= PALLETS_HELD_S * 1e6:
+        sums[PALLET_TIME] += int(stored) * out[DT + i]

@@ -5,9 +5,11 @@ from typing import Final
 from stream.columns import EMISSION, ROLLUP, TRIP
 
 _NOT_IN_KERNEL: Final = ("device", "boot_id", "seq", "time_ns", "load_state_p", "co2e_u_rel", "kernel_version")
-FACTORS: Final = ("fuel_ttw", "fuel_wtt", "fuel_co2", "fuel_ch4", "fuel_n2o", "fuel_biogenic")  # of ``fleet.PARAMS``
-# A row while the kernels work on it: what is added up (the same order as in a partial sum, so that eight are added at a time), then
-# the rest of its columns. The first six are an amount of fuel times ``FACTORS``.
+BLOCK: Final = (
+    32  # rows of which columns lie together while the kernels work on them: 27 kB with what they need, in the cache
+)
+ROOM: Final = BLOCK + 8  # eight rows are filled in at a time, from anywhere
+# Columns of a block: first what is added up, in the order of a partial sum.
 _ADDED: Final = (
     *("co2e_ttw_ug", "co2e_wtt_ug", "co2_ttw_ug", "ch4_co2e_ttw_ug", "n2o_co2e_ttw_ug", "co2_biogenic_ug"),
     *("co2e_wtt_market_ug", "readings"),
@@ -23,44 +25,43 @@ EMISSION_INTS: Final = tuple(c.name for c in EMISSION if c.dtype == "int64" and 
 EMISSION_CODES: Final = tuple(c.name for c in EMISSION if c.dtype == "code" and c.name not in _NOT_IN_KERNEL)
 ROW: Final = (*_ADDED, *(name for name in EMISSION_INTS + EMISSION_CODES if name not in _ADDED))
 N_ADDED: Final = len(_ADDED)
-INTS_AT: Final = tuple(ROW.index(name) for name in EMISSION_INTS)  # places in a row
-CODES_AT: Final = tuple(ROW.index(name) for name in EMISSION_CODES)
-ROW_ASSET: Final = ROW.index("asset")
-ROW_ROUTE: Final = ROW.index("route")
-ROW_REGION: Final = ROW.index("region")
-ROW_TRIP: Final = ROW.index("trip_start_ns")
-LOAD_STATE: Final = ROW.index("load_state")
-DT: Final = ROW.index("dt_us")
-DISTANCE: Final = ROW.index("distance_mm")
-DISTANCE_METHOD: Final = ROW.index("distance_method")
-FUEL_LIQUID: Final = ROW.index("fuel_nl")
-TRU_FUEL: Final = ROW.index("tru_fuel_nl")
-FUEL_GAS: Final = ROW.index("fuel_gas_ug")
-ENERGY: Final = ROW.index("energy_uwh")
-METHOD: Final = ROW.index("energy_method")
-CO2: Final = ROW.index("co2_ttw_ug")
-CO2E_TTW: Final = ROW.index("co2e_ttw_ug")
-CO2E_WTT: Final = ROW.index("co2e_wtt_ug")
-CO2_BIOGENIC: Final = ROW.index("co2_biogenic_ug")
-CH4: Final = ROW.index("ch4_co2e_ttw_ug")
-N2O: Final = ROW.index("n2o_co2e_ttw_ug")
-CO2E_WTT_MARKET: Final = ROW.index("co2e_wtt_market_ug")
-REFRIGERANT: Final = ROW.index("refrigerant_co2e_ug")
-TRANSPORT: Final = ROW.index("transport_kgm")
+INTS_AT: Final = tuple(ROW.index(name) * ROOM for name in EMISSION_INTS)  # where each begins in a block
+CODES_AT: Final = tuple(ROW.index(name) * ROOM for name in EMISSION_CODES)
+ROW_ASSET: Final = ROW.index("asset") * ROOM
+ROW_ROUTE: Final = ROW.index("route") * ROOM
+ROW_REGION: Final = ROW.index("region") * ROOM
+ROW_TRIP: Final = ROW.index("trip_start_ns") * ROOM
+LOAD_STATE: Final = ROW.index("load_state") * ROOM
+DT: Final = ROW.index("dt_us") * ROOM
+DISTANCE: Final = ROW.index("distance_mm") * ROOM
+DISTANCE_METHOD: Final = ROW.index("distance_method") * ROOM
+FUEL_LIQUID: Final = ROW.index("fuel_nl") * ROOM
+TRU_FUEL: Final = ROW.index("tru_fuel_nl") * ROOM
+FUEL_GAS: Final = ROW.index("fuel_gas_ug") * ROOM
+ENERGY: Final = ROW.index("energy_uwh") * ROOM
+METHOD: Final = ROW.index("energy_method") * ROOM
+CO2: Final = ROW.index("co2_ttw_ug") * ROOM
+CO2E_TTW: Final = ROW.index("co2e_ttw_ug") * ROOM
+CO2E_WTT: Final = ROW.index("co2e_wtt_ug") * ROOM
+CO2_BIOGENIC: Final = ROW.index("co2_biogenic_ug") * ROOM
+CH4: Final = ROW.index("ch4_co2e_ttw_ug") * ROOM
+N2O: Final = ROW.index("n2o_co2e_ttw_ug") * ROOM
+CO2E_WTT_MARKET: Final = ROW.index("co2e_wtt_market_ug") * ROOM
+REFRIGERANT: Final = ROW.index("refrigerant_co2e_ug") * ROOM
+TRANSPORT: Final = ROW.index("transport_kgm") * ROOM
 
-# Places within a row and within a partial sum.
-READINGS: Final = ROW.index("readings")
-OBSERVED: Final = ROW.index("observed_us")
-UNKNOWN_TIME: Final = ROW.index("unknown_us")
-DISTANCE_UNKNOWN: Final = ROW.index("distance_unknown_us")
-MEASURED: Final = ROW.index("co2e_measured_ug")
-BY_FIRST: Final = ROW.index("by_rolling_ug")  # and the seven after it
-SPLIT: Final = ROW.index("co2e_split_ug")
-CAPACITY: Final = ROW.index("capacity_kgm")
-PAYLOAD_UNKNOWN: Final = ROW.index("payload_unknown_mm")
-IDLE: Final = ROW.index("idle_us")
-MOVING: Final = ROW.index("moving_us")
-U_FIRST: Final = ROW.index("u_ind_mg2")  # and the six after it
+READINGS: Final = ROW.index("readings") * ROOM
+OBSERVED: Final = ROW.index("observed_us") * ROOM
+UNKNOWN_TIME: Final = ROW.index("unknown_us") * ROOM
+DISTANCE_UNKNOWN: Final = ROW.index("distance_unknown_us") * ROOM
+MEASURED: Final = ROW.index("co2e_measured_ug") * ROOM
+BY_FIRST: Final = ROW.index("by_rolling_ug") * ROOM  # and the seven after it
+SPLIT: Final = ROW.index("co2e_split_ug") * ROOM
+CAPACITY: Final = ROW.index("capacity_kgm") * ROOM
+PAYLOAD_UNKNOWN: Final = ROW.index("payload_unknown_mm") * ROOM
+IDLE: Final = ROW.index("idle_us") * ROOM
+MOVING: Final = ROW.index("moving_us") * ROOM
+U_FIRST: Final = ROW.index("u_ind_mg2") * ROOM  # and the six after it
 
 _NEWEST: Final = ("newest_time_ns", "newest_received_ns")
 _SUMS: Final = tuple(

@@ -36,21 +36,21 @@ def payload(p: Any, state: Any, gross_weight_kg: float, cargo_kg: float) -> floa
 
 @inlined
 def transport(out: Any, i: int, p: Any, payload_kg: float) -> None:
-    """Transport work of column ``i`` [kg m], T = q d, and capacity over the same kilometres where loaded, C d (Eq. 24).
+    """Transport work of row ``i`` [kg m], T = q d, and capacity over the same kilometres where loaded, C d (Eq. 24).
 
-    q ``payload_kg`` [kg, >= 0, NaN = unknown: those kilometres are counted apart]; d the column's distance [mm]. Load factor
+    q ``payload_kg`` [kg, >= 0, NaN = unknown: those kilometres are counted apart]; d the row's distance [mm]. Load factor
     = sum q d / sum C d and intensity = sum e / sum q d are made of sums when read, never here. Mission definitions, 3 and 4.
     """
-    distance_mm = out[DISTANCE, i]
+    distance_mm = out[DISTANCE + i]
     if distance_mm == UNKNOWN:
         return
     if math.isnan(payload_kg):
-        out[PAYLOAD_UNKNOWN, i] = distance_mm
+        out[PAYLOAD_UNKNOWN + i] = distance_mm
         return
-    out[TRANSPORT, i] = int(np.rint(payload_kg * distance_mm * 1e-3))
-    known = out[LOAD_STATE, i] != STATE_UNKNOWN
-    if (known and out[LOAD_STATE, i] > EMPTY_WITH_LOAD_UNITS) or (not known and payload_kg >= p["empty_below_kg"]):
-        out[CAPACITY, i] = int(np.rint(p["capacity_kg"] * distance_mm * 1e-3))
+    out[TRANSPORT + i] = int(np.rint(payload_kg * distance_mm * 1e-3))
+    known = out[LOAD_STATE + i] != STATE_UNKNOWN
+    if (known and out[LOAD_STATE + i] > EMPTY_WITH_LOAD_UNITS) or (not known and payload_kg >= p["empty_below_kg"]):
+        out[CAPACITY + i] = int(np.rint(p["capacity_kg"] * distance_mm * 1e-3))
 
 
 @inlined
@@ -67,14 +67,14 @@ def pto_switched(switches: int) -> bool:
 
 @inlined
 def time_use(out: Any, i: int, state: Any, kmh: float, rpm: float, switches: int, pto_kw: float) -> None:
-    """Tell dt [µs] of column ``i`` as moving (from 1 km/h) or idling: standing, engine on, no power take-off. Neither where unknown."""
-    dt_us = out[DT, i]
+    """Tell dt [µs] of row ``i`` as moving (from 1 km/h) or idling: standing, engine on, no power take-off. Neither where unknown."""
+    dt_us = out[DT + i]
     if dt_us == UNKNOWN or dt_us > GAP_S * 1e6:
         return
     pto = pto_kw > 0.0 or pto_switched(switches)
     if kmh >= STILL_KMH:
-        out[MOVING, i] = dt_us
+        out[MOVING + i] = dt_us
         if pto:
             state["trip_pto_us"] += dt_us
     elif kmh < STILL_KMH and rpm > ENGINE_OFF_RPM and not pto:
-        out[IDLE, i] = dt_us
+        out[IDLE + i] = dt_us

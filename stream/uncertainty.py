@@ -16,10 +16,13 @@ from typing import Any, Final
 from stream.columns import ENERGY_METHODS, UNKNOWN
 from stream.kernel import inlined, kernel
 from stream.learning import LEARNT
+from stream.table import ROOM
 
-# Parts of one reading, float64 [µg, variances µg²].
-IND, TRIP, ASSET, MODEL, FUEL_TTW, FUEL_WTT, GRID, OWN = range(8)  # the first seven in the order of their sums
+# Parts of a reading's error, float64 [µg, variances µg²]: where each begins in the room of a block.
 N_PARTS: Final = 8
+IND, TRIP, ASSET, MODEL, FUEL_TTW, FUEL_WTT, GRID, OWN = range(
+    0, N_PARTS * ROOM, ROOM
+)  # the first seven in the order of their sums
 BY_HR: Final = ENERGY_METHODS.index("counter_hr")
 BY_FLOW: Final = ENERGY_METHODS.index("flow_meter")
 BY_RATE: Final = ENERGY_METHODS.index("rate")
@@ -115,11 +118,11 @@ def counter_parts(
 
 
 @inlined
-def own_part(part: Any, e_ug: float, u_rel: float) -> None:
+def own_part(part: Any, i: int, e_ug: float, u_rel: float) -> None:
     """An error of this reading alone: v_ind += (e u / 2)^2 [µg²], of ``e_ug`` e and the half-width ``u_rel`` u (Eq. 19)."""
     sd = 0.5 * u_rel * e_ug
-    part[IND] += sd * sd
-    part[OWN] += sd * sd
+    part[IND + i] += sd * sd
+    part[OWN + i] += sd * sd
 
 
 @inlined
