@@ -17,9 +17,8 @@ from stream.emissions import add_adblue, add_tru, battery_co2e
 from stream.fixed import PER_UNIT, rounded, to_fixed
 from stream.fuel import COUNTER, COUNTER_GAP, COUNTER_HR, FLOW_METER, METER, RATE
 from stream.kernel import kernel
-from stream.lanes import sum_known
+from stream.lanes import fill, sum_known
 from stream.table import (
-    BLOCK,
     BY_FIRST,
     CH4,
     CO2,
@@ -111,11 +110,10 @@ def new_work() -> Any:
 @kernel
 def blank_work(work: Any) -> None:
     """Begin a block: no amount, no error."""
-    for k in range(N_PARTS * ROOM):
-        work[k] = 0.0
-    for b in range(BLOCK):
-        work[AMOUNT + b] = math.nan
-        work[ADBLUE + b] = 0.0
+    for k in range(N_PARTS):
+        fill(work, k * ROOM, 0.0)
+    fill(work, AMOUNT, math.nan)
+    fill(work, ADBLUE, 0.0)
 
 
 @kernel

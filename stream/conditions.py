@@ -77,8 +77,8 @@ def observe(state: Any, air: bool, temp_c: float, alt_m: float, gross_kg: float,
     """Keep what a reading says of temperature and weight (NaN = nothing new) and the air density and tyre factor that follow (Eq. 1, 2, 6).
 
     T ``temp_c`` [°C], h ``alt_m`` [m], m ``gross_kg`` [kg], ``dt_s`` since the reading before [s]; ``air``: ``held_air`` or
-    ``hear_weather`` ask for a new density. Each is held an hour. GNSS altitude serves where pressure is not measured: its 20 m are 0.2 % of density. A
-    weight is the mean over 120 s; 15 % off it is another load.
+    ``hear_weather`` ask for a new density. Each is held an hour. GNSS altitude serves where pressure is not measured: its 20 m are
+    0.2 % of density. A weight is the mean over 120 s; 15 % off it is another load.
     """
     if temp_c == temp_c:
         air |= temp_c != state["temp_c"]

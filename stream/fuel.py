@@ -142,8 +142,8 @@ def liquid_fuel(
     """(fuel in nL or UNKNOWN, method, half-width of its 95 % interval, relative) of one interval.
 
     ``held_s``: the interval, NaN where a rate is not held so long. ``road_l``, ``torque_l``: what the bare models say of it [L], NaN
-    where they cannot. Every counter present keeps its own account, so any may take over. A counter is called stuck against the model only while the engine surely runs: a parked truck invents no
-    fuel.
+    where they cannot. Every counter present keeps its own account, so any may take over. A counter is called stuck against the model
+    only while the engine surely runs: a parked truck invents no fuel.
     """
     rate_l = integrate(state["fuel_rate_lph"], rate_lph, held_s, PER_HOUR)
     model_l, u_model = modelled(state, p, road_l, torque_l)

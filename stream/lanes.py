@@ -1,4 +1,7 @@
-"""The sum of a column of a block over some of its rows, on vectors where a processor has them."""
+"""A column of a block at once, on vectors where a processor has them: begun, copied, added up.
+
+Each is the loop that stands in its Python form. Written as loops of a known length they would be unrolled, one number at a time.
+"""
 
 from typing import Any, Final
 
@@ -14,6 +17,58 @@ _WORD: Final = ir.IntType(64)
 _COLUMN: Final = ir.VectorType(_WORD, BLOCK)
 
 
+def _address(context: Any, builder: Any, matrix: Any, value: Any, at: Any, column: Any = _COLUMN) -> Any:
+    """Where ``BLOCK`` numbers of an array lie, the first of them ``at`` numbers after its begin."""
+    array = cgutils.create_struct_proxy(matrix)(context, builder, value)
+    return builder.bitcast(builder.gep(array.data, [at]), column.as_pointer())
+
+
+def _all_of(builder: Any, value: Any) -> Any:
+    """The same number in each row."""
+    column = ir.VectorType(value.type, BLOCK)
+    one = builder.insert_element(ir.Constant(column, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), BLOCK), [0] * BLOCK))
+
+
+def _fill_loop(block: Any, at: int, value: float) -> None:
+    """Set all rows of the column that begins at ``at``."""
+    block[at : at + BLOCK] = value
+
+
+@intrinsic  # type: ignore[misc]
+def _fill_vector(typing: Any, block: Any, at: Any, value: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        column = _all_of(builder, args[2])
+        builder.store(column, _address(context, builder, signature.args[0], args[0], args[1], column.type), align=8)
+        return context.get_dummy_value()
+
+    return types.void(block, types.intp, block.dtype), generate
+
+
+def _copy_loop(block: Any, at: int, matrix: Any, row: int, first: int) -> None:
+    """Copy the ``BLOCK`` rows of the column that begins at ``at`` to ``matrix[row, first]`` and on."""
+    matrix[row, first : first + BLOCK] = block[at : at + BLOCK]
+
+
+@intrinsic  # type: ignore[misc]
+def _copy_vector(typing: Any, block: Any, at: Any, matrix: Any, row: Any, first: Any) -> Any:
+    if matrix.layout != "C":
+        raise TypeError("columns of results lie together")
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        column = builder.load(_address(context, builder, signature.args[0], args[0], args[1]), align=8)
+        if matrix.dtype.bitwidth < block.dtype.bitwidth:
+            column = builder.trunc(column, ir.VectorType(ir.IntType(matrix.dtype.bitwidth), BLOCK))
+        array = cgutils.create_struct_proxy(matrix)(context, builder, args[2])
+        at = builder.add(builder.mul(args[3], builder.extract_value(array.shape, 1)), args[4])
+        builder.store(
+            column, _address(context, builder, matrix, args[2], at, column.type), align=matrix.dtype.bitwidth // 8
+        )
+        return context.get_dummy_value()
+
+    return types.void(block, types.intp, matrix, types.intp, types.intp), generate
+
+
 def _sum_known_loop(block: Any, at: int, begin: int, end: int) -> int:
     """Sum of rows ``begin`` to ``end`` - 1 of the column that begins at ``at``, leaving out what is UNKNOWN."""
     return sum(int(x) for x in block[at + begin : at + end] if x != UNKNOWN)
@@ -23,18 +78,12 @@ def _sum_known_loop(block: Any, at: int, begin: int, end: int) -> int:
 def _sum_known_vector(typing: Any, block: Any, at: Any, begin: Any, end: Any) -> Any:
     """The same as all ``BLOCK`` rows at once, those outside masked out (LLVM splits what is longer than the processor's vectors)."""
 
-    def all_of(builder: Any, value: Any) -> Any:
-        one = builder.insert_element(ir.Constant(_COLUMN, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
-        return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), BLOCK), [0] * BLOCK))
-
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        array = cgutils.create_struct_proxy(signature.args[0])(context, builder, args[0])
-        address = builder.bitcast(builder.gep(array.data, [args[1]]), _COLUMN.as_pointer())
-        column = builder.load(address, align=8)
+        column = builder.load(_address(context, builder, signature.args[0], args[0], args[1]), align=8)
         number = ir.Constant(_COLUMN, list(range(BLOCK)))
         inside = builder.and_(
-            builder.icmp_signed(">=", number, all_of(builder, args[2])),
-            builder.icmp_signed("<", number, all_of(builder, args[3])),
+            builder.icmp_signed(">=", number, _all_of(builder, args[2])),
+            builder.icmp_signed("<", number, _all_of(builder, args[3])),
         )
         known = builder.icmp_signed("!=", column, ir.Constant(_COLUMN, [UNKNOWN] * BLOCK))
         added = builder.select(builder.and_(inside, known), column, ir.Constant(_COLUMN, [0] * BLOCK))
@@ -47,3 +96,5 @@ def _sum_known_vector(typing: Any, block: Any, at: Any, begin: Any, end: Any) ->
 
 
 sum_known = _sum_known_loop if numba.config.DISABLE_JIT else _sum_known_vector
+fill = _fill_loop if numba.config.DISABLE_JIT else _fill_vector
+copy = _copy_loop if numba.config.DISABLE_JIT else _copy_vector

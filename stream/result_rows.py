@@ -11,6 +11,7 @@ import numpy as np
 
 from stream.columns import UNKNOWN
 from stream.kernel import inlined, kernel
+from stream.lanes import copy, fill
 from stream.table import (
     ASSET,
     BLOCK,
@@ -52,29 +53,24 @@ def new_block() -> Any:
 def blank_rows(block: Any) -> None:
     """Begin a block: nothing is known."""
     for k in range(_BLANK.size):
-        for b in range(BLOCK):
-            block[k * ROOM + b] = _BLANK[k]
-
-
-@inlined
-def _put(block: Any, rows: int, ints: Any, codes: Any, first: int) -> None:
-    for k in range(_INTS_AT.size):
-        column, at = ints[k, first : first + rows], _INTS_AT[k]
-        for b in range(rows):
-            column[b] = block[at + b]
-    for k in range(_CODES_AT.size):
-        names, at = codes[k, first : first + rows], _CODES_AT[k]
-        for b in range(rows):
-            names[b] = block[at + b]
+        fill(block, k * ROOM, _BLANK[k])
 
 
 @kernel
 def put_block(block: Any, rows: int, ints: Any, codes: Any, first: int) -> None:
     """Copy the first ``rows`` rows of a block to columns ``first`` and on of ``ints`` (int64) and ``codes`` (int32)."""
-    if rows == BLOCK:
-        _put(block, BLOCK, ints, codes, first)  # as its own case, because loops of a known length cost half
-    else:
-        _put(block, rows, ints, codes, first)
+    for k in range(_INTS_AT.size):
+        if rows == BLOCK:
+            copy(block, _INTS_AT[k], ints, k, first)
+        else:
+            for b in range(rows):
+                ints[k, first + b] = block[_INTS_AT[k] + b]
+    for k in range(_CODES_AT.size):
+        if rows == BLOCK:
+            copy(block, _CODES_AT[k], codes, k, first)
+        else:
+            for b in range(rows):
+                codes[k, first + b] = block[_CODES_AT[k] + b]
 
 
 @inlined
