@@ -53,7 +53,7 @@ from stream.grade import BY_FILTER, BY_MAP, filtered_grade, height_of
 from stream.kernel import inlined, kernel
 from stream.mass import GRADE_TRUST, can_row, scales_row
 from stream.plausibility import usable_odometer_m, usable_wheel_kmh
-from stream.result_rows import begin_sum, blank_rows, holds, put_block
+from stream.result_rows import begin_sum, blank_rows, expect_block, holds, put_block
 from stream.road_load import (
     ENGINE_OFF_RPM,
     air_drag_n,
@@ -309,6 +309,7 @@ def advance_rows(
             units, sites = False, False
             heard = ALL
             if i + BLOCK <= n:
+                expect_block(out, codes, i)
                 heard = 0
                 if _heard(baro, i):
                     heard = WEATHER | HEIGHTS

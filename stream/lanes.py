@@ -13,6 +13,7 @@ from numba.extending import intrinsic
 from stream.columns import UNKNOWN
 from stream.table import BLOCK
 
+CACHE_LINE: Final = 64  # bytes
 _WORD: Final = ir.IntType(64)
 _COLUMN: Final = ir.VectorType(_WORD, BLOCK)
 
@@ -43,6 +44,29 @@ def _fill_vector(typing: Any, block: Any, at: Any, value: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(block, types.intp, block.dtype), generate
+
+
+def _expect_loop(matrix: Any, row: int, first: int) -> None:
+    """``copy`` to there comes soon: the processor may fetch the memory. Changes nothing."""
+
+
+@intrinsic  # type: ignore[misc]
+def _expect_vector(typing: Any, matrix: Any, row: Any, first: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array = cgutils.create_struct_proxy(matrix)(context, builder, args[0])
+        at = builder.add(builder.mul(args[1], builder.extract_value(array.shape, 1)), args[2])
+        flags = [ir.Constant(ir.IntType(32), n) for n in (1, 3, 1)]  # to be written, kept near, data
+        bytes_type = ir.IntType(8).as_pointer()
+        prefetch = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), [bytes_type, *(f.type for f in flags)]), "llvm.prefetch.p0"
+        )
+        each = CACHE_LINE * 8 // matrix.dtype.bitwidth
+        for k in range(0, BLOCK, each):
+            line = builder.gep(array.data, [builder.add(at, ir.Constant(_WORD, k))])
+            builder.call(prefetch, [builder.bitcast(line, bytes_type), *flags])
+        return context.get_dummy_value()
+
+    return types.void(matrix, types.intp, types.intp), generate
 
 
 def _copy_loop(block: Any, at: int, matrix: Any, row: int, first: int) -> None:
@@ -98,3 +122,4 @@ def _sum_known_vector(typing: Any, block: Any, at: Any, begin: Any, end: Any) ->
 sum_known = _sum_known_loop if numba.config.DISABLE_JIT else _sum_known_vector
 fill = _fill_loop if numba.config.DISABLE_JIT else _fill_vector
 copy = _copy_loop if numba.config.DISABLE_JIT else _copy_vector
+expect = _expect_loop if numba.config.DISABLE_JIT else _expect_vector

@@ -1,0 +1,53 @@
+"""Vectors of a column: the same as the loops they stand for, and nothing beside the column is touched."""
+
+import numpy as np
+import pytest
+
+from stream.columns import UNKNOWN
+from stream.kernel import kernel
+from stream.lanes import copy, fill, sum_known
+from stream.table import BLOCK, ROOM
+
+COLUMNS = 3
+
+
+@kernel
+def _sum(block: np.ndarray, at: int, begin: int, end: int) -> int:
+    return sum_known(block, at, begin, end)
+
+
+@kernel
+def _fill(block: np.ndarray, at: int, value: float) -> None:
+    fill(block, at, value)
+
+
+@kernel
+def _copy(block: np.ndarray, at: int, matrix: np.ndarray, row: int, first: int) -> None:
+    copy(block, at, matrix, row, first)
+
+
+@pytest.mark.parametrize(("begin", "end"), [(0, BLOCK), (0, 1), (BLOCK - 1, BLOCK), (3, 20), (7, 7)])
+def test_a_sum_takes_its_rows_and_leaves_out_what_is_unknown(begin: int, end: int) -> None:
+    rng = np.random.default_rng(begin + end)
+    block = rng.integers(-(10**15), 10**15, COLUMNS * ROOM)
+    block[rng.random(block.size) < 0.3] = UNKNOWN
+    rows = block[ROOM + begin : ROOM + end]
+    assert _sum(block, ROOM, begin, end) == rows[rows != UNKNOWN].sum()
+
+
+@pytest.mark.parametrize(("dtype", "value"), [(np.int64, UNKNOWN), (np.float64, 0.25)])
+def test_a_column_is_begun_and_no_other(dtype: type, value: float) -> None:
+    block = np.full(COLUMNS * ROOM, 7, dtype)
+    _fill(block, ROOM, value)
+    assert (block[ROOM : ROOM + BLOCK] == value).all()
+    assert (block[:ROOM] == 7).all()
+    assert (block[ROOM + BLOCK :] == 7).all()
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int32])
+def test_a_column_is_copied_to_its_place(dtype: type) -> None:
+    block = np.arange(COLUMNS * ROOM)
+    matrix = np.full((3, 3 * BLOCK + 5), -1, dtype)
+    _copy(block, ROOM, matrix, 1, BLOCK + 3)
+    assert (matrix[1, BLOCK + 3 : 2 * BLOCK + 3] == block[ROOM : ROOM + BLOCK]).all()
+    assert np.count_nonzero(matrix != -1) == BLOCK
