@@ -37,6 +37,9 @@ OPEN: Final = {
     HOURS: OPEN_ROLLUPS,
     WORDS: "trips_open",
 }  # summary -> view of the rows of its source that it does not cover
+FRESH: Final = {  # stored table -> table in memory of the rows of its newest, small files
+    source: f"{source}_fresh" for source in SUMMARIES.values()
+}
 WINDOW_NS: Final = 2 * MINUTE_NS  # "now": the last full minute and the running one, so 60 to 120 s
 LOOKBACK_NS: Final = 86_400_000_000_000  # a route or warehouse silent for longer shows no newest time
 UNKNOWN_SHARE: Final = 0.05  # of observed time that may lack energy or distance where g/km is still told
@@ -121,13 +124,46 @@ def rows_of(table: str, tenant: Tenant | None) -> str:
     return "false"
 
 
+def _typed(schema: pa.Schema) -> str:
+    return f"SELECT {', '.join(f'CAST(NULL AS {_SQL_TYPES[f.type]}) AS {f.name}' for f in schema)} WHERE false"
+
+
+def _source(table: str, files: Sequence[str], *, mixed: bool) -> str:
+    """What stands after FROM for exactly ``files`` of ``table``."""
+    schema = stored_schema(table)
+    if not files:
+        return f"({_typed(schema)})"
+    types = ", ".join(f"'{name}': {_SQL_TYPES[schema.field(name).type]}" for name in PARTITIONS.get(table, ()))
+    options = f", hive_partitioning = true, hive_types = {{{types}}}" if types else ""
+    options += ", union_by_name = true" if mixed else ""
+    read = f"read_parquet([{', '.join(_literal(f) for f in files)}]{options})"
+    return f"({_typed(schema)} UNION ALL BY NAME SELECT * FROM {read})" if mixed else read
+
+
+def no_fresh_rows(table: str) -> str:
+    """The statement that makes the table in ``FRESH`` without rows."""
+    return f"CREATE OR REPLACE TABLE {FRESH[table]} AS {_typed(stored_schema(table))}"
+
+
+def fresh_rows(table: str, files: Sequence[str], *, mixed: bool) -> str:
+    """The statement that puts the rows of ``files`` into the table in ``FRESH``."""
+    names = ", ".join(stored_schema(table).names)
+    return f"INSERT INTO {FRESH[table]} ({names}) SELECT {names} FROM {_source(table, files, mixed=mixed)}"
+
+
 def stored_view(
-    table: str, files: Sequence[str], *, mixed: bool = False, tenant: Tenant | None = None, name: str | None = None
+    table: str,
+    files: Sequence[str],
+    *,
+    mixed: bool = False,
+    fresh: bool = False,
+    tenant: Tenant | None = None,
+    name: str | None = None,
 ) -> str:
     """The statement that makes the view of a stored table over exactly ``files``; without files it has no rows, in the same types.
 
-    ``mixed`` says that some files may lack columns, which are null then. ``tenant`` leaves only what is his. ``name`` is that of the view
-    where it is not the table's.
+    ``mixed`` says that some files may lack columns, which are null then. ``fresh``: with the rows in memory, for tables in ``FRESH``.
+    ``tenant`` leaves only what is his. ``name`` is that of the view where it is not the table's.
     """
     schema = stored_schema(table)
     extra = [f"{_timestamp(ns)} AS {name}" for name, ns in _TIMES.get(table, {}).items()]
@@ -136,19 +172,16 @@ def stored_view(
     if table == "emissions":
         extra += ROW_BAND
     columns = ", ".join([f.name for f in schema] + extra)
-    typed = ", ".join(f"CAST(NULL AS {_SQL_TYPES[f.type]}) AS {f.name}" for f in schema)
-    source = f"(SELECT {typed} WHERE false)"
-    if files:
-        types = ", ".join(f"'{name}': {_SQL_TYPES[schema.field(name).type]}" for name in PARTITIONS.get(table, ()))
-        options = f", hive_partitioning = true, hive_types = {{{types}}}" if types else ""
-        options += ", union_by_name = true" if mixed else ""
-        read = f"read_parquet([{', '.join(_literal(f) for f in files)}]{options})"
-        source = f"({source[1:-1]} UNION ALL BY NAME SELECT * FROM {read})" if mixed else read
+    source = _source(table, files, mixed=mixed)
+    if fresh and table in FRESH:
+        names = ", ".join(schema.names)
+        old = f"SELECT {names} FROM {source} UNION ALL " if files else ""
+        source = f"({old}SELECT {names} FROM {FRESH[table]})"
     where = "" if tenant is None else f" WHERE {rows_of(table, tenant)}"
     return f"CREATE OR REPLACE VIEW {name or table} AS SELECT {columns} FROM {source}{where}"
 
 
-def recent_view(files: Sequence[str], now_ns: int, *, mixed: bool, tenant: Tenant | None) -> str:
+def recent_view(files: Sequence[str], now_ns: int, *, mixed: bool, tenant: Tenant | None, fresh: bool = False) -> str:
     """The statement that makes ``rollups_recent``: the rollups of the last day and of the running one, from few files.
 
     What shows "now" reads it, as naming a file costs a query 20 µs even where it is not opened. A clock that was moved back to
@@ -158,7 +191,7 @@ def recent_view(files: Sequence[str], now_ns: int, *, mixed: bool, tenant: Tenan
     newest = min(max(days.values(), default=""), _day(now_ns))
     first = _day(_start_ns(newest) - LOOKBACK_NS) if newest else ""
     kept = [f for f in files if days.get(f, first) >= first]
-    view = stored_view("rollups", kept, mixed=mixed, tenant=tenant, name=RECENT_ROLLUPS)
+    view = stored_view("rollups", kept, mixed=mixed, fresh=fresh, tenant=tenant, name=RECENT_ROLLUPS)
     if len(kept) == len(files):
         return view
     least = _start_ns(first) + LOOKBACK_NS
