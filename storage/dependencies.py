@@ -9,12 +9,13 @@ import duckdb
 
 from storage.disk_views import DISK, DISK_TABLES
 from storage.kpi_views import KPIS
+from storage.now_views import NOW
 from storage.panel_views import PANELS
 from storage.schema import DIMENSIONS, SUMMARIES
 from storage.trip_views import TRIP_FIGURES
 from storage.views import FIGURES, OPEN, RECENT_ROLLUPS, STORED
 
-VIEWS: Final = {**FIGURES, **TRIP_FIGURES, **KPIS, **PANELS, **DISK}
+VIEWS: Final = {**FIGURES, **NOW, **TRIP_FIGURES, **KPIS, **PANELS, **DISK}
 _MADE: Final = {  # views and tables that are made of files
     RECENT_ROLLUPS: ("rollups",),
     **{OPEN[summary]: (summary, source) for summary, source in SUMMARIES.items()},

@@ -23,6 +23,7 @@ from storage.errors import LakeMissingError, StorageError
 from storage.file_names import commits_of
 from storage.hours import split, stays_beside
 from storage.kpi_views import kpi_views
+from storage.now_views import now_views
 from storage.panel_views import panel_views
 from storage.schema import DIMENSIONS, SUMMARIES
 from storage.table_log import NONE, Version, is_newer, newest
@@ -130,7 +131,7 @@ def connect(
     for name in FRESH:
         con.execute(no_fresh_rows(name))
     _show_disk(con, lake, {}, tenant)
-    for statement in (*figure_views(), *trip_views(), *kpi_views(), *panel_views(), *disk_views()):
+    for statement in (*figure_views(), *now_views(), *trip_views(), *kpi_views(), *panel_views(), *disk_views()):
         con.execute(statement)
     _READERS[con] = reader
     if as_of is None:
