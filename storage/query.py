@@ -35,12 +35,12 @@ from storage.views import (
     STORED,
     Tenant,
     figure_views,
-    fresh_rows,
     no_fresh_rows,
     owner_macro,
     recent_view,
     stored_schema,
     stored_view,
+    take_fresh_rows,
 )
 
 MEMORY_LIMIT: Final = "1GB"  # a query that wants more is refused; nothing spills to disk
@@ -70,6 +70,7 @@ class _Reader:
     """``counting``: the files of summaries that are read. ``told``: the disk's tables say what ``tables`` do."""
 
     lake: Path
+    fresh_rows: int
     tables: dict[str, _Table] = field(default_factory=dict)
     tenant: Tenant | None = None
     counting: dict[str, list[str]] = field(default_factory=dict)
@@ -95,12 +96,14 @@ def connect(
     tenant: Tenant | None = None,
     unnamed: str = "",
     as_of: int | None = None,
+    fresh_rows: int = MAX_FRESH_ROWS,
 ) -> duckdb.DuckDBPyConnection:
     """A connection to the lake at ``lake`` with a view for every table and every figure, as of now; ``refresh`` brings it up to date.
 
     With ``tenant`` every view shows that tenant's rows only; who can read files can still go round them: check the SQL of strangers.
     With ``as_of``, a commit, they show what was known at it, the registry of then included; the clock stands at its time and ``refresh``
-    changes nothing. ``unnamed``: who owns what the registry gives to nobody, where all tenants' rows are shown.
+    changes nothing. ``unnamed``: who owns what the registry gives to nobody, where all tenants' rows are shown. ``fresh_rows``: how many
+    rows of a table of ``FRESH`` are held in memory.
     Cursors see the same views and may be used from other threads. Raises LakeMissingError where there is no lake,
     StorageError (NotKeptError) where the state at that commit cannot be read.
     """
@@ -123,7 +126,7 @@ def connect(
     con.execute("SET allowed_directories = [$lake]", {"lake": f"{lake}/"})
     con.execute("SET enable_external_access = false")
     con.execute("SET lock_configuration = true")
-    reader = _Reader(lake, {name: _Table(lake / name) for name in STORED}, tenant)
+    reader = _Reader(lake, fresh_rows, {name: _Table(lake / name) for name in STORED}, tenant)
     for statement in (*MACROS, owner_macro(tenant.name if tenant else unnamed)):
         con.execute(statement)
     for name in reversed(STORED):  # what belongs to whom stands in the dimension tables, which come last
@@ -217,7 +220,7 @@ def _take_up(
     try:
         for name, added in fresh.items():
             if name not in anew and added.files:
-                con.execute(fresh_rows(name, added.files, mixed=tables[name].mixed))
+                con.execute(take_fresh_rows(name, added.files, mixed=tables[name].mixed))
         for name in [n for n in STORED if n in anew]:
             if name in FRESH:
                 con.execute(no_fresh_rows(name))
@@ -254,7 +257,7 @@ def _appended(reader: _Reader, name: str, found: dict[str, Version]) -> _Added |
     if (
         len(new.files) != len(table.shown.files) + len(files)
         or None in rows
-        or table.fresh_rows + total > MAX_FRESH_ROWS
+        or table.fresh_rows + total > reader.fresh_rows
         or not all(stays_beside(path, counting) for path in files)
     ):
         return None

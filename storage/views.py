@@ -145,7 +145,7 @@ def no_fresh_rows(table: str) -> str:
     return f"CREATE OR REPLACE TABLE {FRESH[table]} AS {_typed(stored_schema(table))}"
 
 
-def fresh_rows(table: str, files: Sequence[str], *, mixed: bool) -> str:
+def take_fresh_rows(table: str, files: Sequence[str], *, mixed: bool) -> str:
     """The statement that puts the rows of ``files`` into the table in ``FRESH``."""
     names = ", ".join(stored_schema(table).names)
     return f"INSERT INTO {FRESH[table]} ({names}) SELECT {names} FROM {_source(table, files, mixed=mixed)}"
