@@ -23,7 +23,7 @@ from ingest.rounds import next_part
 from ingest.signatures import Signatures
 from storage.landing import Commit
 from storage.quarantine import Refused, quarantine_table
-from storage.schema import Names, to_arrow
+from storage.schema import names_of, to_arrow
 from stream.columns import READING
 from stream.fleet import Fleet, Vehicle, Warehouse
 from stream.pipeline import Columns, Results, State, empty_columns, step
@@ -67,13 +67,7 @@ class ConsumerCore:
         self._fleet = fleet
         self._counters = counters
         self._signatures = signatures or Signatures({})
-        self._names = Names(
-            device=fleet.devices,
-            asset=fleet.assets,
-            route=fleet.route_names,
-            place=fleet.place_names,
-            region=fleet.region_names,
-        )
+        self._names = names_of(fleet)
         fitted: list[Vehicle | Warehouse] = [*fleet.vehicles, *fleet.warehouses]
         self._owners = {t.device: t.tenant for t in fitted if t.tenant}
         self._vins = {v.device: v.vin for v in fleet.vehicles if v.vin}
