@@ -25,7 +25,7 @@ class Records:
             column = self.base[key].copy()
             column[self.devices] = self.rows[key]
             return column
-        at = int(np.searchsorted(self.devices, key))
+        at = int(self.devices.searchsorted(key))
         return self.rows[at] if at < self.devices.size and self.devices[at] == key else self.base[key]
 
     def take(self, devices: Devices) -> StateRows:
