@@ -6,13 +6,16 @@ Each is the loop that stands in its Python form. Written as loops of a known len
 from typing import Any, Final
 
 import numba
+import numba.core.cgutils
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba.core import types
 from numba.extending import intrinsic
 
 from stream.columns import UNKNOWN
 from stream.table import BLOCK
 
+cgutils: Final[Any] = numba.core.cgutils  # has no types
+_JIT_OFF: Final[Any] = vars(numba.config)["DISABLE_JIT"]
 CACHE_LINE: Final = 64  # bytes
 _WORD: Final = ir.IntType(64)
 _COLUMN: Final = ir.VectorType(_WORD, BLOCK)
@@ -36,7 +39,7 @@ def _fill_loop(block: Any, at: int, value: float) -> None:
     block[at : at + BLOCK] = value
 
 
-@intrinsic  # type: ignore[misc]
+@intrinsic
 def _fill_vector(typing: Any, block: Any, at: Any, value: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         column = _all_of(builder, args[2])
@@ -50,7 +53,7 @@ def _expect_loop(matrix: Any, row: int, first: int) -> None:
     """``copy`` to there comes soon: the processor may fetch the memory. Changes nothing."""
 
 
-@intrinsic  # type: ignore[misc]
+@intrinsic
 def _expect_vector(typing: Any, matrix: Any, row: Any, first: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         array = cgutils.create_struct_proxy(matrix)(context, builder, args[0])
@@ -74,7 +77,7 @@ def _copy_loop(block: Any, at: int, matrix: Any, row: int, first: int) -> None:
     matrix[row, first : first + BLOCK] = block[at : at + BLOCK]
 
 
-@intrinsic  # type: ignore[misc]
+@intrinsic
 def _copy_vector(typing: Any, block: Any, at: Any, matrix: Any, row: Any, first: Any) -> Any:
     if matrix.layout != "C":
         raise TypeError("columns of results lie together")
@@ -98,7 +101,7 @@ def _sum_known_loop(block: Any, at: int, begin: int, end: int) -> int:
     return sum(int(x) for x in block[at + begin : at + end] if x != UNKNOWN)
 
 
-@intrinsic  # type: ignore[misc]
+@intrinsic
 def _sum_known_vector(typing: Any, block: Any, at: Any, begin: Any, end: Any) -> Any:
     """The same as all ``BLOCK`` rows at once, those outside masked out (LLVM splits what is longer than the processor's vectors)."""
 
@@ -119,7 +122,7 @@ def _sum_known_vector(typing: Any, block: Any, at: Any, begin: Any, end: Any) ->
     return types.int64(block, types.intp, types.intp, types.intp), generate
 
 
-sum_known = _sum_known_loop if numba.config.DISABLE_JIT else _sum_known_vector
-fill = _fill_loop if numba.config.DISABLE_JIT else _fill_vector
-copy = _copy_loop if numba.config.DISABLE_JIT else _copy_vector
-expect = _expect_loop if numba.config.DISABLE_JIT else _expect_vector
+sum_known: Final[Any] = _sum_known_loop if _JIT_OFF else _sum_known_vector
+fill: Final[Any] = _fill_loop if _JIT_OFF else _fill_vector
+copy: Final[Any] = _copy_loop if _JIT_OFF else _copy_vector
+expect: Final[Any] = _expect_loop if _JIT_OFF else _expect_vector

@@ -1,5 +1,7 @@
 """Vectors of a column: the same as the loops they stand for, and nothing beside the column is touched."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -12,17 +14,17 @@ COLUMNS = 3
 
 
 @kernel
-def _sum(block: np.ndarray, at: int, begin: int, end: int) -> int:
+def _sum(block: Any, at: int, begin: int, end: int) -> Any:
     return sum_known(block, at, begin, end)
 
 
 @kernel
-def _fill(block: np.ndarray, at: int, value: float) -> None:
+def _fill(block: Any, at: int, value: float) -> None:
     fill(block, at, value)
 
 
 @kernel
-def _copy(block: np.ndarray, at: int, matrix: np.ndarray, row: int, first: int) -> None:
+def _copy(block: Any, at: int, matrix: Any, row: int, first: int) -> None:
     copy(block, at, matrix, row, first)
 
 
@@ -37,7 +39,7 @@ def test_a_sum_takes_its_rows_and_leaves_out_what_is_unknown(begin: int, end: in
 
 @pytest.mark.parametrize(("dtype", "value"), [(np.int64, UNKNOWN), (np.float64, 0.25)])
 def test_a_column_is_begun_and_no_other(dtype: type, value: float) -> None:
-    block = np.full(COLUMNS * ROOM, 7, dtype)
+    block: Any = np.full(COLUMNS * ROOM, 7, dtype)
     _fill(block, ROOM, value)
     assert (block[ROOM : ROOM + BLOCK] == value).all()
     assert (block[:ROOM] == 7).all()
@@ -47,7 +49,7 @@ def test_a_column_is_begun_and_no_other(dtype: type, value: float) -> None:
 @pytest.mark.parametrize("dtype", [np.int64, np.int32])
 def test_a_column_is_copied_to_its_place(dtype: type) -> None:
     block = np.arange(COLUMNS * ROOM)
-    matrix = np.full((3, 3 * BLOCK + 5), -1, dtype)
+    matrix: Any = np.full((3, 3 * BLOCK + 5), -1, dtype)
     _copy(block, ROOM, matrix, 1, BLOCK + 3)
     assert (matrix[1, BLOCK + 3 : 2 * BLOCK + 3] == block[ROOM : ROOM + BLOCK]).all()
     assert np.count_nonzero(matrix != -1) == BLOCK
