@@ -52,6 +52,7 @@ from stream.fuel import (
 from stream.grade import BY_FILTER, BY_MAP, filtered_grade, height_of
 from stream.hindsight import keep_trip, look_back
 from stream.kernel import inlined, kernel
+from stream.lanes import expect_record
 from stream.mass import GRADE_TRUST, can_row, scales_row
 from stream.plausibility import usable_odometer_m, usable_wheel_kmh
 from stream.result_rows import begin_sum, blank_rows, expect_block, holds, put_block
@@ -184,6 +185,7 @@ ORDERS: Final = 4
 TORQUE: Final = 8
 EXTRAS: Final = 16
 ALL: Final = 31
+AHEAD: Final = 4  # rows before a device's first one its record is asked for: 3 kB, most of it far away
 
 
 @kernel
@@ -295,6 +297,8 @@ def advance_rows(
     units, sites = False, False
     for i in range(n):
         d, s = device[i], slot[i]
+        if i + AHEAD < n and slot[i + AHEAD] != slot[i + AHEAD - 1]:
+            expect_record(states, slot[i + AHEAD])
         state = states[s]
         p = params[d]
         time_ns = time[i]

@@ -49,6 +49,37 @@ def _fill_vector(typing: Any, block: Any, at: Any, value: Any) -> Any:
     return types.void(block, types.intp, block.dtype), generate
 
 
+def _bytes(builder: Any, address: Any) -> Any:
+    return builder.bitcast(address, ir.IntType(8).as_pointer())
+
+
+def _fetch(builder: Any, begin: Any, size: int) -> None:
+    """Ask for ``size`` bytes that will be written."""
+    flags = [ir.Constant(ir.IntType(32), n) for n in (1, 3, 1)]  # to be written, kept near, data
+    prefetch = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(ir.VoidType(), [begin.type, *(f.type for f in flags)]), "llvm.prefetch.p0"
+    )
+    for k in range(0, size, CACHE_LINE):
+        builder.call(prefetch, [builder.gep(begin, [ir.Constant(_WORD, k)]), *flags])
+
+
+def _expect_record_loop(records: Any, k: int) -> None:
+    """Record ``k`` comes soon: the processor may fetch it. Changes nothing."""
+
+
+@intrinsic
+def _expect_record_vector(typing: Any, records: Any, k: Any) -> Any:
+    size = records.dtype.size
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array = cgutils.create_struct_proxy(records)(context, builder, args[0])
+        at = builder.mul(args[1], ir.Constant(_WORD, size))
+        _fetch(builder, builder.gep(_bytes(builder, array.data), [at]), size)
+        return context.get_dummy_value()
+
+    return types.void(records, types.intp), generate
+
+
 def _expect_loop(matrix: Any, row: int, first: int) -> None:
     """``copy`` to there comes soon: the processor may fetch the memory. Changes nothing."""
 
@@ -58,15 +89,8 @@ def _expect_vector(typing: Any, matrix: Any, row: Any, first: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         array = cgutils.create_struct_proxy(matrix)(context, builder, args[0])
         at = builder.add(builder.mul(args[1], builder.extract_value(array.shape, 1)), args[2])
-        flags = [ir.Constant(ir.IntType(32), n) for n in (1, 3, 1)]  # to be written, kept near, data
-        bytes_type = ir.IntType(8).as_pointer()
-        prefetch = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(ir.VoidType(), [bytes_type, *(f.type for f in flags)]), "llvm.prefetch.p0"
-        )
-        each = CACHE_LINE * 8 // matrix.dtype.bitwidth
-        for k in range(0, BLOCK, each):
-            line = builder.gep(array.data, [builder.add(at, ir.Constant(_WORD, k))])
-            builder.call(prefetch, [builder.bitcast(line, bytes_type), *flags])
+        begin = _bytes(builder, builder.gep(array.data, [at]))
+        _fetch(builder, begin, BLOCK * matrix.dtype.bitwidth // 8)
         return context.get_dummy_value()
 
     return types.void(matrix, types.intp, types.intp), generate
@@ -126,3 +150,4 @@ sum_known: Final[Any] = _sum_known_loop if _JIT_OFF else _sum_known_vector
 fill: Final[Any] = _fill_loop if _JIT_OFF else _fill_vector
 copy: Final[Any] = _copy_loop if _JIT_OFF else _copy_vector
 expect: Final[Any] = _expect_loop if _JIT_OFF else _expect_vector
+expect_record: Final[Any] = _expect_record_loop if _JIT_OFF else _expect_record_vector

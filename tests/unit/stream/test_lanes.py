@@ -7,7 +7,8 @@ import pytest
 
 from stream.columns import UNKNOWN
 from stream.kernel import kernel
-from stream.lanes import copy, fill, sum_known
+from stream.lanes import copy, expect, expect_record, fill, sum_known
+from stream.state import empty_state
 from stream.table import BLOCK, ROOM
 
 COLUMNS = 3
@@ -26,6 +27,12 @@ def _fill(block: Any, at: int, value: float) -> None:
 @kernel
 def _copy(block: Any, at: int, matrix: Any, row: int, first: int) -> None:
     copy(block, at, matrix, row, first)
+
+
+@kernel
+def _expect(matrix: Any, row: int, first: int, records: Any, k: int) -> None:
+    expect(matrix, row, first)
+    expect_record(records, k)
 
 
 @pytest.mark.parametrize(("begin", "end"), [(0, BLOCK), (0, 1), (BLOCK - 1, BLOCK), (3, 20), (7, 7)])
@@ -53,3 +60,10 @@ def test_a_column_is_copied_to_its_place(dtype: type) -> None:
     _copy(block, ROOM, matrix, 1, BLOCK + 3)
     assert (matrix[1, BLOCK + 3 : 2 * BLOCK + 3] == block[ROOM : ROOM + BLOCK]).all()
     assert np.count_nonzero(matrix != -1) == BLOCK
+
+
+def test_asking_for_memory_changes_nothing() -> None:
+    matrix, records = np.arange(3.0 * BLOCK).reshape(3, BLOCK), empty_state(3)
+    before = matrix.tobytes(), records.tobytes()
+    _expect(matrix, 2, BLOCK - 1, records, 2)  # beyond the end as well
+    assert (matrix.tobytes(), records.tobytes()) == before
