@@ -276,6 +276,11 @@ def _vehicle_params(
         p["has_battery"], p["grid_total"], p["grid_u_rel"] = 1, grid.total / eta, grid.u_rel
         p["grid_market"] = market_total(grid, v.vehicle, v.grid_zone, market) / eta
         return
+    if math.isnan(defaults.willans_b_g_per_kwh):
+        raise ValueError(
+            f"vehicle {v.vehicle}: class {v.vehicle_class!r} has no engine, and fuel is {v.fuel!r}; set fuel to "
+            f"{ELECTRICITY}, or the class of a vehicle that burns fuel"
+        )
     fuel = fuels.get(v.fuel) or fuels.setdefault(v.fuel, fuel_factors(factors, v.fuel))
     p["has_fuel"], p["fuel_is_gas"] = 1, int(fuel.unit == "kg")
     p["fuel_ttw"], p["fuel_wtt"], p["fuel_co2"] = fuel.ttw, fuel.wtt, fuel.co2
