@@ -11,14 +11,13 @@ from typing import Any, Final
 from stream.columns import LOAD_STATES, UNKNOWN
 from stream.kernel import kernel
 from stream.mass import (
-    BOBTAIL_SHARE,
-    HEAVIEST,
     TARE_FLOOR_SCALES,
     TARE_U_SCALES,
     can_mass,
     can_tare,
     contradicts,
     judge_scales,
+    may_contradict,
     scales_mass,
     tare_of,
     torque_is_wrong,
@@ -180,7 +179,7 @@ def decide(state: Any, p: Any, g: Any, origin: int, last_mile: bool, stem: bool)
     scales, sd = scales_mass(state, p["tare_kg"])
     if not math.isnan(scales + state["order_cargo_kg"]):
         state["weight_by_order"] = contradicts(scales, p["tare_kg"] + state["order_cargo_kg"], sd, p["gvw_kg"])
-    if not math.isnan(scales) and BOBTAIL_SHARE * p["tare_kg"] < mass < HEAVIEST * p["gvw_kg"]:
+    if not math.isnan(scales) and may_contradict(state, mass, p):
         state["weight_by_can"] = contradicts(scales, mass, math.hypot(sd, sd_mass), p["gvw_kg"])
         judge_scales(state)
     if torque_is_wrong(state):
