@@ -19,7 +19,7 @@ BENCHMARKS: Final = (
 QUESTIONS: Final = {
     "running_30_days": "FROM running_days",
     "running_by_route": "SELECT route, sum(empty_km) / sum(distance_km) FROM running_days GROUP BY route",
-    "one_day": f"FROM running_days WHERE factor_set = '{FACTOR_SET}' AND day = (SELECT max(day) FROM rollups)",
+    "one_day": "FROM running_days WHERE factor_set = '{factor_set}' AND day = DATE '{day}'",
     "one_vehicle": "FROM running_vehicle_days WHERE asset = 'truck-0002'",
     "region_by_month": "FROM region_benchmark",
     "region_by_day": "FROM region_benchmark_days",
@@ -38,8 +38,10 @@ def run() -> list[Result]:
         f"SELECT * REPLACE (CASE WHEN kind = 'vehicle' THEN {region} END AS region) FROM hours_without_region"
     )
     con.execute(f"INSERT INTO benchmarks (benchmark, empty_share_pct, definition, region) VALUES {BENCHMARKS}")
+    (day,) = con.execute("SELECT max(day) FROM rollup_hours").fetchone() or ("",)
     results = []
-    for name, sql in QUESTIONS.items():
+    for name, question in QUESTIONS.items():
+        sql = question.format(factor_set=FACTOR_SET, day=day)
         took, rows = [], 0
         for _ in range(ASKED):
             begin = time.perf_counter()
