@@ -75,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     empty.add_argument("--seed", type=int, default=7, help="of the world (default 7)")
     empty.add_argument("--scenario", default="demo", help="a shipped scenario or a TOML file (default demo)")
     empty.add_argument("--hours", type=_positive, default=24.0, help="virtual hours (default 24)")
+    empty.add_argument("--learn", type=float, default=0.0, help="hours of these in which it only learns (default 0)")
     empty.add_argument("--evidence", default="", help="only kinds of evidence whose name begins so, for example CAN")
     empty.add_argument("--factors", default="fleetco2-2025.2", help="factor set (default fleetco2-2025.2)")
     events = commands.add_parser("events", help="events against the simulated truth and planted faults, as a table")
@@ -206,8 +207,10 @@ def _emptiness(arguments: argparse.Namespace) -> int:
             arguments.hours,
             lambda done: progress.update(task, completed=done),
             arguments.evidence,
+            arguments.learn,
         )
-    print(f"Scenario {arguments.scenario}, seed {arguments.seed}, {arguments.hours:g} h of virtual time.\n")
+    counted = f", the first {arguments.learn:g} h not counted" if arguments.learn else ""
+    print(f"Scenario {arguments.scenario}, seed {arguments.seed}, {arguments.hours:g} h of virtual time{counted}.\n")
     print("\n".join([*empty_table(empty), *judged_tables(judged), *missed_tables(missed)]))
     return 0
 

@@ -142,9 +142,20 @@ def _judge(evidence: str, device: Values, day: Values, km: Values, told: Values,
 
 
 def emptiness(
-    world: World, fleet: Fleet, hours: float, progress: Callable[[float], None] = lambda _: None, only: str = ""
+    world: World,
+    fleet: Fleet,
+    hours: float,
+    progress: Callable[[float], None] = lambda _: None,
+    only: str = "",
+    learn_hours: float = 0.0,
 ) -> tuple[list[Emptiness], list[Judged], list[Missed]]:
-    """Run the world once and the step once for each kind of evidence whose name begins with ``only``."""
+    """Run the world once and the step once for each kind of evidence whose name begins with ``only``.
+
+    The first ``learn_hours`` of ``hours`` are driven and not counted: what is learnt of a vehicle is known then.
+    """
+    if not 0.0 <= learn_hours < hours:
+        msg = f"{learn_hours:g} h to learn leave nothing of {hours:g} h to count"
+        raise ValueError(msg)
     chosen = {e: hidden for e, hidden in HIDDEN.items() if e.startswith(only)}
     if not chosen:
         msg = f"evidence is {only!r}, wanted the beginning of one of {', '.join(HIDDEN)}"
@@ -163,20 +174,20 @@ def emptiness(
             seen = {name: nothing if name in hidden else values for name, values in chunk.readings.items()}
             states[evidence], r = step(states[evidence], seen)
             e = r.emissions
-            rows[evidence].append(
-                np.stack(
-                    [
-                        e["device"].astype(np.int64),
-                        e["trip_start_ns"],
-                        truth["time_ns"] // _DAY_NS,
-                        np.rint(truth["distance_m"] * 1000).astype(np.int64),
-                        truth["load_state"].astype(np.int64),
-                        truth["stage"].astype(np.int64),
-                        truth["empty_cause"].astype(np.int64),
-                        load,
-                    ]
-                )
+            kept = np.stack(
+                [
+                    e["device"].astype(np.int64),
+                    e["trip_start_ns"],
+                    truth["time_ns"] // _DAY_NS,
+                    np.rint(truth["distance_m"] * 1000).astype(np.int64),
+                    truth["load_state"].astype(np.int64),
+                    truth["stage"].astype(np.int64),
+                    truth["empty_cause"].astype(np.int64),
+                    load,
+                ]
             )
+            if chunk.start_s - begin_s >= learn_hours * 3600:
+                rows[evidence].append(kept)
             t = r.trips
             names = ("device", "trip_start_ns", "version", "load_state", "evidence", "stage", "empty_cause")
             trips[evidence].append(np.stack([t[name].astype(np.int64) for name in names]))

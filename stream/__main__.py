@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Print what was asked for. Returns 0, or 2 for a set or factor that there is not."""
+    """Print what was asked for. Exit code 0, or 2 for a set or factor that there is not."""
     arguments = _parser().parse_args(argv)
     try:
         if arguments.command == "factors":

@@ -88,7 +88,7 @@ class Limits:
 
 @kernel
 def away_m(lat0: float, lon0: float, lat1: float, lon1: float) -> float:
-    """Great-circle distance [m] by the haversine formula."""
+    """Great-circle distance [m] from ``lat0``, ``lon0`` to ``lat1``, ``lon1`` [°] by the haversine formula; error 0.5 %."""
     a, b = math.radians(lat0), math.radians(lat1)
     h = math.sin(0.5 * (b - a)) ** 2 + math.cos(a) * math.cos(b) * math.sin(0.5 * math.radians(lon1 - lon0)) ** 2
     return 2.0 * EARTH_M * math.asin(math.sqrt(min(1.0, h)))

@@ -167,7 +167,7 @@ def _bit(switches: float, bit: int) -> bool:
 
 @kernel
 def end_idling(state: Any, events: Any, n: int, device: int) -> int:
-    """Event ``idling`` of at least 60 s: seconds, and the fuel burnt meanwhile; a gap of 120 s ends it. Written at its end."""
+    """Event ``idling`` of at least 60 s: seconds, and the fuel burnt [nL]; a gap of 120 s ends it. Returns the number of events."""
     begin, end = state["idle_ns"], state["idle_last_ns"]
     state["idle_ns"] = UNKNOWN
     if end - begin < IDLE_NS:
@@ -214,7 +214,7 @@ def _end_speeding(state: Any, p: Any, events: Any, n: int, device: int) -> int:
 def speeding(state: Any, p: Any, v_kmh: float, time_ns: int, dt_s: float, events: Any, n: int, device: int) -> int:
     """Event ``speeding``: peak speed against the vehicle's limit, at least 10 s more than 3 km/h above it; merged below 5 s apart.
 
-    Explained: air drag beyond that at the limit, over the way driven.
+    Explained: air drag beyond that at the limit, over the way driven (Eq. 5) [nL]. Returns the number of events.
     """
     limit = p["speed_limit_kmh"]
     fast = v_kmh > limit + SPEEDING_TOLERANCE_KMH

@@ -75,6 +75,8 @@ def put(
 ) -> int:
     """Write event ``n`` of ``events`` at the last believed position, on the running trip; returns ``n + 1``.
 
+    ``amount`` and ``expected`` in the unit of ``kind`` (``columns.EVENT_KINDS``), NaN = not known.
+
     Called before the reading is taken into its trip: what ended by moving off still belongs to the stop, and so to its place.
     """
     e = events[n]

@@ -175,7 +175,7 @@ def notice(
     time_ns: int,
     dt_s: float,
 ) -> int:
-    """Take in one reading of a vehicle; returns which parts ``act`` must look at, 0 for none.
+    """Take in one reading of a vehicle; returns bits for the parts ``act`` must look at, 0 for none.
 
     Signals are raw, as sent; ``level_pct``: of the tank or the battery. ``amount``: fuel (nL, µg) or energy (µWh) booked for it;
     ``dt_s``: since the reading before, NaN for the first.
@@ -265,5 +265,5 @@ def act(
 
 @kernel
 def refrigerant(state: Any, total_kg: float, time_ns: int, events: Any, n: int, device: int) -> int:
-    """Look at the counter of refrigerant, of a vehicle or a warehouse, where it is sent."""
+    """Look at the counter of refrigerant [kg], of a vehicle or a warehouse, where it is sent; returns the number of events."""
     return watch_topup(state, total_kg, time_ns, events, n, device)

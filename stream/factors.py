@@ -275,7 +275,7 @@ class FuelFactors:
 
 
 def u_ttw_rel(ttw: float, co2: float, gaseous: bool) -> float:
-    """Half-width of the 95 % interval of a TTW factor: its CO2 is known to 2 %, the rest (CH4 and N2O) to a factor of 2."""
+    """Half-width of the 95 % interval of a factor ``ttw``, relative: its ``co2`` is known to 2 %, the rest (CH4, N2O) to a factor of 2."""
     if math.isnan(co2) or ttw <= 0.0:
         return U_ENGINE_GAS_TTW_REL if gaseous else U_TTW_REL
     return math.hypot(co2 * U_TTW_REL, max(ttw - co2, 0.0) * U_GASES_REL) / ttw
@@ -445,7 +445,10 @@ _CLASS_FIELDS = {
     "pto": "pto_kw",
     "tru": "tru_lph",
 }
-_BATTERY_TWIN = {"bev_van_3.5t": "van_3.5t", "bev_artic_40t": "artic_40t"}  # gvw, power, auxiliaries of the diesel twin
+_BATTERY_TWIN = {
+    "bev_van_3.5t": "van_3.5t",
+    "bev_artic_40t": "artic_40t",
+}  # whose gvw, power and auxiliaries count where none are given
 
 
 def parse_classes(text: str) -> dict[str, VehicleClass]:

@@ -68,7 +68,7 @@ def _median(ring: Any, n: int) -> float:
 
 @kernel
 def level_size(state: Any, p: Any) -> float:
-    """Litres or kWh of 100 % of the level, NaN where that is not known."""
+    """Content of the tank [L] or battery [kWh] at a level of 100 %, NaN where that is not known."""
     size = p["level_size"]
     if math.isnan(size) and p["has_battery"] and state["fallen_pct"] >= LEARN_PCT:
         return float(100.0 * state["drawn"] / state["fallen_pct"])
@@ -223,7 +223,7 @@ def watch_level(state: Any, p: Any, method: int, time_ns: int, events: Any, n: i
 
 @kernel
 def watch_topup(state: Any, total_kg: float, time_ns: int, events: Any, n: int, device: int) -> int:
-    """Event ``refrigerant_topup``: kilograms by which the counter of refrigerant rose since its last reading."""
+    """Event ``refrigerant_topup``: what the counter rose by since its last reading [kg]. Returns the number of events."""
     if math.isnan(total_kg):
         return n
     rise = total_kg - state["topup_kg"]

@@ -74,7 +74,7 @@ def route_by_number(geography: Any, number: float) -> int:
 
 @kernel
 def route_between(geography: Any, origin: int, destination: int, assigned: int) -> int:
-    """Route from ``origin`` to ``destination``: ``assigned`` where it is one of them, else the first; -1 for none."""
+    """Route (index) from ``origin`` to ``destination``: ``assigned`` where it is one of them, else the first; -1 for none."""
     if origin < 0 or destination < 0:
         return -1
     low, high = 0, geography.ends.shape[0]

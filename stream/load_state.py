@@ -11,14 +11,13 @@ from typing import Any, Final
 from stream.columns import LOAD_STATES, UNKNOWN
 from stream.kernel import kernel
 from stream.mass import (
-    BOBTAIL_SHARE,
-    HEAVIEST,
     TARE_FLOOR_SCALES,
     TARE_U_SCALES,
     can_mass,
     can_tare,
     contradicts,
     judge_scales,
+    may_contradict,
     scales_mass,
     tare_of,
     torque_is_wrong,
@@ -75,7 +74,7 @@ def logit(p: float) -> float:
 
 @kernel
 def bounded(log_ratio: float, error: float) -> float:
-    """A log likelihood ratio of a source that errs with probability ``error``, 0 to 0.5: at most ln((1 - error) / error) (Eq. 21)."""
+    """``log_ratio`` of a source that errs with probability ``error``, 0 to 0.5: at most ln((1 - error) / error) (Eq. 21)."""
     limit = math.log((1.0 - error) / error)
     return min(max(log_ratio, -limit), limit)
 
@@ -109,7 +108,7 @@ def _mean(x: float, sd_x: float, y: float, sd_y: float) -> tuple[float, float]:
 
 @kernel
 def after_stop(p_loaded: float, bits: int, door_works: bool, place_kind: int, long: bool, last_mile: bool) -> float:
-    """P(loaded) after a stop, before evidence of the new trip: what was aboard may have gone, and goods may have come.
+    """P(loaded) after a stop from ``p_loaded`` before it: what was aboard may have gone, and goods may have come. Rates are [C].
 
     A door that is known to work and stayed shut keeps the load in. Where nothing is known of doors the kind of place decides,
     then whether there was time to load (``long``). On a tour of drops masses err alike from stop to stop: each is judged anew.
@@ -152,7 +151,7 @@ def place_log_ratio(start: int, end: int, kind: Any, origin: int, last_mile: boo
 
 @kernel
 def on_tour(by_mass: float, within: bool) -> float:
-    """Log ratio of a mass, bounded below where the trip lies ``within`` a tour of drops, whose last loads weigh next to nothing."""
+    """Log ratio ``by_mass``, bounded below where the trip lies ``within`` a tour of drops, whose last loads weigh next to nothing."""
     return max(by_mass, -math.log(LR_TOUR_LIGHT)) if within else by_mass
 
 
@@ -180,7 +179,7 @@ def decide(state: Any, p: Any, g: Any, origin: int, last_mile: bool, stem: bool)
     scales, sd = scales_mass(state, p["tare_kg"])
     if not math.isnan(scales + state["order_cargo_kg"]):
         state["weight_by_order"] = contradicts(scales, p["tare_kg"] + state["order_cargo_kg"], sd, p["gvw_kg"])
-    if not math.isnan(scales) and BOBTAIL_SHARE * p["tare_kg"] < mass < HEAVIEST * p["gvw_kg"]:
+    if not math.isnan(scales) and may_contradict(state, mass, p):
         state["weight_by_can"] = contradicts(scales, mass, math.hypot(sd, sd_mass), p["gvw_kg"])
         judge_scales(state)
     if torque_is_wrong(state):
@@ -249,7 +248,8 @@ def told(
 ) -> tuple[int, float, float, float, float]:
     """(load state, its probability, goods [kg], their 95 % half-width [kg], empty load units [kg]) by P(loaded) and known amounts.
 
-    ``aboard``, ``cargo``, ``capacity`` [kg], units and ``positions`` in number; NaN = not known.
+    ``p_loaded``: 0 to 1; ``aboard`` with its ``sd_aboard``, ``cargo``, ``capacity`` [kg]; ``loaded_units``, ``empty_units`` and
+    ``positions`` in number; NaN = not known.
     """
     found, share, units_kg = STATE_UNKNOWN, math.nan, 0.0
     payload, u_payload = math.nan, math.nan

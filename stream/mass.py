@@ -51,6 +51,10 @@ TARE_MEMORY: Final = 12  # empty trips that make the mean
 TARE_STEADY: Final = 5  # empty trips before a drift is believed
 DRIFT_REL: Final = 0.04  # of tare: a body, a tank or a sensor changed
 CONFLICT_SHARE: Final = 0.10  # of the permitted gross mass: scales further off another source contradict it
+CONFLICT_PULLS: Final = (
+    6.0  # accelerations and way of a trip before its torque may contradict: the first few share one slope
+)
+CONFLICT_MM: Final = 10_000_000
 CONFLICT_SIGMAS: Final = 4.0  # and beyond what both errors explain: one trip in 30,000
 HEAVIEST: Final = 1.3  # of the permitted gross mass: more is no mass, but a torque that is wrong
 BOBTAIL_SHARE: Final = 0.7  # of tare; lighter, the trailer is missing
@@ -226,6 +230,19 @@ def judge_scales(state: Any) -> None:
     """
     by_can = state["weight_by_can"]
     state["weight_bad"] = int(by_can == by_can and by_can != 1.0 and state["weight_by_order"] != 1.0)
+
+
+@kernel
+def may_contradict(state: Any, mass_kg: float, p: Any) -> bool:
+    """Whether a mass by torque rests on enough of this trip to be held against the scales, and is a mass at all.
+
+    Accelerations that count: n = X^2 / sum X_k^2, as in ``can_mass``.
+    """
+    x1 = state["pull_phi2"]
+    x = state["can_phi2"] + x1
+    many = x * x >= CONFLICT_PULLS * (state["pulls_xx"] + x1 * x1)
+    real = BOBTAIL_SHARE * p["tare_kg"] < mass_kg < HEAVIEST * p["gvw_kg"]
+    return bool(many and real and state["trip_mm"] >= CONFLICT_MM)
 
 
 @kernel

@@ -119,7 +119,7 @@ def _smaller(index: Any, i: int, best: int) -> bool:
 
 @kernel
 def place_at(index: Any, lat: float, lon: float) -> int:
-    """The smallest place that holds the point [degrees], -1 for none or an unknown point. The first of equals."""
+    """Index of the smallest place that holds the point ``lat``, ``lon`` [°], -1 for none or an unknown point. The first of equals."""
     best = -1
     if not (math.fabs(lat) <= 90.0 and math.fabs(lon) <= 180.0):
         return best

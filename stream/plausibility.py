@@ -87,7 +87,7 @@ def report_case(
     n: int,
     device: int,
 ) -> int:
-    """Open, continue (an event a day) or end a case; returns the number of events."""
+    """Open, continue (an event a day) or end a case of ``amount`` against ``expected`` (ratios or kg); returns the number of events."""
     if bad:
         if state["case_ns"][case] != UNKNOWN and time_ns - state["case_ns"][case] < DAY_NS:
             return n
@@ -108,7 +108,7 @@ def _believe(state: Any, lat_deg: float, lon_deg: float, time_ns: int) -> None:
 
 @kernel
 def apart_m(lat_a: float, lon_a: float, lat_b: float, lon_b: float) -> float:
-    """Distance of two positions [m] on a plane through both; 0.5 % too long at 500 km, which only matters far beyond any bound here."""
+    """Distance [m] of ``lat_a``, ``lon_a`` and ``lat_b``, ``lon_b`` [°] on a plane through both; 0.5 % too long at 500 km."""
     east = abs(lon_b - lon_a)
     if east > 180.0:
         east = 360.0 - east
@@ -165,7 +165,8 @@ def _landed(state: Any, events: Any, n: int, d: int) -> int:
 def watch_position(state: Any, lat_deg: float, lon_deg: float, time_ns: int, events: Any, n: int, device: int) -> int:
     """Believe a fix within ``reach_m`` of the last believed one, or that 120 s of fixes agree with.
 
-    ``fix_lat_deg``, ``fix_lon_deg`` and ``fix_ns`` of the state hold the last believed position. Event ``gps_jump``: metres off.
+    ``fix_lat_deg``, ``fix_lon_deg`` and ``fix_ns`` of the state hold the last believed position. Event ``gps_jump``: how far off [m].
+    Returns the number of events.
     """
     if math.isnan(lat_deg) or math.isnan(lon_deg):
         return n
@@ -275,7 +276,7 @@ def stretches(state: Any, time_ns: int, events: Any, n: int, device: int) -> int
 
 @kernel
 def weigh(state: Any, p: Any, time_ns: int, events: Any, n: int, device: int) -> int:
-    """Scales against order plus tare over the last 10 km."""
+    """Scales against order plus tare over the last 10 km [kg]; returns the number of events."""
     weighed, ordered = state["weighed_kgm"] / state["weight_m"], state["ordered_kgm"] / state["weight_m"]
     state["weight_m"] = 0.0
     state["weighed_kgm"] = 0.0
@@ -326,7 +327,7 @@ def drifts(state: Any, p: Any, time_ns: int, events: Any, n: int, device: int) -
 
 @kernel
 def counters_fell(state: Any, total_hr_l: float, total_l: float, time_ns: int, events: Any, n: int, device: int) -> int:
-    """Event ``counter_reset``: by how many litres a counter of fuel used stands lower than before (the fine one, if both fell)."""
+    """Event ``counter_reset``: what a counter of fuel used (the fine one, if both) fell by [L]; returns the number of events."""
     fine, coarse = total_hr_l - state["total_hr_seen_l"], total_l - state["total_seen_l"]
     if not math.isnan(total_hr_l):
         state["total_hr_seen_l"] = total_hr_l

@@ -87,7 +87,7 @@ def _row_inside(vertices: Floats, lons: Floats, lat: float) -> Any:
 
 @kernel
 def region_at(index: Any, lat: float, lon: float) -> int:
-    """The smallest region that holds the point [degrees], -1 for none or an unknown point."""
+    """Index of the smallest region that holds the point ``lat``, ``lon`` [°], -1 for none or an unknown point."""
     row = (lat - index.frame[0]) / index.frame[2]
     column = (lon - index.frame[1]) / index.frame[2]
     if not (0.0 <= row < index.raster.shape[0] and 0.0 <= column < index.raster.shape[1]):

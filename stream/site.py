@@ -171,7 +171,10 @@ def site_work(
     out: Any,
     sums: Any,
 ) -> None:
-    """What the site did meanwhile: forklift charging (a part of its load), goods and pallets through its doors, positions held."""
+    """What the site did meanwhile: forklift charging (a part of its load), goods and pallets through its doors, positions held.
+
+    ``inward``, ``outward``: counters of pallets; ``stored``: pallet positions occupied; NaN = not measured.
+    """
     forklift = _used(state["forklift"], forklift_kwh, time_ns)
     if forklift != UNKNOWN:
         sums[FORKLIFT] += forklift

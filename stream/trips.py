@@ -73,13 +73,13 @@ IGNITION_BIT: Final = 16
 
 @kernel
 def is_fix(lat: float, lon: float, hdop: float) -> bool:
-    """Whether a position may be believed at all: within the globe, not 0 N 0 E, not too diluted."""
+    """Whether a position ``lat``, ``lon`` [°] may be believed at all: within the globe, not 0 N 0 E, not too diluted."""
     return math.fabs(lat) <= 90.0 and math.fabs(lon) <= 180.0 and not hdop > HDOP_MAX and (lat != 0.0 or lon != 0.0)
 
 
 @kernel
 def metres(lat0: float, lon0: float, lat1: float, lon1: float) -> float:
-    """Distance of two near points [m], flat; 1 % off over 100 km."""
+    """Distance [m] of two near points ``lat0``, ``lon0`` and ``lat1``, ``lon1`` [°], flat; 1 % off over 100 km."""
     north = (lat1 - lat0) * METRES_PER_DEG
     east = (lon1 - lon0) * METRES_PER_DEG * math.cos(0.5 * (lat0 + lat1) * math.pi / 180.0)
     return math.sqrt(north * north + east * east)
@@ -174,8 +174,8 @@ def follow(
     """Move the trip on by one reading: bits CLOSED (its stop is now known as one), STARTED (the reading begins another), LOOK
     (it is one if the map knows the place: ``stop_at_place``).
 
-    Speeds NaN where not measured; ``distance_mm`` since the reading before or UNKNOWN. No map in here: handing its arrays over
-    for every reading would cost more than all the rest.
+    Speeds NaN where not measured; ``lat``, ``lon`` [°]; ``distance_mm`` since the reading before or UNKNOWN. No map in here: handing
+    its arrays over for every reading would cost more than all the rest.
     """
     if state["trip_start_ns"] == UNKNOWN:
         _begin_stand(state, time_ns)
@@ -235,7 +235,7 @@ def follow(
 
 @kernel
 def stop_at_place(state: Any, g: Any) -> int:
-    """CLOSED where the vehicle stands at a known place, else NOTHING."""
+    """Bit CLOSED where the vehicle stands at a known place, else NOTHING (0)."""
     if _look(state, g) < 0:
         return NOTHING
     state["trip_phase"] = STOPPED
@@ -246,7 +246,10 @@ def stop_at_place(state: Any, g: Any) -> int:
 def hold_signals(
     state: Any, cargo_kg: float, units_loaded: float, units_empty: float, number: float, time_ns: int
 ) -> bool:
-    """Orders and dispatch are sent when they change: keep the last values. True where another route was dispatched."""
+    """Orders and dispatch are sent when they change: keep the last values. True where another route was dispatched.
+
+    ``units_loaded``, ``units_empty``: load units, a count; ``number``: the dispatched route's; NaN = nothing new.
+    """
     if not math.isnan(cargo_kg):
         state["cargo_kg"], state["cargo_ns"] = cargo_kg, time_ns
     if not (math.isnan(units_loaded) and math.isnan(units_empty)):
@@ -273,7 +276,7 @@ def region_due(state: Any, distance_mm: int) -> bool:
 
 @kernel
 def find_region(state: Any, g: Any, lat: float, lon: float, hdop: float) -> None:
-    """Look the region up. A fix further from the one before than was driven is not believed at once."""
+    """Look the region of ``lat``, ``lon`` [°] up. A fix further from the one before than was driven is not believed at once."""
     if not is_fix(lat, lon, hdop):
         return
     if not math.isnan(state["region_lat_deg"]):
@@ -290,7 +293,7 @@ def find_region(state: Any, g: Any, lat: float, lon: float, hdop: float) -> None
 
 @kernel
 def assigned(state: Any, p: Any) -> int:
-    """Route told by a dispatcher, else by the registry, -1 none."""
+    """Index of the route told by a dispatcher, else by the registry, -1 none."""
     return int(state["dispatched_route"]) if state["dispatched_route"] >= 0 else int(p["route"])
 
 
@@ -394,7 +397,7 @@ def start_is_open(state: Any, time_ns: int) -> bool:
 
 @kernel
 def find_start(state: Any, g: Any, lat: float, lon: float, hdop: float) -> None:
-    """Take the first fix of a trip as its start."""
+    """Take the first fix ``lat``, ``lon`` [°] of a trip as its start."""
     if is_fix(lat, lon, hdop):
         state["start_lat_deg"], state["start_lon_deg"] = lat, lon
         state["start_place"] = place_at(g.places, lat, lon)

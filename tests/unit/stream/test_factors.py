@@ -126,6 +126,9 @@ def test_classes() -> None:
     assert classes["artic_40t"].curb_kg == 15000
     assert classes["bev_artic_40t"].gvw_kg == 40000
     assert math.isnan(classes["bev_artic_40t"].idle_lph)
+    assert (
+        0.2 <= classes["bev_van_3.5t"].aux_kw <= 0.5 < classes["van_3.5t"].aux_kw
+    )  # neither belts nor air conditioning
 
 
 def test_a_published_set_never_changes() -> None:
