@@ -45,5 +45,5 @@ def plus(a: int, b: int) -> int:
 
 @inlined
 def rounded(amount: float) -> int:
-    """``amount`` as int64, half to even; 0 where there is none or int64 has no value."""
+    """The whole number (int64) nearest to ``amount``, in its unit, half to even; 0 where it is NaN or int64 has no value for it."""
     return int(np.rint(amount)) if math.fabs(amount) < LIMIT else 0

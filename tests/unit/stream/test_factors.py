@@ -22,7 +22,7 @@ from stream.factors import (
     solar_factor,
 )
 from stream.fleet import Vehicle, Warehouse, build_fleet
-from tests.support import ROOT, factors
+from tests.support import ROOT, factors, fleet
 
 PUBLISHED = {
     "fleetco2-2025.1": "68950b2288dd5db91e5e7b90966e399ca4af0c1397ea93be9262cbd39cae3f50",
@@ -95,6 +95,12 @@ def test_grid_zones() -> None:
 def test_unknown_fuel_is_not_guessed() -> None:
     with pytest.raises(FactorError, match="no fuel 'diesel'"):
         fuel_factors(factors(), "diesel")
+
+
+@pytest.mark.parametrize("fuel", ["diesel_b7", "lng"])
+def test_a_class_without_engine_burns_nothing(fuel: str) -> None:
+    with pytest.raises(ValueError, match=rf"vehicle t1: class 'bev_van_3.5t' has no engine, and fuel is '{fuel}'"):
+        fleet(Vehicle("t1", "d-t1", "bev_van_3.5t", fuel))
 
 
 def test_unit_is_checked() -> None:
