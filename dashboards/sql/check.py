@@ -355,7 +355,7 @@ class _Walk:
         if name in f.SCALARS_IN_FROM:
             return self._scalar_in_from(node, name, scope, depth)
         named = f.TABLE_MACROS.get(name, ("",))
-        known = name in f.TABLE_FUNCTIONS or name in f.TABLE_MACROS
+        known = name in f.TABLE_FUNCTIONS | f.CATALOGUE_TABLES or name in f.TABLE_MACROS
         if (
             not known
             or _qualifier(function) not in ("", "pg_catalog")
@@ -397,6 +397,8 @@ class _Walk:
         names = _strings(node["column_names"])
         if len(names) == 1 and names[0].lower() in f.SESSION_WORDS:
             return self._answer(names[0].lower(), [], node["alias"] or names[0])
+        if len(names) == 3 and names[0].lower() in f.SCHEMAS:  # DuckDB knows a table of FROM by its name alone
+            return {**node, "column_names": names[1:], "alias": node["alias"] or names[-1]}
         return None
 
     def _parameter(self, node: Node, scope: Scope, depth: int, hint: str) -> Node:
@@ -460,7 +462,7 @@ class _Walk:
 
     def _function(self, node: Node, scope: Scope, depth: int, hint: str) -> Node | None:
         name = str(node["function_name"]).lower()
-        if _qualifier(node) not in ("", "pg_catalog"):
+        if _qualifier(node) not in f.SCHEMAS_OF_FUNCTIONS:
             raise SqlError(e.UNDEFINED_FUNCTION, f"function {_qualifier(node)}.{name} is not known here")
         if name in f.SESSION:
             return self._answer(name, node["arguments"], node["alias"])
