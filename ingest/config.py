@@ -21,7 +21,9 @@ class CommitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     )
     max_messages: Annotated[
         int,
-        Meta(ge=1, le=20_000, description="messages in one commit at most, 1 to 20000; also the MQTT receive maximum"),
+        Meta(
+            ge=1, le=20_000, description="messages in one commit at most, 1 to 20000; MQTT receive maximum: twice that"
+        ),
     ] = 2_000
 
 

@@ -6,6 +6,7 @@ acknowledged to the broker, and ``due`` gives what the gateways are to be told. 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Final, NamedTuple
 
 import msgspec
@@ -23,7 +24,7 @@ from ingest.rounds import next_part
 from ingest.signatures import Signatures
 from storage.landing import Commit
 from storage.quarantine import Refused, quarantine_table
-from storage.schema import Names, to_arrow
+from storage.schema import names_of, to_arrow
 from stream.columns import READING
 from stream.fleet import Fleet, Vehicle, Warehouse
 from stream.pipeline import Columns, Results, State, empty_columns, step
@@ -67,13 +68,7 @@ class ConsumerCore:
         self._fleet = fleet
         self._counters = counters
         self._signatures = signatures or Signatures({})
-        self._names = Names(
-            device=fleet.devices,
-            asset=fleet.assets,
-            route=fleet.route_names,
-            place=fleet.place_names,
-            region=fleet.region_names,
-        )
+        self._names = names_of(fleet)
         fitted: list[Vehicle | Warehouse] = [*fleet.vehicles, *fleet.warehouses]
         self._owners = {t.device: t.tenant for t in fitted if t.tenant}
         self._vins = {v.device: v.vin for v in fleet.vehicles if v.vin}
@@ -137,6 +132,7 @@ class ConsumerCore:
             state, more = step(state, passed_over([gap for gap, _, _ in gaps], now_ns))
             results = _joined(results, more)
 
+        @cache
         def taken(device: int, boot: int) -> tuple[int, int]:
             return next_of(before.rows, device, boot), next_of(state.rows, device, boot)
 
@@ -161,8 +157,7 @@ class ConsumerCore:
             state=part,
             batches=batches_table(new),
         )
-        boots = np.unique(np.stack([decoded.columns["device"].astype(np.int64), decoded.columns["boot_id"]]), axis=1)
-        heard = {(int(d), int(b)) for d, b in boots.T} | {(gap.device, gap.boot_id) for gap, _, _ in gaps}
+        heard = _boots(decoded.columns) | {(gap.device, gap.boot_id) for gap, _, _ in gaps}
         return Work(
             commit=commit,
             worth=bool(results.accepted or kept),
@@ -344,6 +339,14 @@ def _joined(first: Results, then: Results) -> Results:
         waiting=then.waiting,
         dropped=first.dropped + then.dropped,
     )
+
+
+def _boots(columns: Columns) -> set[tuple[int, int]]:
+    """Each (device, boot) that has a row. Rows of a message lie together: only where one of the two changes is looked at."""
+    device, boot = columns["device"], columns["boot_id"]
+    changes = np.flatnonzero((device[1:] != device[:-1]) | (boot[1:] != boot[:-1])) + 1
+    at = np.concatenate(([0], changes)) if device.size else changes
+    return set(zip(device[at].tolist(), boot[at].tolist(), strict=True))
 
 
 def _oldest_late(readings: Columns) -> int:

@@ -18,7 +18,7 @@ listener {port} 127.0.0.1
 allow_anonymous true
 persistence false
 set_tcp_nodelay true
-max_inflight_messages 2000
+max_inflight_messages 4000
 max_queued_messages 20000
 max_queued_bytes 268435456
 max_packet_size 262144

@@ -2,7 +2,7 @@
 
 Measured per column (``storage/README.md``): text is dictionary coded, floats byte-stream-split, counters and fixed-point
 integers delta-packed, integers that stay the same for many rows plain; zstd level 1 over all. Row-group statistics only where
-queries cut by them.
+queries cut by them, and where a column has no value at all: who reads the file skips it.
 """
 
 import hashlib
@@ -57,8 +57,12 @@ _MERGED: Final = {
 
 def encode(table: str, data: pa.Table, *, merged: bool = False) -> pa.Buffer:
     """``data`` as a Parquet file in memory; a ``merged`` file is made once for many readers: denser, in smaller row groups."""
+    settings = (_MERGED if merged else _SETTINGS)[table]
+    without = [
+        name for name, column in zip(data.column_names, data.columns, strict=True) if column.null_count == data.num_rows
+    ]
     sink = pa.BufferOutputStream()
-    pq.write_table(data, sink, **(_MERGED if merged else _SETTINGS)[table])
+    pq.write_table(data, sink, **settings | {"write_statistics": [*settings["write_statistics"], *without]})
     return sink.getvalue()
 
 

@@ -1,6 +1,6 @@
 """Raw readings as the kernels want them: numpy columns in the order in which they were taken, part by part."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,40 @@ PART_ROWS: Final = 65_536  # readings read at once: their columns are soon used 
 KEYS: Final = ("device", "boot_id", "seq")
 ORDER: Final = (*KEYS, "received_ns")
 WANTED: Final = (*KEYS, *(c for c in READ if c not in KEYS))
-RowGroups = tuple[pq.ParquetFile, list[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class RowGroup:
+    """Row group ``number`` of a file of readings."""
+
+    path: Path
+    metadata: pq.FileMetaData
+    number: int
+
+    @property
+    def rows(self) -> int:
+        """How many it has."""
+        return int(self.metadata.row_group(self.number).num_rows)
+
+    def filled(self, wanted: Sequence[str]) -> list[str]:
+        """Those of ``wanted`` that the file has and that are not told to be null in all its rows."""
+        found = self.metadata.row_group(self.number)
+        names = self.metadata.schema.names
+        here = {name: k for k, name in enumerate(names)}
+        kept = []
+        for name in wanted:
+            if name in here:
+                told = found.column(here[name]).statistics
+                if told is None or not told.has_null_count or told.null_count < self.rows:
+                    kept.append(name)
+        return kept
+
+    def read(self, columns: Sequence[str]) -> pa.Table:
+        """Its rows. By a handle of its own: one that several threads read from gives an error now and then."""
+        with pq.ParquetFile(
+            self.path, metadata=self.metadata, read_dictionary=["device"], memory_map=True, pre_buffer=False
+        ) as file:
+            return file.read_row_group(self.number, columns=list(columns), use_threads=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,47 +84,52 @@ def calls(lake: Path, unit: Unit, fleet: Fleet, *, sharded: bool = False) -> lis
     for each of ``shards``, read whole and sorted. The calls, and this, raise StorageError for a device that the fleet lacks.
     """
     if not sharded:
-        files = [pq.ParquetFile(lake / "readings" / path, read_dictionary=["device"]) for path in unit.files]
-        if stand_in_order(
-            (_keys(file, k, fleet) for file in files for k in range(file.num_row_groups)), len(fleet.devices)
-        ):
-            return [partial(_row_groups, part, fleet) for part in _parts(files)]
+        groups = list(row_groups(lake, unit))
+        if stand_in_order((_keys(group, fleet) for group in groups), len(fleet.devices)):
+            return [partial(_part, part, fleet) for part in _together(groups)]
     of = shards(unit)
     cuts = _cuts(lake, unit, of) if of > 1 else []
     return [partial(_shard, lake, unit, fleet, cuts, k) for k in range(of)]
 
 
-def _keys(file: pq.ParquetFile, k: int, fleet: Fleet) -> tuple[npt.NDArray[Any], ...]:
-    """What tells the order of row group ``k``: device number, boot, number, receive time."""
-    table = file.read_row_group(k, columns=list(ORDER), use_threads=False)
-    columns = _columns(table.unify_dictionaries().combine_chunks(), fleet, ORDER)
+def row_groups(lake: Path, unit: Unit) -> Iterator[RowGroup]:
+    """Those of all files of ``unit``, in their order."""
+    for name in unit.files:
+        path = lake / "readings" / name
+        metadata = pq.read_metadata(path)
+        for number in range(metadata.num_row_groups):
+            yield RowGroup(path, metadata, number)
+
+
+def _keys(group: RowGroup, fleet: Fleet) -> tuple[npt.NDArray[Any], ...]:
+    """What tells the order of a row group: device number, boot, number, receive time."""
+    columns = _columns(group.read(ORDER), fleet, ORDER)
     return tuple(columns[name] for name in ORDER)
 
 
-def _parts(files: list[pq.ParquetFile]) -> Iterator[list[RowGroups]]:
+def _together(groups: list[RowGroup]) -> Iterator[list[RowGroup]]:
     """Row groups in their order, as many together as make a part."""
-    part: list[RowGroups] = []
+    part: list[RowGroup] = []
     rows = 0
-    for file in files:
-        groups: list[int] = []
-        for k in range(file.num_row_groups):
-            groups.append(k)
-            rows += file.metadata.row_group(k).num_rows
-            if rows >= PART_ROWS:
-                yield [*part, (file, groups)]
-                part, groups, rows = [], [], 0
-        if groups:
-            part.append((file, groups))
+    for group in groups:
+        part.append(group)
+        rows += group.rows
+        if rows >= PART_ROWS:
+            yield part
+            part, rows = [], 0
     if part:
         yield part
 
 
-def _row_groups(part: list[RowGroups], fleet: Fleet) -> Columns:
-    tables = []
-    for file, groups in part:
-        here = set(file.schema_arrow.names)
-        tables.append(file.read_row_groups(groups, columns=[c for c in WANTED if c in here], use_threads=False))
-    return _columns(pa.concat_tables(tables, promote_options="default").unify_dictionaries().combine_chunks(), fleet)
+def _part(part: list[RowGroup], fleet: Fleet) -> Columns:
+    return _columns(_one([group.read(group.filled(WANTED)) for group in part]), fleet)
+
+
+def _one(tables: list[pa.Table]) -> pa.Table:
+    """Rows behind one another as one table, each column in one piece."""
+    if len(tables) == 1:
+        return tables[0].unify_dictionaries().combine_chunks()
+    return pa.concat_tables(tables, promote_options="default").unify_dictionaries().combine_chunks()
 
 
 def _shard(lake: Path, unit: Unit, fleet: Fleet, cuts: list[str], shard: int) -> Columns:
@@ -132,7 +170,7 @@ def _read(lake: Path, unit: Unit, cuts: list[str], shard: int) -> pa.Table:
         if shard < len(cuts):
             keep &= pc.field("device") < cuts[shard]
         tables.append(ds.dataset(full, format=form).to_table(columns=columns, filter=keep))
-    return pa.concat_tables(tables, promote_options="default").unify_dictionaries().combine_chunks()
+    return _one(tables)
 
 
 def _columns(table: pa.Table, fleet: Fleet, wanted: tuple[str, ...] = WANTED) -> Columns:

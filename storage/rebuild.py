@@ -116,13 +116,13 @@ def rebuild(
                 if state is None or fleet is not state.fleet:
                     state = start(fleet, state.to_bytes() if state else ())
                 if wanted[i] and not compared[i] and files is None:
-                    files = ResultFiles(lake, disk, name, unit.first, unit.last)
+                    files = ResultFiles(lake, disk, name, fleet, unit.first, unit.last)
                 found: list[Results] = []
                 for chunk in _chunks(columns):
                     state, results = retake(state, chunk)
                     state = state.settled()
                     if files is not None:
-                        writing.append(writer.submit(files.add, fleet, results))
+                        writing.append(writer.submit(files.add, results))
                     elif compared[i]:
                         found.append(results)
                     while len(writing) > AHEAD:
@@ -188,14 +188,21 @@ def _ahead(
     """
     factors, classes = factor_set(name), class_table()
 
-    def jobs() -> Iterator[tuple[int, Fleet, int, bool, Callable[[], Columns]]]:
+    def plans() -> Iterator[tuple[int, Fleet, Future[list[Callable[[], Columns]]]]]:
         fleet: Fleet | None = None
         in_force: dict[str, str] = {}
         for i, unit in enumerate(todo):
             dimensions = dimensions_at(lake, unit.first)
             if fleet is None or dimensions != in_force:
                 fleet, in_force = fleet_of(lake, dimensions, factors, classes), dimensions
-            found = calls(lake, unit, fleet, sharded=sharded[i])
+            yield i, fleet, pool.submit(calls, lake, unit, fleet, sharded=sharded[i])
+
+    def jobs() -> Iterator[tuple[int, Fleet, int, bool, Callable[[], Columns]]]:
+        coming = plans()
+        plan = next(coming, None)
+        while plan is not None:
+            (i, fleet, future), plan = plan, next(coming, None)
+            found = future.result()
             for k, call in enumerate(found):
                 yield i, fleet, k, k == len(found) - 1, call
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
 
 from storage.disk import Disk
@@ -11,7 +12,7 @@ from storage.file_names import REBUILT, new_name
 from storage.landing import partition_folder, write_content, write_table
 from storage.ledger import FileEntry
 from storage.parquet import Growing
-from storage.schema import LANDED, PARTITIONS, Names, days, empty, to_arrow
+from storage.schema import LANDED, PARTITIONS, Columns, days, empty, names_of, to_arrow
 from stream.fleet import Fleet
 from stream.pipeline import Results
 
@@ -19,52 +20,42 @@ RESULTS: Final = tuple(t for t in LANDED if "factor_set" in PARTITIONS[t])
 PER_READING: Final = "emissions"  # the table with as many rows as readings
 
 
-def names_of(fleet: Fleet) -> Names:
-    """What the codes in a fleet's results mean."""
-    return Names(
-        device=fleet.devices,
-        asset=fleet.assets,
-        route=fleet.route_names,
-        place=fleet.place_names,
-        region=fleet.region_names,
-    )
-
-
-def joined(table: str, parts: Sequence[pa.Table]) -> pa.Table:
-    """Parts of a table as one."""
-    return pa.concat_tables(parts, promote_options="permissive").unify_dictionaries() if parts else empty(table)
-
-
 def tables_of(fleet: Fleet, found: Sequence[Results]) -> dict[str, pa.Table]:
     """Results as tables by name."""
     names = names_of(fleet)
-    return {t: joined(t, [to_arrow(t, getattr(results, t), names) for results in found]) for t in RESULTS}
+    return {
+        t: to_arrow(t, _joined([getattr(results, t) for results in found]), names) if found else empty(t)
+        for t in RESULTS
+    }
+
+
+def _joined(parts: Sequence[Columns]) -> Columns:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 class ResultFiles:
-    """Results of commits ``first`` to ``last`` under factor set ``name``, from one thread at a time.
+    """Results for ``fleet`` of commits ``first`` to ``last`` under factor set ``name``, from one thread at a time.
 
     The rows of ``PER_READING`` are encoded as they come, so that memory holds them in their files' size; the few of the other tables wait.
     """
 
-    def __init__(self, lake: Path, disk: Disk, name: str, first: int, last: int) -> None:
+    def __init__(self, lake: Path, disk: Disk, name: str, fleet: Fleet, first: int, last: int) -> None:
         self._lake = lake
         self._disk = disk
         self._name = name
+        self._names = names_of(fleet)
         self._commits = (first, last)
         self._growing: dict[str, Growing] = {}
-        self._few: dict[str, list[pa.Table]] = {table: [] for table in RESULTS if table != PER_READING}
+        self._few: dict[str, list[Columns]] = {table: [] for table in RESULTS if table != PER_READING}
 
-    def add(self, fleet: Fleet, results: Results) -> None:
+    def add(self, results: Results) -> None:
         """Take what one step made."""
-        names = names_of(fleet)
-        for day, rows in days(PER_READING, to_arrow(PER_READING, getattr(results, PER_READING), names)):
+        for day, rows in days(PER_READING, to_arrow(PER_READING, getattr(results, PER_READING), self._names)):
             if day not in self._growing:
                 self._growing[day] = Growing(PER_READING, rows.schema)
             self._growing[day].add(rows)
         for table, parts in self._few.items():
-            if len(getattr(results, table)["kernel_version"]):
-                parts.append(to_arrow(table, getattr(results, table), names))
+            parts.append(getattr(results, table))
 
     def close(self, entries: list[FileEntry]) -> None:
         """Write the files into their tables' folders, synced, and add them to ``entries``. Raises StorageError."""
@@ -77,7 +68,7 @@ class ResultFiles:
             entries.append(write_content(self._disk, tmp, path, file, partition, content, rows, ranges))
             self._disk.sync(path / partition_folder(partition))
         for table, parts in self._few.items():
-            for day, found in days(table, joined(table, parts)):
+            for day, found in days(table, to_arrow(table, _joined(parts), self._names) if parts else empty(table)):
                 partition, file = self._place(table, day)
                 entries.append(write_table(self._disk, tmp, self._lake / table, file, partition, found))
                 self._disk.sync(self._lake / table / partition_folder(partition))

@@ -16,7 +16,7 @@ import pyarrow as pa
 from storage.references import Baseline, Benchmark
 from stream.columns import ROLLUP, TABLES, UNKNOWN, Column
 from stream.factors import Factor
-from stream.fleet import Route, Vehicle, Warehouse
+from stream.fleet import Fleet, Route, Vehicle, Warehouse
 from stream.market import MarketFactor
 from stream.places import Place
 from stream.regions import Region
@@ -95,6 +95,17 @@ class Names:
     def dictionaries(self) -> dict[str, pa.Array]:
         """Each list as Arrow text."""
         return {k: pa.array(getattr(self, k), pa.string()) for k in ("device", "asset", "route", "place", "region")}
+
+
+def names_of(fleet: Fleet) -> Names:
+    """What the codes in a fleet's results mean."""
+    return Names(
+        device=fleet.devices,
+        asset=fleet.assets,
+        route=fleet.route_names,
+        place=fleet.place_names,
+        region=fleet.region_names,
+    )
 
 
 def _text(name: str, doc: str, *, nullable: bool = False) -> pa.Field:

@@ -25,7 +25,7 @@ class Records:
             column = self.base[key].copy()
             column[self.devices] = self.rows[key]
             return column
-        at = int(np.searchsorted(self.devices, key))
+        at = int(self.devices.searchsorted(key))
         return self.rows[at] if at < self.devices.size and self.devices[at] == key else self.base[key]
 
     def take(self, devices: Devices) -> StateRows:
@@ -39,6 +39,8 @@ class Records:
 
     def put(self, devices: Devices, rows: StateRows) -> "Records":
         """With ``rows`` as the records of ``devices``, ascending. ``rows`` is kept and must not change any more."""
+        if not self.devices.size or np.array_equal(self.devices, devices):
+            return Records(self.base, devices, rows)
         both = np.union1d(self.devices, devices).astype(np.int32, copy=False)
         if both.size == devices.size:
             return Records(self.base, devices, rows)

@@ -11,7 +11,7 @@ import numpy as np
 from storage.factor_files import class_table, factor_set
 from storage.lake import Commit, Lake
 from storage.registry import Registry, write_dimensions
-from storage.schema import Names, empty, to_arrow
+from storage.schema import empty, names_of, to_arrow
 from stream.fleet import Route, Vehicle, build_fleet
 from stream.pipeline import Columns, start, step
 from stream.places import Place
@@ -79,13 +79,7 @@ def build(
         registry.regions,
         market=registry.market,
     )
-    names = Names(
-        device=fleet.devices,
-        asset=fleet.assets,
-        route=fleet.route_names,
-        place=fleet.place_names,
-        region=fleet.region_names,
-    )
+    names = names_of(fleet)
     with Lake.open(path, create=True, now_ns=made.clock) as lake:
         _, stored = lake.recover()
         write_dimensions(lake, registry)

@@ -26,6 +26,7 @@ from tests.support import S_NS, T0_NS, fleet
 TRUCKS = 400
 SECONDS = 300  # of one commit
 COMMITS = 20
+BOOTS = np.random.default_rng(7).integers(1, 2**63 - 1, TRUCKS)  # as gateways draw them
 
 
 def _trucks(k: int) -> Columns:
@@ -56,7 +57,7 @@ def _trucks(k: int) -> Columns:
     batch |= {c.name: signals.get(c.name, nobody) for c in SIGNALS}
     batch["device"][:] = np.repeat(np.arange(TRUCKS), SECONDS)
     batch["seq"][:] = s
-    batch["boot_id"][:] = 77
+    batch["boot_id"][:] = BOOTS[batch["device"]]
     batch["merged"][:] = 1
     batch["time_ns"][:] = T0_NS + s * S_NS
     return batch

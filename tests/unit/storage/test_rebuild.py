@@ -15,11 +15,12 @@ from storage.__main__ import main
 from storage.compact import compact, read_files
 from storage.disk import lock
 from storage.errors import LakeBusyError, StorageError
-from storage.inventory import active
+from storage.inventory import active, moment
 from storage.lake import Lake
 from storage.query import connect
-from storage.rebuild import canonical_sha256, rebuild
+from storage.rebuild import canonical_sha256, rebuild, units
 from storage.result_files import RESULTS
+from storage.schema import LANDED
 from storage.taken_order import taken_order
 from storage.verify import verify
 from stream.factors import FactorError
@@ -101,52 +102,55 @@ def test_the_registry_of_the_time_is_taken(tmp_path: Path) -> None:
 
 
 def test_beside_a_writer_its_next_commit_takes_the_files_up(tmp_path: Path) -> None:
-    made = build(tmp_path, hours_of_data()[:6])
-    with Lake.open(tmp_path, create=False, now_ns=made.clock) as writer:
+    lake, new = tmp_path / "lake", tmp_path / "new"
+    made = build(lake, hours_of_data()[:6])
+    with Lake.open(lake, create=False, now_ns=made.clock) as writer:
         writer.recover()
-        assert rebuild(tmp_path, NEW, now_ns=made.clock).n is None
-        assert results(tmp_path, NEW)["emissions"] == "none"
+        assert rebuild(lake, NEW, now_ns=made.clock).n is None
+        assert results(lake, NEW)["emissions"] == "none"
         writer.commit(nothing(None))
-        assert results(tmp_path, NEW)["emissions"] != "none"
+        assert results(lake, NEW)["emissions"] != "none"
         writer.commit(nothing(None))
-    assert not list((tmp_path / "adopt").iterdir())
-    assert verify(tmp_path).findings == []
-    build(tmp_path.with_name("new"), hours_of_data()[:6], factors=NEW)
-    assert results(tmp_path, NEW) == results(tmp_path.with_name("new"), NEW)
+    assert not list((lake / "adopt").iterdir())
+    assert verify(lake).findings == []
+    build(new, hours_of_data()[:6], factors=NEW)
+    assert results(lake, NEW) == results(new, NEW)
 
 
 def test_it_may_die_anywhere_and_be_run_again(tmp_path: Path) -> None:
-    made = build(tmp_path, hours_of_data()[:8], apart_s=900)
-    build(tmp_path.with_name("want"), hours_of_data()[:8], factors=NEW, apart_s=900)
+    lake, want = tmp_path / "lake", tmp_path / "want"
+    made = build(lake, hours_of_data()[:8], apart_s=900)
+    build(want, hours_of_data()[:8], factors=NEW, apart_s=900)
     disk = FaultyDisk()
     at = 0
     while True:
         disk.arm(at, Crash(), once=False)
         try:
-            rebuild(tmp_path, NEW, disk=disk, now_ns=made.clock)
+            rebuild(lake, NEW, disk=disk, now_ns=made.clock)
         except Crash:
-            assert set(results(tmp_path, NEW).values()) <= {"none"} or at > 10
+            assert set(results(lake, NEW).values()) <= {"none"} or at > 10
             at += 7
         else:
             break
     disk.arm(None, Crash())
-    rebuild(tmp_path, NEW, now_ns=made.clock)
-    with Lake.open(tmp_path, create=False, now_ns=made.clock) as writer:
+    rebuild(lake, NEW, now_ns=made.clock)
+    with Lake.open(lake, create=False, now_ns=made.clock) as writer:
         writer.recover()
         writer.commit(nothing(None))
     assert at > 20
-    assert results(tmp_path, NEW) == results(tmp_path.with_name("want"), NEW)
-    assert verify(tmp_path).findings == []
+    assert results(lake, NEW) == results(want, NEW)
+    assert verify(lake).findings == []
 
 
 def test_many_devices_are_taken_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = build(tmp_path, hours_of_data())
-    list(compact(tmp_path, now_ns=made.clock))
+    lake, new = tmp_path / "lake", tmp_path / "new"
+    made = build(lake, hours_of_data())
+    list(compact(lake, now_ns=made.clock))
     monkeypatch.setattr(raw_parts, "SHARD_ROWS", 3_000)
-    assert rebuild(tmp_path, OLD, compare=True, now_ns=made.clock).other == []
-    rebuild(tmp_path, NEW, now_ns=made.clock)
-    build(tmp_path.with_name("new"), hours_of_data(), factors=NEW)
-    assert results(tmp_path, NEW) == results(tmp_path.with_name("new"), NEW)
+    assert rebuild(lake, OLD, compare=True, now_ns=made.clock).other == []
+    rebuild(lake, NEW, now_ns=made.clock)
+    build(new, hours_of_data(), factors=NEW)
+    assert results(lake, NEW) == results(new, NEW)
 
 
 def test_row_groups_are_taken_one_after_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,6 +169,23 @@ def test_row_groups_are_taken_one_after_another(tmp_path: Path, monkeypatch: pyt
     build(live, batches, factors=NEW, apart_s=900)
     assert results(lake, NEW) == results(live, NEW)
     assert verify(lake).findings == []
+
+
+def test_columns_without_a_value_are_not_read(tmp_path: Path) -> None:
+    """What is told to be null everywhere is left out, as written and merged; what is null only here and there is read."""
+    made = build(tmp_path, split(drive(600), 3))
+    for _ in range(2):
+        [unit] = units(tmp_path, moment(tmp_path, LANDED))
+        groups = list(raw_parts.row_groups(tmp_path, unit))
+        assert len(groups) == len(unit.files)
+        for group in groups:
+            table = pq.read_table(group.path, partitioning=None)
+            filled = [c for c in raw_parts.WANTED if table[c].null_count < table.num_rows]
+            assert group.filled(raw_parts.WANTED) == filled
+            assert 0 < table["fuel_total_hr_l"].null_count < table.num_rows
+            assert {"speed_kmh", "fuel_total_hr_l"} < set(filled)
+            assert "pv_kwh" not in filled
+        list(compact(tmp_path, now_ns=made.clock))
 
 
 def test_what_was_altered_comes_out(tmp_path: Path) -> None:

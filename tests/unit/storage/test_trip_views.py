@@ -7,7 +7,7 @@ import pytest
 
 from storage.lake import Commit, Lake
 from storage.query import connect
-from storage.schema import Names, empty, to_arrow
+from storage.schema import empty, names_of, to_arrow
 from stream.fleet import Route, Vehicle
 from stream.pipeline import start, step
 from stream.places import Place
@@ -18,7 +18,7 @@ FLEET = fleet(
     routes=(Route("out", "", "hub", "town", "trunk"),),
     places=(Place("hub", "", "warehouse", 50.0, 8.0), Place("town", "", "warehouse", 50.5, 8.0)),
 )
-NAMES = Names(FLEET.devices, FLEET.assets, FLEET.route_names, FLEET.place_names, FLEET.region_names)
+NAMES = names_of(FLEET)
 
 
 @pytest.fixture
