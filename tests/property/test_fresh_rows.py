@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from storage.compact import compact
 from storage.dependencies import stored_behind
+from storage.inventory import active
 from storage.lake import Lake
 from storage.query import connect, refresh
 from storage.registry import write_dimensions
@@ -41,7 +42,7 @@ def shown(con: duckdb.DuckDBPyConnection, asked: list[str], now_ns: int) -> list
     return [[repr(row) for row in con.execute(ASKED[name]).fetchall()] for name in asked]
 
 
-@settings(max_examples=8)
+@settings(max_examples=8, phases=(Phase.explicit, Phase.generate))  # to shrink would open lakes for minutes
 @given(STEPS, st.sampled_from([0, 40, 100_000]), st.sampled_from([None, ACME]), st.randoms(use_true_random=False))
 def test_it_shows_what_a_new_one_shows(steps: list[str], fresh: int, tenant: Tenant | None, rng: Any) -> None:
     clock = Clock()
@@ -96,10 +97,26 @@ def test_rows_of_commits_are_held_until_files_change(tmp_path: Path) -> None:
         lake.commit(commit(200))
         refresh(con)
         assert held() == [20, 20]
-        clock.move(3600)
-        list(compact(tmp_path, now_ns=clock))
+        list(compact(tmp_path, now_ns=clock))  # merges, but sums nothing up: the hour is not over
+        assert active(tmp_path, "rollup_hours") == {}
         refresh(con)
         assert held() == [0, 0]
+        assert con.execute("SELECT count(*) FROM rollups").fetchall() == [(10 + 7 * 20,)]
+
+
+def test_a_summary_that_was_taken_up_before_its_rows(tmp_path: Path) -> None:
+    clock = Clock()
+    with Lake.open(tmp_path, create=True, now_ns=clock) as lake:
+        lake.commit(commit(100, start_ns=T0 - 24 * HOUR, span_ns=HOUR))
+        con = connect(tmp_path)
+        lake.commit(commit(100, seed=2, span_ns=HOUR))
+        clock.move(7200)
+        list(compact(tmp_path, now_ns=clock))  # one file a day: nothing to merge, but sums of both hours
+        refresh(con, ["rollup_hours", "trip_words"])
+        refresh(con, ["rollups", "trips"])
+        asked = ["rollups", "trips", "asset_hours", "trips_final"]
+        assert shown(con, asked, clock.now_ns) == shown(connect(tmp_path), asked, clock.now_ns)
+        assert con.execute("SELECT count(*) FROM rollups_open").fetchall() == [(0,)]
 
 
 def test_a_question_looks_only_at_its_tables(tmp_path: Path) -> None:
