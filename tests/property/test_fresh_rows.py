@@ -94,6 +94,7 @@ def test_rows_of_commits_are_held_until_files_change(tmp_path: Path) -> None:
             refresh(con)
             seen.append(held())
         assert seen == [[20, 20], [40, 40], [0, 0], [20, 20], [40, 40], [0, 0]]
+        con = connect(tmp_path)
         lake.commit(commit(200, seed=9))
         refresh(con)
         assert held() == [20, 20]
