@@ -1,6 +1,7 @@
 """A connection that holds the newest rows in memory shows the same as one that has just been opened, whatever has happened."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ from storage.inventory import active
 from storage.lake import Lake
 from storage.query import connect, refresh
 from storage.registry import write_dimensions
-from storage.schema import ROLLUP_SUMS
+from storage.schema import ROLLUP_SUMS, to_arrow
 from storage.views import FRESH, Tenant
-from tests.lake_data import SECOND, T0, Clock, commit
+from tests.lake_data import NAMES, SECOND, T0, Clock, columns, commit
 from tests.sql_server import two_tenants
 
 HOUR = 3600 * SECOND
@@ -132,3 +133,14 @@ def test_a_question_looks_only_at_its_tables(tmp_path: Path) -> None:
         assert refresh(con) is True
         counts = [con.execute(f"SELECT count(*) FROM {t}").fetchall()[0][0] for t in ("trips", "rollups", "readings")]
         assert counts == [20, 20, 200]
+
+
+def test_rows_for_which_there_is_no_memory_are_read_from_their_files(tmp_path: Path) -> None:
+    with Lake.open(tmp_path, create=True) as lake:
+        lake.commit(commit(100))
+        con = connect(tmp_path, memory_limit="20MB", threads=1)
+        many = to_arrow("rollups", columns("rollups", 60_000), NAMES)  # some 30 MB
+        lake.commit(replace(commit(0), rollups=many))
+        assert refresh(con) is True
+        counts = [con.execute(f"SELECT count(*) FROM {t}").fetchall()[0][0] for t in ("rollups", "rollups_fresh")]
+        assert counts == [60_010, 0]
