@@ -62,6 +62,7 @@ class Plan:
     parameters: tuple[int, ...] = ()
     names: tuple[str, ...] | None = None
     reads: frozenset[str] = frozenset()
+    moved: int = 0  # literals of time in the text that mean the start of a minute or an hour
 
 
 _LOCAL = threading.local()
@@ -103,7 +104,9 @@ def plan(sql: str, around: Surroundings, declared: Sequence[int] = ()) -> Plan:
         out = _parser().execute("SELECT json_deserialize_sql(?::JSON)", [done.decode()]).fetchall()[0][0]
     except duckdb.Error as error:
         raise e.of_duckdb(error) from error
-    return Plan(out, tuple(oid or t.TEXT for oid in walk.parameters), _names(root), frozenset(walk.reads))
+    return Plan(
+        out, tuple(oid or t.TEXT for oid in walk.parameters), _names(root), frozenset(walk.reads), len(walk.moved)
+    )
 
 
 def _too_deep() -> SqlError:
@@ -206,6 +209,7 @@ class _Walk:
     ctes: int = 0
     compared: str = ""  # type of what stands before the innermost ANY
     reads: set[str] = field(default_factory=set)
+    moved: set[int] = field(default_factory=set)
 
     def numbered(self) -> list[Node]:
         return [{"key": str(i + 1), "value": i + 1} for i in range(len(self.parameters))]
@@ -307,7 +311,7 @@ class _Walk:
         found = [
             (alias, self._relation(path)) for alias, path in relations if path[-1].lower() not in scope or len(path) > 1
         ]
-        with_nanoseconds(out, [(a, r) for a, r in found if r is not None])
+        self.moved |= with_nanoseconds(out, [(a, r) for a, r in found if r is not None])
         return out
 
     def _relation(self, path: Sequence[str]) -> Relation | None:
