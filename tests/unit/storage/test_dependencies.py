@@ -1,6 +1,5 @@
 """Which tables a view reads: it fails without them, and without no other."""
 
-
 import duckdb
 import pytest
 
