@@ -47,7 +47,7 @@ examples:
   python -m storage --lake lake export --from 2026-11-01 --to 2026-12-01 --out november
 
 Tables: readings, emissions, rollups, trips, events, quarantine; vehicles, warehouses, routes, factors.
-Figures: route_now, warehouse_now, route_minutes, warehouse_minutes, asset_minutes.
+Figures: fleet_now, route_now, warehouse_now, route_minutes, warehouse_minutes, asset_minutes.
 Running: running_days, region_benchmark, dock_days, cases; backhaul once `backhaul` has run for a day.
 Filter by minute_ns or time_ns rather than by time where a table is large: the files are cut by them.
 """

@@ -40,7 +40,8 @@ def _behind(name: str) -> frozenset[str]:
         return frozenset(_MADE[name])
     if name not in VIEWS:
         return frozenset()
-    tree = duckdb.execute("SELECT json_serialize_sql(?::VARCHAR)", [VIEWS[name]]).fetchall()[0][0]
+    with duckdb.connect(":memory:") as con:
+        tree = con.execute("SELECT json_serialize_sql(?::VARCHAR)", [VIEWS[name]]).fetchall()[0][0]
     return frozenset().union(*(_behind(table) for table in _tables(json.loads(tree)) if table != name))
 
 

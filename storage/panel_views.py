@@ -53,7 +53,8 @@ FROM registered AS r LEFT JOIN heard AS h USING (asset) LEFT JOIN under_way AS u
 
 _SEQUENCE_HOLES: Final = f"""
 SELECT device, boot_id, max(time_ns) AS newest_ns, CAST(sum(merged) AS BIGINT) AS present,
-    greatest(0, max(seq) + 1 - min(seq - merged + 1) - sum(merged))::BIGINT AS missing
+    greatest(0, max(seq) + 1 - min(seq - merged + 1) - sum(merged))::BIGINT AS missing,
+    CAST(sum(merged) - count(*) AS BIGINT) AS merged_away
 FROM readings WHERE time_ns >= now_ns() - {HOLES_NS} GROUP BY ALL"""
 
 # Path of a target: base (1 - reduction (t - base year) / (target year - base year)), a year's share up to now. Mission definitions 9.

@@ -301,6 +301,13 @@ def operations() -> dashboard.Dashboard:
         "oldest_s",
         "readings",
     )
+    thinned = raw(
+        """SELECT device, sum(merged_away)::BIGINT AS merged_away, 100.0 * sum(merged_away) / sum(present) AS merged_pct
+        FROM sequence_holes WHERE $__unixEpochNanoFilter(newest_ns) GROUP BY 1 HAVING sum(merged_away) > 0 ORDER BY 2 DESC LIMIT 200""",
+        "device",
+        "merged_away",
+        "merged_pct",
+    )
     disk = raw(
         """SELECT lake_bytes::DOUBLE AS "lake", free_bytes::DOUBLE AS "free", bytes_per_day::DOUBLE AS "growth a day"
         FROM disk_now WHERE time_ns <= $__unixEpochNanoTo() + 86400000000000""",
@@ -388,6 +395,13 @@ def operations() -> dashboard.Dashboard:
             clocks,
             {"clock_error_s": "s", "oldest_s": "s"},
             size=(12, 9),
+        ),
+        rows(
+            "Thinned by a full outbox",
+            "Readings that a gateway merged into their neighbours as its outbox was full, in the last hour of data, and their share.",
+            thinned,
+            {"merged_away": "none", "merged_pct": "percent"},
+            size=(24, 6),
         ),
     ]
     return board("fleetco2-operations", refresh="10s", start="now-1h", variables=[], panels=panels)

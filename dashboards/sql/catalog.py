@@ -84,7 +84,7 @@ _SHAPES: Final = {  # table -> its columns with the letter of their type
     "pg_index": (
         "indexrelid:o indrelid:o indnatts:i indnkeyatts:i indisunique:b indisprimary:b indisexclusion:b indimmediate:b "
         "indisclustered:b indisvalid:b indcheckxmin:b indisready:b indislive:b indisreplident:b indnullsnotdistinct:b indkey:m "
-        "indexprs:t indpred:t indoption:l indclass:l"
+        "indexprs:t indpred:t indoption:m indclass:m"
     ),
     "pg_indexes": "schemaname:t tablename:t indexname:t tablespace:t indexdef:t",
     "pg_inherits": "inhrelid:o inhparent:o inhseqno:i inhdetachpending:b",
@@ -94,9 +94,11 @@ _SHAPES: Final = {  # table -> its columns with the letter of their type
     "pg_operator": "oid:o oprname:t",
     "pg_partitioned_table": "partrelid:o partstrat:t partattrs:l partexprs:t",
     "pg_policy": "oid:o polname:t polrelid:o polcmd:t polpermissive:b polroles:m polqual:t polwithcheck:t",
+    "pg_policies": "schemaname:t tablename:t policyname:t permissive:t roles:l cmd:t qual:t with_check:t",
+    "pg_stat_database": "datid:o datname:t numbackends:i stats_reset:t",
     "pg_proc": (
-        "oid:o proname:t pronamespace:o proowner:o prolang:o prokind:t prorettype:o proargtypes:m proargnames:l proretset:b "
-        "prosrc:t"
+        "oid:o proname:t pronamespace:o proowner:o prolang:o prokind:t prorettype:o proargtypes:m proallargtypes:l proargmodes:l "
+        "proargnames:l proretset:b prosrc:t"
     ),
     "pg_publication": "oid:o pubname:t pubowner:o puballtables:b pubinsert:b pubupdate:b pubdelete:b pubtruncate:b pubviaroot:b",
     "pg_publication_namespace": "oid:o pnpubid:o pnnspid:o",
@@ -153,6 +155,7 @@ _CATEGORY: Final = {
 _NUMBERS: Final = (t.INT2, t.INT4, t.INT8, t.FLOAT4, t.FLOAT8, t.NUMERIC, t.OID)
 
 _FUNCTIONS: Final = {  # macros that answer what the catalogue's functions would
+    "_pg_expandarray(a)": "unnest(CAST(list_zip(a, range(1, len(a) + 1)) AS STRUCT(x BIGINT, n BIGINT)[]))",
     "array_lower(a, d)": "CASE WHEN len(a) > 0 THEN 1 END",
     "array_upper(a, d)": "CASE WHEN len(a) > 0 THEN len(a) END",
     "col_description(o, n)": "(SELECT max(description) FROM pgc.pg_description WHERE objoid = o AND objsubid = n)",
@@ -176,6 +179,7 @@ _FUNCTIONS: Final = {  # macros that answer what the catalogue's functions would
     "pg_get_function_result(o)": "CAST(NULL AS VARCHAR)",
     "pg_get_indexdef(o, n := NULL, p := NULL)": "CAST(NULL AS VARCHAR)",
     "pg_get_partkeydef(o)": "CAST(NULL AS VARCHAR)",
+    "pg_get_ruledef(o, p := NULL)": "CAST(NULL AS VARCHAR)",
     "pg_get_statisticsobjdef_columns(o)": "CAST(NULL AS VARCHAR)",
     "pg_get_userbyid(o)": "'fleetco2'",
     "pg_get_viewdef(o, p := NULL)": "CAST('' AS VARCHAR)",
@@ -187,6 +191,7 @@ _FUNCTIONS: Final = {  # macros that answer what the catalogue's functions would
     "pg_relation_is_publishable(o)": "false",
     "pg_relation_size(o, f := NULL)": "CAST(NULL AS BIGINT)",
     "pg_size_pretty(x)": "CAST(x AS VARCHAR)",
+    "pg_stat_get_numscans(o)": "CAST(NULL AS BIGINT)",
     "pg_table_is_visible(o)": "EXISTS (SELECT 1 FROM pgc.pg_class WHERE pg_class.oid = o AND relnamespace IN (11, 2200))",
     "pg_table_size(o)": "CAST(NULL AS BIGINT)",
     "pg_tablespace_location(o)": "''",
@@ -343,6 +348,11 @@ def install(
     _fill(con, "infos", {n: _table(s, facts[n]) for n, s in _INFO_SHAPES.items()})
     for head, body in _FUNCTIONS.items():
         con.execute(f"CREATE MACRO {head} AS {body}")
+    con.execute(
+        "CREATE TABLE pgc.keywords AS SELECT keyword_name AS word, upper(left(keyword_category, 1)) AS catcode, false AS barelabel,"
+        " keyword_category AS catdesc, '' AS baredesc FROM duckdb_keywords()"
+    )
+    con.execute("CREATE MACRO pg_get_keywords() AS TABLE FROM pgc.keywords")
     for macro in MACROS:
         con.execute(macro)
     found = {("public", r.name): r for r, _ in public}

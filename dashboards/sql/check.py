@@ -62,6 +62,7 @@ class Plan:
     parameters: tuple[int, ...] = ()
     names: tuple[str, ...] | None = None
     reads: frozenset[str] = frozenset()
+    moved: int = 0  # literals of time in the text that mean the start of a minute or an hour
 
 
 _LOCAL = threading.local()
@@ -103,7 +104,9 @@ def plan(sql: str, around: Surroundings, declared: Sequence[int] = ()) -> Plan:
         out = _parser().execute("SELECT json_deserialize_sql(?::JSON)", [done.decode()]).fetchall()[0][0]
     except duckdb.Error as error:
         raise e.of_duckdb(error) from error
-    return Plan(out, tuple(oid or t.TEXT for oid in walk.parameters), _names(root), frozenset(walk.reads))
+    return Plan(
+        out, tuple(oid or t.TEXT for oid in walk.parameters), _names(root), frozenset(walk.reads), len(walk.moved)
+    )
 
 
 def _too_deep() -> SqlError:
@@ -206,6 +209,7 @@ class _Walk:
     ctes: int = 0
     compared: str = ""  # type of what stands before the innermost ANY
     reads: set[str] = field(default_factory=set)
+    moved: set[int] = field(default_factory=set)
 
     def numbered(self) -> list[Node]:
         return [{"key": str(i + 1), "value": i + 1} for i in range(len(self.parameters))]
@@ -307,7 +311,7 @@ class _Walk:
         found = [
             (alias, self._relation(path)) for alias, path in relations if path[-1].lower() not in scope or len(path) > 1
         ]
-        with_nanoseconds(out, [(a, r) for a, r in found if r is not None])
+        self.moved |= with_nanoseconds(out, [(a, r) for a, r in found if r is not None])
         return out
 
     def _relation(self, path: Sequence[str]) -> Relation | None:
@@ -355,7 +359,7 @@ class _Walk:
         if name in f.SCALARS_IN_FROM:
             return self._scalar_in_from(node, name, scope, depth)
         named = f.TABLE_MACROS.get(name, ("",))
-        known = name in f.TABLE_FUNCTIONS or name in f.TABLE_MACROS
+        known = name in f.TABLE_FUNCTIONS | f.CATALOGUE_TABLES or name in f.TABLE_MACROS
         if (
             not known
             or _qualifier(function) not in ("", "pg_catalog")
@@ -397,6 +401,8 @@ class _Walk:
         names = _strings(node["column_names"])
         if len(names) == 1 and names[0].lower() in f.SESSION_WORDS:
             return self._answer(names[0].lower(), [], node["alias"] or names[0])
+        if len(names) == 3 and names[0].lower() in f.SCHEMAS:  # DuckDB knows a table of FROM by its name alone
+            return {**node, "column_names": names[1:], "alias": node["alias"] or names[-1]}
         return None
 
     def _parameter(self, node: Node, scope: Scope, depth: int, hint: str) -> Node:
@@ -460,7 +466,7 @@ class _Walk:
 
     def _function(self, node: Node, scope: Scope, depth: int, hint: str) -> Node | None:
         name = str(node["function_name"]).lower()
-        if _qualifier(node) not in ("", "pg_catalog"):
+        if _qualifier(node) not in f.SCHEMAS_OF_FUNCTIONS:
             raise SqlError(e.UNDEFINED_FUNCTION, f"function {_qualifier(node)}.{name} is not known here")
         if name in f.SESSION:
             return self._answer(name, node["arguments"], node["alias"])

@@ -20,6 +20,7 @@ from dashboards.sql.check import Plan, Surroundings
 from dashboards.sql.errors import BUSY, CANCELLED, LAKE, OUT_OF_MEMORY, SqlError
 from dashboards.sql.lanes import LONG_S, PATIENCE_S, Lanes
 from dashboards.sql.protocol import Field
+from dashboards.sql.prune import whole_minutes
 from dashboards.sql.roles import EVERYONE
 from dashboards.sql.session import DEFAULTS
 from dashboards.sql.store import CANCELLED_BY_USER, REFRESH_S, Job, Limits, Result, Store, open_store
@@ -77,6 +78,9 @@ class Engine:
         self._answers: OrderedDict[Key, tuple[float, Result]] = OrderedDict()
         self._answers_size = 0
         self._plans: OrderedDict[Key, Plan] = OrderedDict()
+        self._exact: OrderedDict[str, None] = (
+            OrderedDict()
+        )  # statements, without their times, that ask for exact moments
 
     async def close(self) -> None:
         """End what runs and let go of the threads."""
@@ -116,12 +120,20 @@ class Engine:
             raise SqlError(LAKE, "the lake cannot be read now; the server's log says more", fatal=True) from error
 
     async def plan(self, sql: str, around: Surroundings, declared: Sequence[int] = ()) -> Plan:
-        """Check a statement. Raises SqlError."""
+        """Check a statement; those that differ within a minute only, and ask for whole minutes, once. Raises SqlError."""
         tenant_free = (around.user, around.pid) if _asks_session(sql) else ()
         key: Key = (id(around.relations), sql, tuple(declared), *tenant_free)
         if not tenant_free and key in self._plans:
             self._plans.move_to_end(key)
             return self._plans[key]
+        rounded = None if tenant_free else whole_minutes(sql)
+        if rounded is not None and rounded.sql != sql and rounded.frame not in self._exact:
+            made = await self.plan(rounded.sql, around, declared)
+            if made.moved == rounded.literals:
+                return made
+            self._exact[rounded.frame] = None
+            if len(self._exact) > PLANS:
+                self._exact.popitem(last=False)
         run = partial(check.plan, sql, around, declared)
         made = await asyncio.get_running_loop().run_in_executor(self._checkers, run)
         if not tenant_free:

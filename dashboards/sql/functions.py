@@ -40,12 +40,12 @@ to_weeks to_years today transaction_timestamp translate trim trunc typeof ucase 
 weekofyear xor year yearweek
 """)
 CATALOGUE: Final = _words("""
-array_lower array_upper col_description format_type has_any_column_privilege has_column_privilege
+_pg_expandarray array_lower array_upper col_description format_type has_any_column_privilege has_column_privilege
 has_database_privilege has_function_privilege has_schema_privilege has_table_privilege obj_description parse_ident
 pg_backend_pid pg_database_size pg_encoding_to_char pg_function_is_visible pg_get_constraintdef pg_get_expr
-pg_get_function_arguments pg_get_function_result pg_get_indexdef pg_get_partkeydef pg_get_statisticsobjdef_columns
+pg_get_function_arguments pg_get_function_result pg_get_indexdef pg_get_partkeydef pg_get_ruledef pg_get_statisticsobjdef_columns
 pg_get_userbyid pg_get_viewdef pg_indexes_size pg_is_in_recovery pg_opclass_is_visible pg_operator_is_visible
-pg_postmaster_start_time pg_relation_is_publishable pg_relation_size pg_size_pretty pg_table_is_visible pg_table_size
+pg_postmaster_start_time pg_relation_is_publishable pg_relation_size pg_size_pretty pg_stat_get_numscans pg_table_is_visible pg_table_size
 pg_tablespace_location pg_total_relation_size pg_type_is_visible quote_ident quote_literal shobj_description
 to_regclass to_regtype txid_current
 """)
@@ -58,7 +58,10 @@ SESSION_WORDS: Final = frozenset(
 )
 """Those of them that stand without parentheses."""
 FUNCTIONS: Final = AGGREGATES | SCALARS | OPERATORS | CATALOGUE
-TABLE_FUNCTIONS: Final = frozenset(("generate_series", "range", "unnest"))
+TABLE_FUNCTIONS: Final = frozenset(("generate_series", "range", "unnest"))  # of one column
+CATALOGUE_TABLES: Final = frozenset(("pg_get_keywords",))
+SCHEMAS: Final = ("public", "pg_catalog", "information_schema")
+SCHEMAS_OF_FUNCTIONS: Final = ("", "pg_catalog", "information_schema")
 HOUR_MS: Final = 3_600_000
 SUMS: Final = {  # sums_for(60000) stands for a view: the first where a bucket has an hour or more, else the second
     "sums_for": ("hours", "minutes"),  # under the newest word on each trip
@@ -140,5 +143,5 @@ NODES: Final[dict[str, dict[str, str]]] = {  # kind -> its fields; "is" = plain 
 COMMON: Final = ("type", "class", "alias", "query_location", "query_location_length")
 OPERATOR_KINDS: Final = _words("""
 OPERATOR_NOT OPERATOR_IS_NULL OPERATOR_IS_NOT_NULL OPERATOR_COALESCE COMPARE_IN COMPARE_NOT_IN ARRAY_EXTRACT
-ARRAY_SLICE ARRAY_CONSTRUCTOR GROUPING_FUNCTION OPERATOR_NULLIF
+ARRAY_SLICE ARRAY_CONSTRUCTOR GROUPING_FUNCTION OPERATOR_NULLIF STRUCT_EXTRACT
 """)

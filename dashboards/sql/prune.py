@@ -10,6 +10,7 @@ rows are left, and viewers whose clocks differ by seconds ask the same question,
 import datetime
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 Node = dict[str, Any]
@@ -22,16 +23,41 @@ _MIRRORED: Final = {
 }
 GRAINS_S: Final = {"minute_ns": 60, "hour_ns": 3_600}
 _UTC: Final = re.compile(r"((?:19|20)\d\d-\d\d-\d\dT\d\d:\d\d:\d\d)((?:\.\d{1,6})?)Z")  # as Grafana writes it
+_BETWEEN: Final = re.compile(rf"(?<=BETWEEN ')({_UTC.pattern})' AND '({_UTC.pattern})(?=')")
 _STILL: Final = frozenset(
     ("now", "to_timestamp", "+", "-", "to_seconds", "to_minutes", "to_hours", "to_days", "date_trunc", "trunc")
 )
 
 
-def with_nanoseconds(select: Node, tables: Sequence[tuple[str, Any]]) -> None:
-    """Add conditions to the WHERE of a checked SELECT. ``tables``: (alias, Relation) of its FROM."""
+@dataclass(frozen=True, slots=True)
+class Rounded:
+    """A statement whose literals of time are those of whole minutes, how many they are, and what is left of it without them."""
+
+    sql: str
+    literals: int
+    frame: str
+
+
+def whole_minutes(sql: str) -> Rounded | None:
+    """``sql`` with the bounds of each BETWEEN moved inwards to whole minutes. None where it has none, or moments elsewhere.
+
+    It means the same only if the check moves all of these literals to minutes, or hours, too.
+    """
+    text, n = _BETWEEN.subn(lambda m: f"{_start_of(m[1], 60, up=True)}' AND '{_start_of(m[4], 60, up=False)}", sql)
+    if n == 0 or len(_UTC.findall(sql)) != 2 * n:
+        return None
+    return Rounded(text, 2 * n, _UTC.sub("", sql))
+
+
+def with_nanoseconds(select: Node, tables: Sequence[tuple[str, Any]]) -> set[int]:
+    """Add conditions to the WHERE of a checked SELECT. ``tables``: (alias, Relation) of its FROM.
+
+    Returns where in the text the literals stand that mean the start of a minute or an hour now.
+    """
+    moved: set[int] = set()
     by_alias = {alias.lower(): relation for alias, relation in tables if relation.nanoseconds}
     if not by_alias or select.get("where_clause") is None:
-        return
+        return moved
     with_time = [alias for alias, relation in tables if "time" in relation.columns]
     only = with_time[0].lower() if len(with_time) == 1 else ""
     added: list[Node] = []
@@ -39,7 +65,8 @@ def with_nanoseconds(select: Node, tables: Sequence[tuple[str, Any]]) -> None:
         for column, kind, moment in _bounds(condition):
             alias = column[0].lower() if len(column) == 2 else only
             if alias in by_alias and column[-1].lower() == "time" and _still(moment):
-                _snap(moment, kind, GRAINS_S.get(by_alias[alias].nanoseconds, 0))
+                if _snap(moment, kind, GRAINS_S.get(by_alias[alias].nanoseconds, 0)):
+                    moved.add(int(moment["query_location"]))
                 added += _same_in_ns([*column[:-1], by_alias[alias].nanoseconds], kind, moment)
                 added += _same_in_days([*column[:-1], "day"], kind, moment) if by_alias[alias].by_day else []
     if added:
@@ -51,6 +78,7 @@ def with_nanoseconds(select: Node, tables: Sequence[tuple[str, Any]]) -> None:
             "query_location_length": 0,
             "children": [select["where_clause"], *added],
         }
+    return moved
 
 
 def _conjuncts(node: Node) -> list[Node]:
@@ -87,21 +115,28 @@ def _still(node: Node) -> bool:
     return False
 
 
-def _snap(moment: Node, kind: str, grain_s: int) -> None:
-    """Move a literal to the start of a minute or hour that leaves the same rows. Equality is left alone."""
+def _snap(moment: Node, kind: str, grain_s: int) -> bool:
+    """Move a literal to the start of a minute or hour that leaves the same rows. Equality is left alone: False then."""
     literal = moment.get("literal", {})
-    found = _UTC.fullmatch(str(literal.get("text", ""))) if literal.get("kind") == "STRING" else None
-    if not grain_s or found is None or kind == "COMPARE_EQUAL":
-        return
+    text = str(literal.get("text", ""))
+    if not grain_s or literal.get("kind") != "STRING" or not _UTC.fullmatch(text) or kind == "COMPARE_EQUAL":
+        return False
+    there = _start_of(text, grain_s, up=kind in ("COMPARE_GREATERTHANOREQUALTO", "COMPARE_LESSTHAN"))
+    moment["literal"] = {"kind": "STRING", "text": there}
+    return True
+
+
+def _start_of(text: str, grain_s: int, *, up: bool) -> str:
+    """The start of the minute or hour of a moment, or of the next one; a moment that does not exist stays as it is."""
+    found = _UTC.fullmatch(text)
     try:
-        seconds = int(datetime.datetime.fromisoformat(f"{found[1]}+00:00").timestamp())
+        seconds = int(datetime.datetime.fromisoformat(f"{found[1]}+00:00").timestamp()) if found else 0
         start = seconds // grain_s * grain_s
-        exact = start == seconds and not found[2].strip(".0")
-        up = kind in ("COMPARE_GREATERTHANOREQUALTO", "COMPARE_LESSTHAN") and not exact
-        there = datetime.datetime.fromtimestamp(start + grain_s * up, datetime.UTC)
+        exact = found is None or (start == seconds and not found[2].strip(".0"))
+        there = datetime.datetime.fromtimestamp(start + grain_s * (up and not exact), datetime.UTC)
     except (ValueError, OverflowError):
-        return  # no such moment: DuckDB says so
-    moment["literal"] = {"kind": "STRING", "text": there.strftime("%Y-%m-%dT%H:%M:%SZ")}
+        return text  # no such moment: DuckDB says so
+    return there.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 _PLACE: Final = {"alias": "", "query_location": 0, "query_location_length": 0}

@@ -35,6 +35,7 @@ VIEWERS: Final = 100
 EVERY_S: Final = 10.0
 ROUNDS: Final = 3
 READINGS_S: Final = 10_000  # that land beside
+COMMITS: Final = 60  # half a minute of them, not compacted yet
 COMMIT_MS: Final = 500  # ``flush_s`` of the consumer
 CONNECTIONS: Final = 100  # of Grafana's pool
 LIVE: Final = (  # six panels of Fleet live
@@ -215,6 +216,26 @@ def _hundred(port: int) -> list[Result]:
     ]
 
 
+def _after_commits(path: Path, port: int) -> list[Result]:
+    """CPU of the live panels after commits that each were looked at: what small files and a new version cost a query."""
+    data = commit(READINGS_S * COMMIT_MS // 1000, start_ns=time.time_ns())
+    live = [p for p in panels() if p.board == "Fleet live" and p.title in LIVE]
+    out: list[Result] = []
+    with Lake.open(path, create=False) as made, Client("127.0.0.1", port, timeout=60.0) as client:
+        client.log_in("acme", PASSWORD)
+        for _ in range(COMMITS):
+            made.commit(data)
+            _one(client, _asked(live[0].sql, time.time(), live[0].span_s))
+        for panel in live:
+            spent = []
+            for _ in range(ASKED):
+                cpu = time.process_time()
+                _one(client, _asked(panel.sql, time.time(), panel.span_s))
+                spent.append((time.process_time() - cpu) * 1e3)
+            out.append(Result(f"{panel.title} after {COMMITS} commits: CPU", statistics.median(spent), "ms", ""))
+    return [*out, Result(f"all {len(live)} of them", sum(r.value for r in out), "ms", "CPU, medians")]
+
+
 def run() -> list[Result]:
     """All figures, in two minutes; the lake takes half a minute more when it has to be made."""
     path = up_to(lake(time.time_ns()), time.time_ns())
@@ -226,6 +247,8 @@ def run() -> list[Result]:
                 cpu = time.process_time()
                 many = _hundred(address.port)
                 cpu = time.process_time() - cpu
+            with running(path, Path(name), cache_s=0.0) as address:
+                after = _after_commits(path, address.port)
     finally:
         shutil.rmtree(path)
     landing, *took = told
@@ -236,7 +259,7 @@ def run() -> list[Result]:
         f"{len(took)} commits",
     )
     spent = Result("CPU of the server meanwhile", cpu, "s", f"beside {landing:.0f} s of the process that commits")
-    return [*alone, *many, landed, spent]
+    return [*alone, *many, landed, spent, *after]
 
 
 if __name__ == "__main__":

@@ -281,3 +281,15 @@ def test_what_grafanas_macros_and_dashboards_send(acme: psycopg.Connection, sql:
 @pytest.mark.parametrize("sql", golden("catalogue_probes.sql"))
 def test_what_other_clients_ask_the_catalogue(acme: psycopg.Connection, sql: str) -> None:
     assert acme.execute(sql).fetchall()
+
+
+@pytest.mark.parametrize("sql", golden("catalogue_nothing.sql"))
+def test_what_there_is_nothing_of_is_answered_with_no_row(acme: psycopg.Connection, sql: str) -> None:
+    found = acme.execute(sql)
+    assert found.fetchall() == []
+    assert found.description
+
+
+def test_a_list_with_its_places(acme: psycopg.Connection) -> None:
+    sql = "SELECT (k.keys).x, (k.keys).n FROM (SELECT information_schema._pg_expandarray(ARRAY[5, 7]) AS keys) AS k"
+    assert acme.execute(sql).fetchall() == [(5, 1), (7, 2)]

@@ -1,21 +1,23 @@
 """A connection that holds the newest rows in memory shows the same as one that has just been opened, whatever has happened."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import duckdb
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from storage.compact import compact
 from storage.dependencies import stored_behind
+from storage.inventory import active
 from storage.lake import Lake
 from storage.query import connect, refresh
 from storage.registry import write_dimensions
-from storage.schema import ROLLUP_SUMS
+from storage.schema import ROLLUP_SUMS, to_arrow
 from storage.views import FRESH, Tenant
-from tests.lake_data import SECOND, T0, Clock, commit
+from tests.lake_data import NAMES, SECOND, T0, Clock, columns, commit
 from tests.sql_server import two_tenants
 
 HOUR = 3600 * SECOND
@@ -41,7 +43,7 @@ def shown(con: duckdb.DuckDBPyConnection, asked: list[str], now_ns: int) -> list
     return [[repr(row) for row in con.execute(ASKED[name]).fetchall()] for name in asked]
 
 
-@settings(max_examples=8)
+@settings(max_examples=8, phases=(Phase.explicit, Phase.generate))  # to shrink would open lakes for minutes
 @given(STEPS, st.sampled_from([0, 40, 100_000]), st.sampled_from([None, ACME]), st.randoms(use_true_random=False))
 def test_it_shows_what_a_new_one_shows(steps: list[str], fresh: int, tenant: Tenant | None, rng: Any) -> None:
     clock = Clock()
@@ -93,13 +95,30 @@ def test_rows_of_commits_are_held_until_files_change(tmp_path: Path) -> None:
             refresh(con)
             seen.append(held())
         assert seen == [[20, 20], [40, 40], [0, 0], [20, 20], [40, 40], [0, 0]]
-        lake.commit(commit(200))
+        con = connect(tmp_path)
+        lake.commit(commit(200, seed=9))
         refresh(con)
         assert held() == [20, 20]
-        clock.move(3600)
-        list(compact(tmp_path, now_ns=clock))
+        list(compact(tmp_path, now_ns=clock))  # merges, but sums nothing up: the hour is not over
+        assert active(tmp_path, "rollup_hours") == {}
         refresh(con)
         assert held() == [0, 0]
+        assert con.execute("SELECT count(*) FROM rollups").fetchall() == [(10 + 7 * 20,)]
+
+
+def test_a_summary_that_was_taken_up_before_its_rows(tmp_path: Path) -> None:
+    clock = Clock()
+    with Lake.open(tmp_path, create=True, now_ns=clock) as lake:
+        lake.commit(commit(100, start_ns=T0 - 24 * HOUR, span_ns=HOUR))
+        con = connect(tmp_path)
+        lake.commit(commit(100, seed=2, span_ns=HOUR))
+        clock.move(7200)
+        list(compact(tmp_path, now_ns=clock))  # one file a day: nothing to merge, but sums of both hours
+        refresh(con, ["rollup_hours", "trip_words"])
+        refresh(con, ["rollups", "trips"])
+        asked = ["rollups", "trips", "asset_hours", "trips_final"]
+        assert shown(con, asked, clock.now_ns) == shown(connect(tmp_path), asked, clock.now_ns)
+        assert con.execute("SELECT count(*) FROM rollups_open").fetchall() == [(0,)]
 
 
 def test_a_question_looks_only_at_its_tables(tmp_path: Path) -> None:
@@ -114,3 +133,14 @@ def test_a_question_looks_only_at_its_tables(tmp_path: Path) -> None:
         assert refresh(con) is True
         counts = [con.execute(f"SELECT count(*) FROM {t}").fetchall()[0][0] for t in ("trips", "rollups", "readings")]
         assert counts == [20, 20, 200]
+
+
+def test_rows_for_which_there_is_no_memory_are_read_from_their_files(tmp_path: Path) -> None:
+    with Lake.open(tmp_path, create=True) as lake:
+        lake.commit(commit(100))
+        con = connect(tmp_path, memory_limit="20MB", threads=1)
+        many = to_arrow("rollups", columns("rollups", 60_000), NAMES)  # some 30 MB
+        lake.commit(replace(commit(0), rollups=many))
+        assert refresh(con) is True
+        counts = [con.execute(f"SELECT count(*) FROM {t}").fetchall()[0][0] for t in ("rollups", "rollups_fresh")]
+        assert counts == [60_010, 0]

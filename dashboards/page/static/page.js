@@ -62,14 +62,14 @@ function curves(history) {
   chart = new uPlot({
     ...size, tzDate: (s) => uPlot.tzDate(new Date(s * 1000), "Etc/UTC"), cursor: { drag: { x: false, y: false } },
     scales: { y: { range: (u, low, high) => [Math.min(0, low || 0), (high || 1) * 1.08] } },
-    axes: [{ ...axis, values: (u, times) => times.map((s) => new Date(s * 1000).toISOString().slice(11, 16)), incrs: [60, 300, 600, 900, 1800, 3600] }, { ...axis, size: 62, values: (u, v) => v.map((x) => num(x)) }],
-    series: [{ label: "UTC", value: (u, s) => s === null ? dash : new Date(s * 1000).toISOString().slice(11, 16) }, ...routes.map((r, i) => ({ label: r, stroke: COLOURS[i % COLOURS.length], width: 2, spanGaps: false, points: { show: false }, value: (u, v) => num(v, 0, " kg/h") }))],
+    axes: [{ ...axis, values: (u, times) => times.map((s) => new Date(s * 1000).toISOString().slice(11, 16)), incrs: [60, 300, 600, 900, 1800, 3600] }, { ...axis, size: 62, values: (u, v) => v.map((x) => num(x, v.length > 1 && v[1] - v[0] < 1 ? (v[1] - v[0] < 0.1 ? 2 : 1) : 0)) }],
+    series: [{ label: "UTC", value: (u, s) => s === null ? dash : new Date(s * 1000).toISOString().slice(11, 16) }, ...routes.map((r, i) => ({ label: r, stroke: COLOURS[i % COLOURS.length], width: 2, spanGaps: false, points: { show: (u) => u.data[0].length < 4, size: 6 }, value: (u, v) => num(v, 0, " kg/h") }))],
   }, data, box);
 }
-addEventListener("resize", () => { if (chart) chart.setSize({ width: $("chart").clientWidth, height: CHART_PX }); draw(); });
+addEventListener("resize", () => { view.fitted = view.moved; if (chart) chart.setSize({ width: $("chart").clientWidth, height: CHART_PX }); draw(); });
 
 // The map: equirectangular around its middle, true to scale there.
-const view = { lat: 50, lon: 10, perDeg: 60, fitted: false };
+const view = { lat: 50, lon: 10, perDeg: 60, fitted: false, moved: false };  // moved: by a person, so it is not fitted again
 let last = null, hits = [];
 function fit(points) {
   if (!points.length) return;
@@ -99,7 +99,8 @@ function draw() {
   const dLat = canvas.clientHeight / view.perDeg / 2, dLon = canvas.clientWidth / view.perDeg / squeeze / 2, digits = step < 1 ? (step < 0.1 ? 2 : 1) : 0;
   for (let lat = Math.ceil((view.lat - dLat) / step) * step; lat < view.lat + dLat; lat += step) {
     const y = place({ lat, lon: view.lon })[1];
-    g.beginPath(); g.moveTo(0, y); g.lineTo(canvas.clientWidth, y); g.stroke(); g.fillText(num(lat, digits, "°"), 4, y - 3);
+    g.beginPath(); g.moveTo(0, y); g.lineTo(canvas.clientWidth, y); g.stroke();
+    if (y < canvas.clientHeight - 20) g.fillText(num(lat, digits, "°"), 4, y - 3);
   }
   for (let lon = Math.ceil((view.lon - dLon) / step) * step; lon < view.lon + dLon; lon += step) {
     const x = place({ lat: view.lat, lon })[0];
@@ -108,7 +109,7 @@ function draw() {
   hits = [];
   for (const p of last.places) {
     const [x, y] = place(p);
-    g.fillStyle = "#2f7fd1"; g.fillRect(x - 5, y - 5, 10, 10); g.fillStyle = ink; g.fillText(p.name, x + 9, y + 4);
+    g.fillStyle = "#2f7fd1"; g.fillRect(x - 5, y - 5, 10, 10);
     hits.push([x, y, `${p.name}: warehouse`]);
   }
   for (const v of last.vehicles) {
@@ -119,19 +120,24 @@ function draw() {
     g.globalAlpha = 1;
     hits.push([x, y, `${v.vehicle}: ${num(v.speed_kmh, 0, " km/h")}, ${num(v.g_per_km, 0, " g/km")}, ${v.load_state || "unknown"}, ${age(v.age_s)} ago`]);
   }
+  g.strokeStyle = style.getPropertyValue("--land"); g.fillStyle = ink; g.lineWidth = 4; g.lineJoin = "round";
+  for (const p of last.places) {
+    const [x, y] = place(p);
+    g.strokeText(p.name, x + 9, y + 4); g.fillText(p.name, x + 9, y + 4);
+  }
   const km = [500, 200, 100, 50, 20, 10, 5, 2, 1, 0.5].find((k) => k / 111.2 * view.perDeg < 120) || 0.5, bar = km / 111.2 * view.perDeg;
   g.strokeStyle = ink; g.fillStyle = ink; g.lineWidth = 2;
   g.beginPath(); g.moveTo(canvas.clientWidth - 14 - bar, 16); g.lineTo(canvas.clientWidth - 14, 16); g.stroke();
   g.fillText(`${km} km`, canvas.clientWidth - 14 - bar, 30);
 }
-function zoom(by) { view.perDeg = Math.min(Math.max(view.perDeg * by, 4), 200000); draw(); }
-function pan(x, y) { view.lon -= x / view.perDeg / Math.cos(view.lat * Math.PI / 180); view.lat += y / view.perDeg; draw(); }
+function zoom(by) { view.moved = true; view.perDeg = Math.min(Math.max(view.perDeg * by, 4), 200000); draw(); }
+function pan(x, y) { view.moved = true; view.lon -= x / view.perDeg / Math.cos(view.lat * Math.PI / 180); view.lat += y / view.perDeg; draw(); }
 $("map").addEventListener("keydown", (e) => {
   const moves = { ArrowLeft: [60, 0], ArrowRight: [-60, 0], ArrowUp: [0, 60], ArrowDown: [0, -60] };
   if (moves[e.key]) pan(...moves[e.key]);
   else if (e.key === "+" || e.key === "=") zoom(1.4);
   else if (e.key === "-") zoom(1 / 1.4);
-  else if (e.key === "0") { view.fitted = false; draw(); }
+  else if (e.key === "0") { view.fitted = view.moved = false; draw(); }
   else return;
   e.preventDefault();
 });
@@ -160,8 +166,8 @@ let heard = 0;
 function show(live) {
   last = live; heard = Date.now();
   totals(live.totals);
-  $("routes-body").replaceChildren(...live.routes.map((r) => cells(r, [[r.route || r.name], [num(r.kg_per_h, 1)], [half(r)], [num(r.g_per_km)], [`${num(r.vehicles)} of ${num(r.registered)}`], [pct(r.measured)], [pct(r.coverage), thin(r.coverage, 0.8)], [age(r.age_s), stale(r.age_s)]])));
-  $("sites-body").replaceChildren(...live.warehouses.map((w) => cells(w, [[w.warehouse], [num(w.kg_per_h, 1)], [half(w)], [num(w.power_kw, 1)], [pct(w.measured)], [pct(w.coverage), thin(w.coverage, 0.8)], [age(w.age_s), stale(w.age_s)]])));
+  $("routes-body").replaceChildren(...live.routes.map((r) => cells(r, [[r.route || r.name], [num(r.kg_per_h, 1)], [half(r)], [num(r.g_per_km)], [`${num(r.vehicles)} of ${num(r.registered)}`], [pct(r.measured), "detail"], [pct(r.coverage), thin(r.coverage, 0.8)], [age(r.age_s), stale(r.age_s)]])));
+  $("sites-body").replaceChildren(...live.warehouses.map((w) => cells(w, [[w.warehouse], [num(w.kg_per_h, 1)], [half(w)], [num(w.power_kw, 1)], [pct(w.measured), "detail"], [pct(w.coverage), thin(w.coverage, 0.8)], [age(w.age_s), stale(w.age_s)]])));
   curves(live.history);
   draw();
   $("foot").textContent = `Factor set ${live.totals.factor_set || dash}. Kernel version ${num(live.totals.kernel_version)}. Lake version ${live.version}. All times UTC.`;

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dashboards.config import SqlConfig
-from dashboards.sql.check import Plan
+from dashboards.sql.check import Plan, Surroundings
 from dashboards.sql.engine import Engine
 from dashboards.sql.errors import BUSY, CANCELLED, SqlError
 from dashboards.sql.lanes import Lanes
@@ -149,6 +149,23 @@ def test_a_plan_without_rows_or_columns(lake: Path, rows: int) -> None:
         engine = Engine(config(), lake, "")
         result = await engine.run(await engine.tenancy("*"), Plan(f"SELECT 1 AS i WHERE {rows} = 1"))
         assert result.rows == rows
+        await engine.close()
+
+    asyncio.run(body())
+
+
+def test_viewers_of_one_minute_share_a_plan_where_minutes_are_asked_for(lake: Path) -> None:
+    async def body() -> None:
+        engine = Engine(config(), lake, "acme")
+        store = (await engine.tenancy("*")).store
+        around = Surroundings(store.relations, store.column_types, "fleetco2", "x", 1, "v", lambda _: None)
+        asked = "SELECT count(*) FROM {} WHERE time BETWEEN '2026-11-22T00:00:{:02}Z' AND '2026-11-22T03:00:{:02}.5Z'"
+        minutes = [await engine.plan(asked.format("rollups", s, s), around) for s in (1, 30, 59)]
+        assert minutes[0] is minutes[1] is minutes[2]
+        exact = [await engine.plan(asked.format("readings", s, s), around) for s in (1, 30)]
+        assert exact[0].sql != exact[1].sql
+        assert "00:00:30Z" in exact[1].sql
+        assert await engine.plan(asked.format("readings", 30, 30), around) is exact[1]
         await engine.close()
 
     asyncio.run(body())

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dashboards.sql import check
+from dashboards.sql import check, prune
 from dashboards.sql.check import Surroundings
 from dashboards.sql.store import Store, open_store
 from tests.sql_server import make_lake
@@ -78,3 +78,33 @@ def test_viewers_within_a_minute_ask_the_same(store: Store) -> None:
     assert check.plan(asked.format("00"), surroundings(store)).sql not in plans  # at 00:00:00 that minute is in
     readings = "SELECT count(*) FROM readings WHERE time > '2026-11-22T00:00:17Z'"
     assert "00:00:17Z" in check.plan(readings, surroundings(store)).sql  # readings are not by the minute
+
+
+@pytest.mark.parametrize(
+    ("sql", "rounded", "moved"),
+    [
+        ("SELECT 1 FROM rollups WHERE time BETWEEN '{}' AND '{}'", True, 2),
+        ("SELECT 1 FROM asset_hours WHERE time BETWEEN '{}' AND '{}' AND factor_set = 'f'", True, 2),
+        ("SELECT 1 FROM (SELECT * FROM sums_for(60000) WHERE time BETWEEN '{}' AND '{}') AS s", True, 2),
+        ("SELECT 1 FROM readings WHERE time BETWEEN '{}' AND '{}'", True, 0),
+        ("SELECT 1 FROM rollups WHERE NOT time BETWEEN '{}' AND '{}'", True, 0),
+        ("SELECT 1 FROM rollups WHERE newest_time BETWEEN '{}' AND '{}'", True, 0),
+        ("SELECT 1 FROM rollups WHERE time BETWEEN '{}' AND '{}' OR asset = 'x'", True, 0),
+        ("SELECT 1 FROM rollups AS a, readings AS b WHERE a.time BETWEEN '{0}' AND '{1}' AND b.time BETWEEN '{0}' AND '{1}'", True, 2),
+        ("SELECT 1 FROM rollups WHERE time BETWEEN '{0}' AND '{1}' AND newest_time > '{0}'", False, 0),
+        ("SELECT 'BETWEEN ''{}'' AND ''{}''' FROM rollups", False, 0),
+        ("SELECT 1 FROM rollups WHERE time > now()", False, 0),
+    ],
+)  # fmt: skip
+def test_a_plan_is_shared_only_where_all_its_moments_are_whole_minutes(
+    store: Store, sql: str, rounded: bool, moved: int
+) -> None:
+    asked = sql.format("2026-11-22T00:00:17.5Z", "2026-11-22T03:00:17.5Z")
+    found = prune.whole_minutes(asked)
+    assert (found is not None) is rounded
+    if found is not None:
+        plan = check.plan(found.sql, surroundings(store))
+        assert plan.moved == moved
+        if moved == found.literals:
+            assert plan.sql == check.plan(asked, surroundings(store)).sql
+            assert plan.sql != check.plan(asked.replace(":17.5", ":00"), surroundings(store)).sql

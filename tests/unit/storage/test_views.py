@@ -144,6 +144,18 @@ def test_route_now(lake: Path) -> None:
     assert unassigned["co2e_wtw_kg_per_h"] is None
 
 
+def test_the_fleet_now_is_vehicles_and_warehouses(lake: Path) -> None:
+    [fleet] = ask(lake, "SELECT * FROM fleet_now", T0 + MINUTE + 30 * SECOND)
+    assert fleet["co2e_wtw_kg_per_h"] == pytest.approx(1.5 / 90 * 3600 + 0.2 / 30 * 3600 + 0.5 / 45 * 3600)
+    assert (fleet["vehicles_reporting"], fleet["warehouses_reporting"], fleet["age_s"]) == (3, 1, 1.0)
+    sd = 0.075 / 2.2  # of what all of them emitted
+    assert fleet["co2e_u_rel"] == pytest.approx(1.96 * sd)
+    s = math.sqrt(math.log(1 + sd**2))
+    assert fleet["co2e_wtw_low_kg_per_h"] == pytest.approx(124 * math.exp(-s * s / 2 - 1.96 * s))
+    assert fleet["co2e_wtw_high_kg_per_h"] == pytest.approx(124 * math.exp(-s * s / 2 + 1.96 * s))
+    assert ask(lake, "SELECT * FROM fleet_now", T0 + 600 * SECOND) == []
+
+
 def test_a_route_gone_silent_grows_old_and_has_no_rate(lake: Path) -> None:
     [north] = ask(lake, "SELECT * FROM route_now WHERE route = 'r-north'", T0 + 600 * SECOND)
     assert north["co2e_wtw_kg_per_h"] is None
@@ -213,7 +225,7 @@ def test_shared_errors_add_by_vehicle_class_fuel_and_zone(tmp_path: Path) -> Non
         write_dimensions(lake, Registry(vehicles, (), (Route("r-north", "North"),)))
         lake.commit(replace(nothing(), rollups=rollup_rows(*(row | {"asset": i} for i in range(3)))))
     variance = 3 * 0.01**2 + 3 * 0.02**2 + (3 * 0.05) ** 2 + (0.02**2 + 0.01**2) + (0.05**2 + 0.025**2)
-    for view in ("route_minutes", "route_now"):
+    for view in ("route_minutes", "route_now", "fleet_now"):
         [north] = ask(tmp_path, f"SELECT * FROM {view}", T0 + 90 * SECOND)
         assert north["co2e_u_rel"] == pytest.approx(1.96 * math.sqrt(variance) / 3, rel=1e-6), view
     [(_, _, assets, _, kg, low, high, u_rel)] = [tuple(r.values()) for r in ask(tmp_path, "FROM wtw_bands(NULL)", T0)]
