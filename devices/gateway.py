@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from devices.actions import About, Action, Connect, Drop, Figures, Publish, Say, Sync
+from devices.broker_client import LinkError, MqttVersion
 from devices.clock import Timekeeper
 from devices.config import GatewayConfig, SourceConfig, source_configs
 from devices.core import RETRY_MOST_S, STABLE_S, GatewayCore
@@ -25,7 +26,7 @@ from devices.intake import Intake
 from devices.remote_config import Change, RemoteConfig
 from devices.ring import Ring
 from devices.sources import Source
-from devices.transport import Link, LinkError, MqttVersion, Will, connect
+from devices.transport import Link, Will, connect
 from devices.wire import Sample, topic
 
 SETTLE_S: Final = 10.0  # for the disk to take the last readings; a worn card may need seconds

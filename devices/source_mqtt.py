@@ -18,10 +18,10 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from devices.broker_client import LinkError, MqttVersion
 from devices.config import Broker, ConfigError, convert, password
 from devices.json_values import Reader, ValueOptions, check_signals, read, time_at
 from devices.sources import Context, Source
-from devices.transport import LinkError, MqttVersion
 from devices.transport_listen import Heard, listen
 from devices.wire import Sample
 

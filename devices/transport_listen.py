@@ -1,4 +1,4 @@
-"""A link that only listens to a broker of somebody else, such as that of a building's devices. aiomqtt, as ``transport``."""
+"""A link that only listens to a broker of somebody else, such as that of a building's devices."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -8,19 +8,8 @@ from typing import Any, Final
 
 import aiomqtt
 
+from devices.broker_client import BrokerClient, MqttVersion, client_options, connected, lost
 from devices.config import Broker
-from devices.transport import (
-    _PROTOCOL,
-    _SILENT,
-    HANDSHAKE_S,
-    LinkError,
-    MqttVersion,
-    _Client,
-    _code,
-    _reason,
-    _refusal,
-    _tls,
-)
 
 HEARD_MAX: Final = 1000  # messages not yet read: a burst of a large site; what is more is counted and lost
 
@@ -50,41 +39,13 @@ async def listen(
     The broker keeps no session. ``on_overflow`` is called for each message for which there was no room.
     """
     address = f"{broker.host}:{broker.port}"
-    v5 = version == "5"
     client = _Ear(
         on_overflow,
-        hostname=broker.host,
-        port=broker.port,
-        identifier=client_id,
-        username=broker.username or None,
-        password=password,
-        protocol=_PROTOCOL[version],
-        keepalive=broker.keepalive_s,
-        clean_session=None if v5 else True,
-        timeout=HANDSHAKE_S,
         max_queued_incoming_messages=HEARD_MAX,
-        tls_context=_tls(broker, base),
-        logger=_SILENT,
+        **client_options(broker, version, client_id=client_id, password=password, base=base),
     )
-    try:
-        await client.__aenter__()
-    except aiomqtt.MqttError as error:
-        client.abandon()
-        raise _refusal(error, address, v5=v5) from None
-    except BaseException:
-        client.abandon()
-        raise
-    try:
-        try:
-            granted = await client.subscribe_or_lose(topics)
-        except aiomqtt.MqttError as error:
-            raise LinkError(f"{address}: {_reason(error)}") from None
-        for topic, code in zip(topics, granted, strict=True):
-            if _code(code) >= 0x80:
-                raise LinkError(f"{address} does not let {client_id} read {topic}; mend the broker's access rules")
+    async with connected(client, address, version, topics):
         yield _heard(client, address)
-    finally:
-        await client.leave()
 
 
 async def _heard(client: "_Ear", address: str) -> AsyncIterator[Heard]:
@@ -92,10 +53,10 @@ async def _heard(client: "_Ear", address: str) -> AsyncIterator[Heard]:
         async for message in client.messages:
             yield Heard(str(message.topic), bytes(message.payload), message.retain)
     except aiomqtt.MqttError as error:
-        raise LinkError(f"{address}: {_reason(error)}") from None
+        raise lost(error, address) from None
 
 
-class _Ear(_Client):
+class _Ear(BrokerClient):
     def __init__(self, on_overflow: Callable[[], None], **options: Any) -> None:
         super().__init__(lambda token, reason: None, **options)
         self._overflow = on_overflow

@@ -19,7 +19,7 @@ from stream.event_rows import EVENT_ROW, MOST_PER_ROW
 from stream.fleet import Fleet
 from stream.records import Devices, Records, records
 from stream.result_rows import new_block
-from stream.sequence import ACCEPT, AHEAD, sequence
+from stream.sequence import ACCEPT, AHEAD, sequence, slots
 from stream.state import STATE, StateRows, empty_state, state_block, take_in, words
 from stream.table import EMISSION_CODES, EMISSION_INTS, ROLLUP_ROWS, TRIP_FLOATS, TRIP_INTS
 from stream.trip_rows import ROWS_PER_READING
@@ -133,11 +133,9 @@ def _boot_began_ns(batch: Columns) -> npt.NDArray[np.int64]:
 
 def _slots(devices: int, device: Devices) -> tuple[Devices, Devices]:
     """Numbers of the devices that have a row, ascending, and where in them that of each row stands."""
-    slot = np.zeros(devices, np.int32)
-    slot[device] = 1
-    touched = np.flatnonzero(slot).astype(np.int32)
-    slot[touched] = np.arange(touched.size, dtype=np.int32)
-    return touched, slot[device]
+    table, slot = np.full(devices, -1, np.int32), np.empty(device.size, np.int32)
+    slots(_const(device), table, slot)
+    return np.flatnonzero(table >= 0).astype(np.int32), slot
 
 
 def _in_order(

@@ -39,6 +39,8 @@ class Records:
 
     def put(self, devices: Devices, rows: StateRows) -> "Records":
         """With ``rows`` as the records of ``devices``, ascending. ``rows`` is kept and must not change any more."""
+        if not self.devices.size or np.array_equal(self.devices, devices):
+            return Records(self.base, devices, rows)
         both = np.union1d(self.devices, devices).astype(np.int32, copy=False)
         if both.size == devices.size:
             return Records(self.base, devices, rows)

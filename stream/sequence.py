@@ -11,6 +11,27 @@ AHEAD: Final = 2  # a row before it is missing
 
 
 @kernel
+def slots(device: Any, table: Any, slot: Any) -> int:
+    """Fill ``slot`` (n,) with where each row's device stands among those that have a row, ascending; count these.
+
+    ``table`` (devices,) comes in as -1 and leaves with the slot of each device that has a row.
+    """
+    last = -1
+    for i in range(device.size):
+        if device[i] != last:
+            last = device[i]
+            table[last] = 0
+    n = 0
+    for d in range(table.size):
+        if table[d] == 0:
+            table[d] = n
+            n += 1
+    for i in range(device.size):
+        slot[i] = table[device[i]]
+    return n
+
+
+@kernel
 def _place(first: int, last: int, next_seq: int) -> int:
     """Where a row that covers ``first`` .. ``last`` stands when ``next_seq`` is next."""
     if last < next_seq:

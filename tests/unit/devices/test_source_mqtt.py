@@ -11,11 +11,11 @@ from typing import Any
 import aiomqtt
 import pytest
 
+from devices.broker_client import LinkError
 from devices.config import ConfigError
 from devices.counters import Counters
 from devices.source_mqtt import make
 from devices.sources import Context
-from devices.transport import LinkError
 from devices.wire import Sample
 from tests.pace import free_port
 
