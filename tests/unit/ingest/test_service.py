@@ -104,11 +104,11 @@ def test_no_more_is_taken_than_the_rate_that_is_set(tmp_path: Path) -> None:
             config,
             core,
             lake,
-            link,
+            link,  # type: ignore[arg-type]
             counters,
             lambda: NOW_NS,
             monotonic=lambda: now,
-            sleep=sleep,  # type: ignore[arg-type]
+            sleep=sleep,
         )
         service.run(lambda: link.empty and len(link.acknowledged) == 10)
     assert acknowledged == [pytest.approx(0.5 * k) for k in range(10)]
