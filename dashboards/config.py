@@ -34,7 +34,7 @@ class SqlConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     long_at_once: Annotated[int, Meta(ge=1, le=64, description="queries over 1 s that give their place to others")] = 2
     queue: Annotated[int, Meta(ge=1, le=10_000, description="queries that may wait for a place")] = 500
     connections: Annotated[int, Meta(ge=1, le=10_000, description="connections at once")] = 300
-    cache_s: Annotated[float, Meta(ge=0, le=60, description="how long the same answer is given again, seconds")] = 0.5
+    cache_s: Annotated[float, Meta(ge=0, le=60, description="how long the same answer is given again, seconds")] = 0.75
 
 
 class HttpConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

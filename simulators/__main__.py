@@ -71,6 +71,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     accuracy.add_argument("--factors", default="fleetco2-2025.2", help="factor set (default fleetco2-2025.2)")
     accuracy.add_argument("--json", type=Path, help="write the figures to this file too")
+    empty = commands.add_parser("emptiness", help="empty running against the simulated truth by evidence, as tables")
+    empty.add_argument("--seed", type=int, default=7, help="of the world (default 7)")
+    empty.add_argument("--scenario", default="demo", help="a shipped scenario or a TOML file (default demo)")
+    empty.add_argument("--hours", type=_positive, default=24.0, help="virtual hours (default 24)")
+    empty.add_argument("--evidence", default="", help="only kinds of evidence whose name begins so, for example CAN")
+    empty.add_argument("--factors", default="fleetco2-2025.2", help="factor set (default fleetco2-2025.2)")
     events = commands.add_parser("events", help="events against the simulated truth and planted faults, as a table")
     events.add_argument("--seed", type=int, default=7, help="of the world (default 7)")
     events.add_argument(
@@ -182,6 +188,30 @@ def _accuracy(arguments: argparse.Namespace) -> int:
     return 0 if report.delivery.lost == report.delivery.duplicated == 0 else 1
 
 
+def _emptiness(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from simulators.accuracy import fleet_of
+    from simulators.accuracy_table import empty_table, judged_tables, missed_tables
+    from simulators.emptiness import emptiness
+    from simulators.fleet import build
+
+    world = build(arguments.scenario, arguments.seed, warmup_s=3600)
+    with Progress(transient=True, console=Console(stderr=True)) as progress:
+        task = progress.add_task("simulated time", total=1.0)
+        empty, judged, missed = emptiness(
+            world,
+            fleet_of(world, arguments.factors),
+            arguments.hours,
+            lambda done: progress.update(task, completed=done),
+            arguments.evidence,
+        )
+    print(f"Scenario {arguments.scenario}, seed {arguments.seed}, {arguments.hours:g} h of virtual time.\n")
+    print("\n".join([*empty_table(empty), *judged_tables(judged), *missed_tables(missed)]))
+    return 0
+
+
 def _events(arguments: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import Progress
@@ -221,6 +251,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _replay(arguments)
         if arguments.command == "accuracy":
             return _accuracy(arguments)
+        if arguments.command == "emptiness":
+            return _emptiness(arguments)
         if arguments.command == "events":
             return _events(arguments)
         return _warm()

@@ -382,5 +382,5 @@ def measure(
     ]
     errors = [e for e in errors if e.share > 0]
     delivery = _delivery(build(scenario, seed, warmup_s=3600), fleet, seed)
-    empty, judged = emptiness(build(scenario, seed, warmup_s=3600), fleet, hours)
+    empty, judged, _ = emptiness(build(scenario, seed, warmup_s=3600), fleet, hours)
     return Report(scenario, seed, hours, n, factors, errors, empty, judged, delivery)

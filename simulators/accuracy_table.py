@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from simulators.accuracy import Report
-from simulators.emptiness import Emptiness, Judged
+from simulators.emptiness import SAME_CAUSE, Emptiness, Judged, Missed
 
 
 def _percent(value: float, digits: int = 1, sign: bool = False) -> str:
@@ -38,6 +38,38 @@ def judged_tables(rows: Sequence[Judged]) -> list[str]:
         for true in sorted({a for a, _ in of}):
             cells = " | ".join(f"{of[true, b]:,.0f}" if (true, b) in of else "" for b in told)
             lines.append(f"| {true} | {cells} |")
+    return lines + _cause_scores([r for r in rows if r.what == "cause of an empty leg"])
+
+
+def _cause_scores(rows: Sequence[Judged]) -> list[str]:
+    """Lines of a table: of the kilometres that truly had a cause, the share told so, and of those told so, the share that had it."""
+    if not rows:
+        return []
+    lines = ["", "| cause | km, truly | told so (recall) | of those told so, true (precision) |", "|---|---|---|---|"]
+    for cause in dict.fromkeys(SAME_CAUSE.values()):
+        true = sum(r.km for r in rows if SAME_CAUSE.get(r.true) == cause)
+        told = sum(r.km for r in rows if r.told == cause)
+        both = sum(r.km for r in rows if SAME_CAUSE.get(r.true) == r.told == cause)
+        if true or told:
+            recall, precision = (both / of if of else math.nan for of in (true, told))
+            lines.append(f"| {cause} | {true:,.0f} | {_percent(recall)} | {_percent(precision)} |")
+    return lines
+
+
+def missed_tables(rows: Sequence[Missed]) -> list[str]:
+    """Lines of a table for each evidence: kilometres not known, wrong and driven, by class and true load."""
+    lines: list[str] = []
+    for evidence in dict.fromkeys(r.evidence for r in rows):
+        lines += [
+            "",
+            f"| {evidence}: load, of its kilometres | class | km | unknown | wrong |",
+            "|---|---|---|---|---|",
+        ]
+        lines += [
+            f"| {r.load} | {r.vehicle_class} | {r.all_km:,.0f} | {_percent(r.unknown_km / r.all_km)} | {_percent(r.wrong_km / r.all_km)} |"
+            for r in rows
+            if r.evidence == evidence and r.all_km > 0.0
+        ]
     return lines
 
 

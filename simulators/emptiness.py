@@ -45,10 +45,24 @@ HIDDEN: Final[Mapping[str, tuple[str, ...]]] = {  # evidence -> signals that are
 }
 _ONLY_WITH: Final = {"weight sensor, no orders": BIT_SCALES, "orders and GNSS": BIT_ORDER}  # vehicles that have it
 _ASKED: Final = "all that is fitted"  # stages and causes are judged by this evidence
+SAME_CAUSE: Final[Mapping[str, str]] = {  # the simulator's word -> the project's
+    "no_backload": "return",
+    "one_way_flow": "return",
+    "return_to_base": "return",
+    "cancelled_order": "return",
+    "reposition": "reposition",
+    "to_fuel": "to_fuel",
+    "to_charger": "to_charger",
+    "to_service": "service",
+    "waiting": "waiting",
+    "from_detour": "return",  # to where the last load came from, mostly
+}
 NOT_EMPTY: Final = "(goods aboard)"
 NO_TRIP: Final = "(between trips)"
 _EMPTY: Final = tuple(LOAD_STATES.index(s) for s in ("empty", "empty_with_load_units"))
 _UNKNOWN: Final = LOAD_STATES.index("unknown")
+LIGHT: Final = (1e-6, 0.06, 0.12, 0.25)  # of capacity: where LOADS part
+LOADS: Final = ("no goods", "below 6 % of capacity", "6 to 12 %", "12 to 25 %", "above 25 %")
 _DAY_NS: Final = 86_400_000_000_000
 DAY_MIN_KM: Final = 1.0
 SLACK: Final = 0.005  # of a day's kilometres: what a vehicle rolls before its trip begins and after it ends
@@ -87,6 +101,18 @@ class Judged:
     km: float
 
 
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """Kilometres of a class whose load was not known, or told wrong, by what they truly carried (``load``, of LOADS)."""
+
+    evidence: str
+    vehicle_class: str
+    load: str
+    unknown_km: float
+    wrong_km: float
+    all_km: float
+
+
 def _share(part: float, of: float) -> float:
     return part / of if of else float("nan")
 
@@ -116,18 +142,24 @@ def _judge(evidence: str, device: Values, day: Values, km: Values, told: Values,
 
 
 def emptiness(
-    world: World, fleet: Fleet, hours: float, progress: Callable[[float], None] = lambda _: None
-) -> tuple[list[Emptiness], list[Judged]]:
-    """Run the world once and the step once for each kind of evidence."""
-    states = {e: start(fleet) for e in HIDDEN}
-    rows: dict[str, list[Values]] = {e: [] for e in HIDDEN}
-    trips: dict[str, list[Values]] = {e: [] for e in HIDDEN}
+    world: World, fleet: Fleet, hours: float, progress: Callable[[float], None] = lambda _: None, only: str = ""
+) -> tuple[list[Emptiness], list[Judged], list[Missed]]:
+    """Run the world once and the step once for each kind of evidence whose name begins with ``only``."""
+    chosen = {e: hidden for e, hidden in HIDDEN.items() if e.startswith(only)}
+    if not chosen:
+        msg = f"evidence is {only!r}, wanted the beginning of one of {', '.join(HIDDEN)}"
+        raise ValueError(msg)
+    states = {e: start(fleet) for e in chosen}
+    rows: dict[str, list[Values]] = {e: [] for e in chosen}
+    trips: dict[str, list[Values]] = {e: [] for e in chosen}
+    capacity_kg = fleet.params["capacity_kg"]
     seconds = int(hours * 3600)
     begin_s = world.now_s
     for chunk in world.chunks(seconds, chunk_s=min(1800, seconds)):
         nothing = np.full(chunk.n, np.nan)
         truth = chunk.truth
-        for evidence, hidden in HIDDEN.items():
+        load = np.searchsorted(LIGHT, truth["payload_kg"] / capacity_kg[truth["device"]])
+        for evidence, hidden in chosen.items():
             seen = {name: nothing if name in hidden else values for name, values in chunk.readings.items()}
             states[evidence], r = step(states[evidence], seen)
             e = r.emissions
@@ -141,6 +173,7 @@ def emptiness(
                         truth["load_state"].astype(np.int64),
                         truth["stage"].astype(np.int64),
                         truth["empty_cause"].astype(np.int64),
+                        load,
                     ]
                 )
             )
@@ -148,9 +181,10 @@ def emptiness(
             names = ("device", "trip_start_ns", "version", "load_state", "evidence", "stage", "empty_cause")
             trips[evidence].append(np.stack([t[name].astype(np.int64) for name in names]))
         progress((world.now_s - begin_s) / seconds)
-    told = {e: (np.concatenate(rows[e], 1), np.concatenate(trips[e], 1)) for e in HIDDEN}
+    told = {e: (np.concatenate(rows[e], 1), np.concatenate(trips[e], 1)) for e in chosen}
     judged = _judged(*told[_ASKED]) if _ASKED in told else []
-    return [_told(evidence, *told[evidence]) for evidence in HIDDEN], judged
+    missed = [m for e in chosen for m in _missed(e, fleet, *told[e])]
+    return [_told(e, *told[e]) for e in chosen], judged, missed
 
 
 def _final(rows: Values, trips: Values) -> tuple[Values, Values]:
@@ -174,9 +208,28 @@ def _told(evidence: str, rows: Values, trips: Values) -> Emptiness:
     return _judge(evidence, device[chosen], day[chosen], mm[chosen] / 1e6, trips[3][at][chosen], true[chosen])
 
 
+def _missed(evidence: str, fleet: Fleet, rows: Values, trips: Values) -> list[Missed]:
+    """Where the load was unknown or wrong, by class and true load."""
+    device, _, _, mm, true, _, _, load = rows
+    trips, at = _final(rows, trips)
+    told = trips[3][at]
+    wrong = (told != _UNKNOWN) & (np.isin(told, _EMPTY) != np.isin(true, _EMPTY))
+    names = {fleet.device_index[v.device]: v.vehicle_class for v in fleet.vehicles}
+    classes = sorted(set(names.values()))
+    of = np.array([classes.index(names[d]) if d in names else -1 for d in range(len(fleet.devices))])[device]
+    found = []
+    for i, name in enumerate(classes):
+        for j, said in enumerate(LOADS):
+            here = (of == i) & (load == j)
+            if here.any():
+                km = [float(mm[here & mask].sum()) / 1e6 for mask in (told == _UNKNOWN, wrong, here)]
+                found.append(Missed(evidence, name, said, *km))
+    return found
+
+
 def _judged(rows: Values, trips: Values) -> list[Judged]:
     """Stages of all kilometres, and causes of those that were empty or were told so."""
-    _, _, _, mm, load, stage, cause = rows
+    _, _, _, mm, load, stage, cause, _ = rows
     trips, at = _final(rows, trips)
     told_empty = np.isin(trips[3][at], _EMPTY)
     unknown = trips[3][at] == _UNKNOWN

@@ -219,6 +219,11 @@ CAUSES = (
     "return_to_base",  # after the last drop
     "reposition",  # to where the next load waits
     "cancelled_order",  # arrived, and there was nothing to load
+    "to_fuel",
+    "to_charger",
+    "to_service",
+    "waiting",  # out of the way until the next load is ready
+    "from_detour",  # back from any of these
 )
 
 # What one row of truth holds beside device, boot, seq and time.

@@ -64,11 +64,11 @@ class Sensors(_Table, frozen=True, kw_only=True):
 
 
 class Place(_Table, frozen=True, kw_only=True):
-    """A site; ``kind`` "area" is a region with customers within ``radius_km``."""
+    """A site; ``kind`` "area" is a region with customers within ``radius_km``; charger, fuel and service are what detours lead to."""
 
     id: Name
     name: str
-    kind: Literal["warehouse", "depot", "area"] = "warehouse"
+    kind: Literal["warehouse", "depot", "area", "charger", "fuel", "service"] = "warehouse"
     lat_deg: Annotated[float, msgspec.Meta(ge=-85, le=85)]
     lon_deg: Annotated[float, msgspec.Meta(ge=-179, le=179)]
     alt_m: Annotated[float, msgspec.Meta(ge=-400, le=5000)] = 100.0
@@ -114,6 +114,9 @@ class Fleet(_Table, frozen=True, kw_only=True):
     drops: Annotated[int, msgspec.Meta(ge=1, le=200)] = 10
     backload: Share = 0.6  # chance of goods for the way back
     packaging: Share = 0.5  # chance that empty load carriers come back where goods do not
+    detours: Share = (
+        0.0  # chance before a tour of an empty way to a pump or charger, to a workshop, or to a lay-by to wait
+    )
     refrigerated: bool = False
     tru_set_c: Annotated[float, msgspec.Meta(ge=-30, le=25)] = 4.0
     styles: Styles = Styles()
@@ -219,8 +222,8 @@ def _check_fleet(key: str, fleet: Fleet, places: dict[str, Place], routes: dict[
         fail(f"{key}.{blame}", f"tare {tare:.0f} kg leaves no load under {gvw:.0f} kg gross")
     if fleet.base not in places:
         fail(f"{key}.base", f"no place {fleet.base!r}")
-    if places[fleet.base].kind == "area":
-        fail(f"{key}.base", "the base is a warehouse or a depot, not an area")
+    if places[fleet.base].kind not in ("warehouse", "depot"):
+        fail(f"{key}.base", "the base is a warehouse or a depot")
     if fleet.styles.eco + fleet.styles.normal + fleet.styles.aggressive <= 0.0:
         fail(f"{key}.styles", "at least one weight above 0 is needed")
     for j, route in enumerate(fleet.routes):
@@ -229,5 +232,5 @@ def _check_fleet(key: str, fleet: Fleet, places: dict[str, Place], routes: dict[
         to_area = places[routes[route].destination].kind == "area"
         if fleet.duty == "drops" and not to_area:
             fail(f"{key}.routes[{j}]", "a drops tour ends in a place of kind area")
-        if fleet.duty == "shuttle" and to_area:
+        if fleet.duty == "shuttle" and places[routes[route].destination].kind not in ("warehouse", "depot"):
             fail(f"{key}.routes[{j}]", "a shuttle ends at a warehouse or a depot")

@@ -21,6 +21,10 @@ SHIFT_START_H = {"day": (5.0, 8.5), "night": (18.0, 21.5), "two_shift": (3.5, 5.
 SHIFT_LENGTH_H = {"day": 8.5, "night": 9.0, "two_shift": 15.0, "always": 26.0}
 MEAN_MS = {at.URBAN: 6.0, at.RURAL: 14.0, at.MOTORWAY: 20.0}
 SWAP_S, CHARGE_S = 300.0, 5400.0
+SERVICE_S = (2400.0, 5400.0)  # at a workshop
+WAITING_S = (2100.0, 4500.0)  # at a lay-by
+LAY_BY_KM = (2.0, 3.5)
+DETOUR_KM = 30.0  # as the crow flies: farther pumps and workshops are for others
 KWH_PER_KM = {"bev_van_3.5t": 0.4, "bev_artic_40t": 1.9}  # what a careful dispatcher counts with
 MAX_TOURS = 40  # a day of the shortest shuttles; bounds a plan
 
@@ -175,6 +179,44 @@ class _Day:
             self.charge_kwh = 0.9 * self.c.battery_kwh
 
 
+def _near(d: _Day, place: Place) -> bool:
+    return rhumb(d.point[0], d.point[1], place.lat_deg, place.lon_deg)[0] <= 1000.0 * DETOUR_KM
+
+
+def _detour(d: _Day) -> None:
+    """From where the next load waits, empty: to a pump or charger, a workshop, or to a lay-by to wait; then back."""
+    home = d.at
+    energy = "charger" if d.c.battery_kwh > 0.0 else "fuel"
+    ends = [place for place in d.g.places.values() if place.kind in (energy, "service") and _near(d, place)]
+    chosen = int(d.u() * (len(ends) + 1))
+    route, stage = d.route, d.stage
+    d.work(300.0)  # papers at the gate
+    d.stage = at.STAGES.index("reposition")
+    if chosen == len(ends):
+        point, angle, far = d.point, d.u(0.0, 2.0 * math.pi), 1000.0 * d.u(*LAY_BY_KM)
+        road_id = int(d.u() * 2**40)
+        lat = point[0] + far * math.cos(angle) / 111_195.0
+        lon = point[1] + far * math.sin(angle) / (111_195.0 * math.cos(math.radians(point[0])))
+        for end, back, cause in (((lat, lon, point[2]), False, "waiting"), (point, True, "from_detour")):
+            d.cause = at.CAUSES.index(cause)
+            d.drive(end, road_id=road_id, kind=at.URBAN, hills_m=5.0, meander=0.4, back=back)
+            if not back:
+                d.work(d.u(*WAITING_S), idle=0.0)
+    else:
+        kind = ends[chosen].kind
+        d.cause = at.CAUSES.index(f"to_{kind}")
+        d.go(ends[chosen].id)
+        if kind == "service":
+            d.work(d.u(*SERVICE_S), idle=0.0)
+        else:
+            d.work(600.0 if kind == "fuel" else CHARGE_S, energy=at.REFUEL if kind == "fuel" else at.CHARGE, idle=0.0)
+            if kind == "charger":
+                d.charge_kwh = 0.9 * d.c.battery_kwh
+        d.cause = at.CAUSES.index("from_detour")
+        d.go(home)
+    d.route, d.stage, d.cause = route, stage, 0
+
+
 def distance_km(g: Geography, route: Route) -> float:
     """Length of a route's road [km]."""
     a, b = g.point(route.origin), g.point(route.destination)
@@ -242,6 +284,8 @@ def _shuttle(d: _Day, number: int) -> None:
     route = d.g.routes[_pick(d, own, number)]
     km = distance_km(d.g, route)
     _begin(d, route)
+    if fleet.detours > 0.0 and d.u() < fleet.detours:
+        _detour(d)
     d.energise(km)
     d.load(fleet.goods, d.u(0.72, 1.0))
     d.work(d.u(1500, 2700), switches=DOOR)
@@ -282,6 +326,8 @@ def _drops(d: _Day, number: int) -> None:
     fleet = d.c.fleet
     route = d.g.routes[_pick(d, fleet.routes, number)]
     _begin(d, route)
+    if fleet.detours > 0.0 and d.u() < fleet.detours:
+        _detour(d)
     area = d.g.places[route.destination]
     parcels = fleet.goods == "parcels"
     d.energise(distance_km(d.g, route) * 2.0 + area.radius_km * 5.0)

@@ -56,6 +56,7 @@ def disk_tables(lake: Path, told: Sizes, now_ns: int, *, shown: bool) -> list[st
     ]
 
 
+DISK_TABLES: Final = ("lake_files", "disk")
 DISK: Final = {"disk_now": _DISK_NOW}
 
 

@@ -43,6 +43,15 @@ def split(sources: Iterable[str], summaries: Iterable[str]) -> tuple[list[str], 
     return counting, [path for here in by_partition.values() for path in here]
 
 
+def stays_beside(path: str, counting: Iterable[str]) -> bool:
+    """Whether ``split`` leaves the new file ``path`` of a source beside the summaries ``counting`` and lets the same ones count."""
+    known = commits_of(path)
+    if known is None or is_rebuilt(path):
+        return False
+    here = _partition(path)
+    return all(known[0] > told[0] for p in counting if (told := covered_by(p)) is not None and _partition(p) == here)
+
+
 def _partition(path: str) -> str:
     return "/".join(part for part in path.split("/") if part.startswith(("day=", "factor_set=")))
 

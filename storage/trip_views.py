@@ -12,9 +12,10 @@ _KEY: Final = "asset, trip_start_ns, factor_set"
 
 # Trips told again since their words were summed up are few: only they are put in order anew.
 _TRIPS_FINAL: Final = f"""
-SELECT w.* FROM trip_words AS w ANTI JOIN trips_open USING ({_KEY})
+WITH told_since AS (SELECT * FROM trips_open)
+SELECT w.* FROM trip_words AS w ANTI JOIN told_since USING ({_KEY})
 UNION ALL BY NAME
-SELECT * FROM (SELECT * FROM trips_open UNION ALL BY NAME SELECT w.* FROM trip_words AS w SEMI JOIN trips_open USING ({_KEY}))
+SELECT * FROM (SELECT * FROM told_since UNION ALL BY NAME SELECT w.* FROM trip_words AS w SEMI JOIN told_since USING ({_KEY}))
 QUALIFY row_number() OVER (PARTITION BY {_KEY} ORDER BY kernel_version DESC, version DESC) = 1"""
 
 _TRIPS_NOW: Final = f"""

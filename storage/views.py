@@ -8,7 +8,7 @@ the variable ``now_ns`` where a caller has set it (``SET VARIABLE now_ns = ...``
 
 import datetime
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -37,7 +37,9 @@ OPEN: Final = {
     HOURS: OPEN_ROLLUPS,
     WORDS: "trips_open",
 }  # summary -> view of the rows of its source that it does not cover
-WINDOW_NS: Final = 2 * MINUTE_NS  # "now": the last full minute and the running one, so 60 to 120 s
+FRESH: Final = {  # stored table -> table in memory of the rows of its newest, small files
+    source: f"{source}_fresh" for source in SUMMARIES.values()
+}
 LOOKBACK_NS: Final = 86_400_000_000_000  # a route or warehouse silent for longer shows no newest time
 UNKNOWN_SHARE: Final = 0.05  # of observed time that may lack energy or distance where g/km is still told
 
@@ -74,7 +76,8 @@ MACROS: Final = (
 )
 
 
-def _timestamp(ns: str) -> str:
+def timestamp(ns: str) -> str:
+    """SQL of nanoseconds as a timestamp of whole microseconds."""
     return f"make_timestamp({ns} // 1000)"
 
 
@@ -121,34 +124,64 @@ def rows_of(table: str, tenant: Tenant | None) -> str:
     return "false"
 
 
+def _typed(schema: pa.Schema) -> str:
+    return f"SELECT {', '.join(f'CAST(NULL AS {_SQL_TYPES[f.type]}) AS {f.name}' for f in schema)} WHERE false"
+
+
+def _source(table: str, files: Sequence[str], *, mixed: bool) -> str:
+    """What stands after FROM for exactly ``files`` of ``table``."""
+    schema = stored_schema(table)
+    if not files:
+        return f"({_typed(schema)})"
+    types = ", ".join(f"'{name}': {_SQL_TYPES[schema.field(name).type]}" for name in PARTITIONS.get(table, ()))
+    options = f", hive_partitioning = true, hive_types = {{{types}}}" if types else ""
+    options += ", union_by_name = true" if mixed else ""
+    read = f"read_parquet([{', '.join(_literal(f) for f in files)}]{options})"
+    return f"({_typed(schema)} UNION ALL BY NAME SELECT * FROM {read})" if mixed else read
+
+
+def no_fresh_rows(table: str) -> str:
+    """The statement that makes the table in ``FRESH`` without rows."""
+    return f"CREATE OR REPLACE TABLE {FRESH[table]} AS {_typed(stored_schema(table))}"
+
+
+def take_fresh_rows(table: str, files: Sequence[str], *, mixed: bool) -> str:
+    """The statement that puts the rows of ``files`` into the table in ``FRESH``."""
+    names = ", ".join(stored_schema(table).names)
+    return f"INSERT INTO {FRESH[table]} ({names}) SELECT {names} FROM {_source(table, files, mixed=mixed)}"
+
+
 def stored_view(
-    table: str, files: Sequence[str], *, mixed: bool = False, tenant: Tenant | None = None, name: str | None = None
+    table: str,
+    files: Sequence[str],
+    *,
+    mixed: bool = False,
+    fresh: bool = False,
+    tenant: Tenant | None = None,
+    name: str | None = None,
 ) -> str:
     """The statement that makes the view of a stored table over exactly ``files``; without files it has no rows, in the same types.
 
-    ``mixed`` says that some files may lack columns, which are null then. ``tenant`` leaves only what is his. ``name`` is that of the view
-    where it is not the table's.
+    ``mixed`` says that some files may lack columns, which are null then. ``fresh``: with the rows in memory, for tables in ``FRESH``.
+    ``tenant`` leaves only what is his. ``name`` is that of the view where it is not the table's.
     """
     schema = stored_schema(table)
-    extra = [f"{_timestamp(ns)} AS {name}" for name, ns in _TIMES.get(table, {}).items()]
+    extra = [f"{timestamp(ns)} AS {name}" for name, ns in _TIMES.get(table, {}).items()]
     if table in ("emissions", "rollups", "trips", *SUMMARIES):
         extra.append("co2e_ttw_ug + co2e_wtt_ug AS co2e_wtw_ug")
     if table == "emissions":
         extra += ROW_BAND
     columns = ", ".join([f.name for f in schema] + extra)
-    typed = ", ".join(f"CAST(NULL AS {_SQL_TYPES[f.type]}) AS {f.name}" for f in schema)
-    source = f"(SELECT {typed} WHERE false)"
-    if files:
-        types = ", ".join(f"'{name}': {_SQL_TYPES[schema.field(name).type]}" for name in PARTITIONS.get(table, ()))
-        options = f", hive_partitioning = true, hive_types = {{{types}}}" if types else ""
-        options += ", union_by_name = true" if mixed else ""
-        read = f"read_parquet([{', '.join(_literal(f) for f in files)}]{options})"
-        source = f"({source[1:-1]} UNION ALL BY NAME SELECT * FROM {read})" if mixed else read
+    source = _source(table, files, mixed=mixed)
+    if fresh and table in FRESH:
+        names = ", ".join(schema.names)
+        old = f"SELECT {names} FROM {source} UNION ALL " if files else ""
+        source = f"({old}SELECT {names} FROM {FRESH[table]})"
     where = "" if tenant is None else f" WHERE {rows_of(table, tenant)}"
     return f"CREATE OR REPLACE VIEW {name or table} AS SELECT {columns} FROM {source}{where}"
 
 
-def recent_view(files: Sequence[str], now_ns: int, *, mixed: bool, tenant: Tenant | None) -> str:
+def recent_view(files: Sequence[str], now_ns: int, *, mixed: bool, tenant: Tenant | None, fresh: bool = False) -> str:
     """The statement that makes ``rollups_recent``: the rollups of the last day and of the running one, from few files.
 
     What shows "now" reads it, as naming a file costs a query 20 µs even where it is not opened. A clock that was moved back to
@@ -158,7 +191,7 @@ def recent_view(files: Sequence[str], now_ns: int, *, mixed: bool, tenant: Tenan
     newest = min(max(days.values(), default=""), _day(now_ns))
     first = _day(_start_ns(newest) - LOOKBACK_NS) if newest else ""
     kept = [f for f in files if days.get(f, first) >= first]
-    view = stored_view("rollups", kept, mixed=mixed, tenant=tenant, name=RECENT_ROLLUPS)
+    view = stored_view("rollups", kept, mixed=mixed, fresh=fresh, tenant=tenant, name=RECENT_ROLLUPS)
     if len(kept) == len(files):
         return view
     least = _start_ns(first) + LOOKBACK_NS
@@ -175,7 +208,7 @@ def _start_ns(day: str) -> int:
 
 
 # Additive columns of a rollup -> what must be above 0 for them to be known. Always known where that is empty.
-_KNOWN: Final = "observed_us - unknown_us"
+KNOWN: Final = "observed_us - unknown_us"
 _PAYLOAD_KNOWN: Final = "distance_mm - payload_unknown_mm"
 _KNOWN_FOR: Final = {
     **dict.fromkeys(("readings", "observed_us", "unknown_us", "distance_unknown_us", "idle_us", "moving_us"), ""),
@@ -186,50 +219,64 @@ _KNOWN_FOR: Final = {
     "transport_kgm": _PAYLOAD_KNOWN,
     "capacity_kgm": _PAYLOAD_KNOWN,
 }
-_OF_ASSETS: Final = {name: _KNOWN_FOR.get(name, _KNOWN) for name in (*ROLLUP_SUMS, "co2e_wtw_ug")}
+_OF_ASSETS: Final = {name: _KNOWN_FOR.get(name, KNOWN) for name in (*ROLLUP_SUMS, "co2e_wtw_ug")}
 _SUMS: Final = tuple(
     name for name in _OF_ASSETS if name not in U_PARTS
 )  # the parts of the band add up within one asset only
 _ADDITIVE: Final = ", ".join(_SUMS)
-_SUM_OF_PARTS: Final = ",\n    ".join(
-    f"CASE WHEN sum({known}) > 0 THEN CAST(sum({name}) AS BIGINT) END AS {name}"
-    if known
-    else f"CAST(sum({name}) AS BIGINT) AS {name}"
-    for name, known in _OF_ASSETS.items()
-)
-_NEWEST: Final = ", ".join(f"max({name}) AS {name}" for name in ROLLUP_NEWEST)
-_FRESHNESS: Final = f"""\
-    {_timestamp("newest_time_ns")} AS newest_time,
+
+
+def sums_of_parts(names: Iterable[str]) -> str:
+    """SQL of the sums of these additive columns, null where nothing of them is known."""
+    return ",\n    ".join(
+        f"CASE WHEN sum({known}) > 0 THEN CAST(sum({name}) AS BIGINT) END AS {name}"
+        if (known := _OF_ASSETS[name])
+        else f"CAST(sum({name}) AS BIGINT) AS {name}"
+        for name in names
+    )
+
+
+NEWEST: Final = ", ".join(f"max({name}) AS {name}" for name in ROLLUP_NEWEST)
+FRESHNESS: Final = f"""\
+    {timestamp("newest_time_ns")} AS newest_time,
     (now_ns() - newest_time_ns) / 1e9 AS age_s"""
-_REGISTERED: Final = {
+REGISTERED: Final = {
     "route": "SELECT route, count(*) AS registered FROM vehicles WHERE route IS NOT NULL GROUP BY route",
     "warehouse": "SELECT warehouse, 1 AS registered FROM warehouses",
 }
 
 # Needs the additive columns and expected_us. 1 g/km is 1 µg/mm.
-_FIGURES: Final = f"""\
-    observed_us / 1e6 AS observed_s,
-    expected_us / 1e6 AS expected_s,
-    CASE WHEN expected_us > 0 THEN least(1.0, coalesce(observed_us, 0) / expected_us) END AS coverage,
-    distance_mm / 1e6 AS distance_km,
-    fuel_nl / 1e9 AS fuel_l,
-    fuel_gas_ug / 1e9 AS fuel_gas_kg,
-    tru_fuel_nl / 1e9 AS tru_fuel_l,
-    energy_uwh / 1e9 AS energy_kwh,
-    co2e_ttw_ug / 1e9 AS co2e_ttw_kg,
-    co2e_wtt_ug / 1e9 AS co2e_wtt_kg,
-    co2e_wtw_ug / 1e9 AS co2e_wtw_kg,
-    co2_biogenic_ug / 1e9 AS co2_biogenic_kg,
-    (co2e_ttw_ug + co2e_wtt_market_ug) / 1e9 AS co2e_wtw_market_kg,
-    CASE WHEN co2e_split_ug = co2e_ttw_ug THEN ch4_co2e_ttw_ug / 1e9 END AS ch4_co2e_ttw_kg,
-    CASE WHEN co2e_split_ug = co2e_ttw_ug THEN n2o_co2e_ttw_ug / 1e9 END AS n2o_co2e_ttw_kg,
-    CASE WHEN refrigerant_unknown_g = 0 THEN refrigerant_co2e_ug / 1e9 END AS refrigerant_co2e_kg,
-    CASE WHEN greatest(unknown_us, distance_unknown_us) <= {UNKNOWN_SHARE} * observed_us
-      THEN co2e_wtw_ug / nullif(distance_mm, 0) END AS co2e_wtw_g_per_km,
-    co2e_measured_ug / nullif(co2e_wtw_ug, 0) AS measured_share,
-    1.96e3 * sqrt(u_mg2) / nullif(abs(co2e_wtw_ug), 0) AS co2e_u_rel,
-    band_low(co2e_wtw_ug, 1e3 * sqrt(u_mg2)) / 1e9 AS co2e_wtw_low_kg,
-    band_high(co2e_wtw_ug, 1e3 * sqrt(u_mg2)) / 1e9 AS co2e_wtw_high_kg"""
+_FIGURE_OF: Final = {
+    "observed_s": "observed_us / 1e6",
+    "expected_s": "expected_us / 1e6",
+    "coverage": "CASE WHEN expected_us > 0 THEN least(1.0, coalesce(observed_us, 0) / expected_us) END",
+    "distance_km": "distance_mm / 1e6",
+    "fuel_l": "fuel_nl / 1e9",
+    "fuel_gas_kg": "fuel_gas_ug / 1e9",
+    "tru_fuel_l": "tru_fuel_nl / 1e9",
+    "energy_kwh": "energy_uwh / 1e9",
+    "co2e_ttw_kg": "co2e_ttw_ug / 1e9",
+    "co2e_wtt_kg": "co2e_wtt_ug / 1e9",
+    "co2e_wtw_kg": "co2e_wtw_ug / 1e9",
+    "co2_biogenic_kg": "co2_biogenic_ug / 1e9",
+    "co2e_wtw_market_kg": "(co2e_ttw_ug + co2e_wtt_market_ug) / 1e9",
+    "ch4_co2e_ttw_kg": "CASE WHEN co2e_split_ug = co2e_ttw_ug THEN ch4_co2e_ttw_ug / 1e9 END",
+    "n2o_co2e_ttw_kg": "CASE WHEN co2e_split_ug = co2e_ttw_ug THEN n2o_co2e_ttw_ug / 1e9 END",
+    "refrigerant_co2e_kg": "CASE WHEN refrigerant_unknown_g = 0 THEN refrigerant_co2e_ug / 1e9 END",
+    "co2e_wtw_g_per_km": f"CASE WHEN greatest(unknown_us, distance_unknown_us) <= {UNKNOWN_SHARE} * observed_us"
+    " THEN co2e_wtw_ug / nullif(distance_mm, 0) END",
+    "measured_share": "co2e_measured_ug / nullif(co2e_wtw_ug, 0)",
+    "co2e_u_rel": "1.96e3 * sqrt(u_mg2) / nullif(abs(co2e_wtw_ug), 0)",
+    "co2e_wtw_low_kg": "band_low(co2e_wtw_ug, 1e3 * sqrt(u_mg2)) / 1e9",
+    "co2e_wtw_high_kg": "band_high(co2e_wtw_ug, 1e3 * sqrt(u_mg2)) / 1e9",
+}
+
+
+def figures(*names: str) -> str:
+    """SQL of these figures, all where none is named, over additive columns and ``expected_us``."""
+    return ",\n".join(f"    {_FIGURE_OF[name]} AS {name}" for name in names or _FIGURE_OF)
+
+
 # Of vehicles; 1 g per t km is 1 µg per kg m.
 _TRANSPORT: Final = f"""\
     transport_kgm / 1e6 AS transport_tkm,
@@ -253,9 +300,9 @@ _SITE: Final = """\
       THEN (co2e_wtw_ug + refrigerant_co2e_ug) / 1e3 / nullif(goods_out_g, 0) END AS co2e_hub_kg_per_t"""
 
 _ASSET_MINUTES: Final = f"""
-SELECT {_timestamp("minute_ns")} AS time, minute_ns, day, kind, asset, route, factor_set,
-    {_SUM_OF_PARTS},
-    {_NEWEST}
+SELECT {timestamp("minute_ns")} AS time, minute_ns, day, kind, asset, route, factor_set,
+    {sums_of_parts(_OF_ASSETS)},
+    {NEWEST}
 FROM rollups GROUP BY ALL"""
 
 _VEHICLES: Final = "SELECT * FROM asset_minutes LEFT JOIN asset_groups USING (asset) WHERE kind = 'vehicle'"
@@ -273,12 +320,12 @@ WITH {_BY_ROUTE}, expected AS (
   SELECT *, coalesce(registered, 0) AS vehicles_registered,
     greatest(coalesce(registered, 0), vehicles_reporting)
       * least(60000000, greatest(0, (now_ns() - minute_ns) // 1000)) AS expected_us
-  FROM summed LEFT JOIN ({_REGISTERED["route"]}) USING (route)
+  FROM summed LEFT JOIN ({REGISTERED["route"]}) USING (route)
 )
-SELECT {_timestamp("minute_ns")} AS time, route, name AS route_name, factor_set, vehicles_registered, vehicles_reporting,
-{_FIGURES},
+SELECT {timestamp("minute_ns")} AS time, route, name AS route_name, factor_set, vehicles_registered, vehicles_reporting,
+{figures()},
 {_TRANSPORT},
-{_FRESHNESS},
+{FRESHNESS},
     minute_ns, day, {_ADDITIVE}, newest_time_ns, newest_received_ns
 FROM expected LEFT JOIN routes USING (route)"""
 
@@ -289,74 +336,20 @@ WITH summed AS (
     least(60000000, greatest(0, (now_ns() - minute_ns) // 1000)) AS expected_us
   FROM asset_minutes WHERE kind = 'warehouse'
 )
-SELECT {_timestamp("minute_ns")} AS time, warehouse, name AS warehouse_name, factor_set,
-{_FIGURES},
+SELECT {timestamp("minute_ns")} AS time, warehouse, name AS warehouse_name, factor_set,
+{figures()},
 {_SITE},
-{_FRESHNESS},
+{FRESHNESS},
     minute_ns, day, {_ADDITIVE}, newest_time_ns, newest_received_ns
 FROM summed LEFT JOIN warehouses USING (warehouse)"""
-
-
-def _since(ns: int, start: str = "minute_ns", width_ns: int = 0) -> str:
-    """The condition for minutes of the last ``ns``, said of the day too: files are left out by it without a look into them.
-
-    Also for buckets of ``width_ns`` that begin at ``start`` and reach into that time.
-    """
-    since = f"(now_ns() - {ns + width_ns})"
-    return f"{start} > {since} AND day >= CAST({_timestamp(since)} AS DATE)"
-
-
-def _now(key: str, kind: str, dimension: str, column: str, counts: str) -> str:
-    """What each ``key`` of ``dimension`` emits now, silent ones too.
-
-    The rate is that of the time with a figure, asset by asset: a gap in the readings does not lower it, it lowers coverage.
-    """
-    per_asset = f"""
-  SELECT {key}, factor_set, asset, fuel, vehicle_class, grid_zone,
-    {_SUM_OF_PARTS},
-    CASE WHEN sum({_KNOWN}) > 0 THEN sum(co2e_wtw_ug) * 3600000000 // sum({_KNOWN}) END AS rate_ug_per_h
-  FROM here LEFT JOIN asset_groups USING (asset) WHERE {_since(WINDOW_NS)} GROUP BY ALL"""
-    extra = {"reporting": "count(DISTINCT asset)|sum(reporting)", "rate_ug_per_h": "sum(rate_ug_per_h)"}
-    by_key = summed(per_asset, (key, "factor_set"), _SUMS, extra)
-    return f"""
-WITH here AS NOT MATERIALIZED (
-  SELECT {column} AS {key}, * EXCLUDE (route) FROM {RECENT_ROLLUPS} WHERE kind = '{kind}'
-), seen AS (
-  SELECT {column} AS {key}, factor_set, {_NEWEST} FROM asset_hours
-  WHERE kind = '{kind}' AND {_since(LOOKBACK_NS, "hour_ns", HOUR_NS)} GROUP BY ALL HAVING max(newest_time_ns) > now_ns() - {LOOKBACK_NS}
-), known AS (
-  FROM seen UNION ALL
-  SELECT {key}, NULL, NULL, NULL FROM {dimension} WHERE {key} NOT IN (SELECT {key} FROM seen WHERE {key} IS NOT NULL)
-), {by_key}, expected AS (
-  SELECT known.*, summed.* EXCLUDE ({key}, factor_set),
-    coalesce(registered, 0) AS vehicles_registered, coalesce(reporting, 0) AS vehicles_reporting,
-    greatest(coalesce(registered, 0), coalesce(reporting, 0))
-      * (60000000 + now_ns() % {MINUTE_NS} // 1000) AS expected_us
-  FROM known LEFT JOIN summed
-    ON summed.{key} IS NOT DISTINCT FROM known.{key} AND summed.factor_set = known.factor_set
-    LEFT JOIN ({_REGISTERED[key]}) AS fleet ON fleet.{key} = known.{key}
-), figures AS (
-  SELECT *,
-    rate_ug_per_h / 1e9 AS co2e_wtw_kg_per_h,
-{_FIGURES}
-  FROM expected
-)
-SELECT {key}, name AS {key}_name, factor_set, {counts}
-    co2e_wtw_kg_per_h,
-    band_low(co2e_wtw_kg_per_h, abs(co2e_wtw_kg_per_h) * co2e_u_rel / 1.96) AS co2e_wtw_low_kg_per_h,
-    band_high(co2e_wtw_kg_per_h, abs(co2e_wtw_kg_per_h) * co2e_u_rel / 1.96) AS co2e_wtw_high_kg_per_h,
-    co2e_u_rel, co2e_wtw_g_per_km, measured_share, coverage, observed_s, expected_s,
-    distance_km, fuel_l, fuel_gas_kg, tru_fuel_l, energy_kwh, co2e_wtw_kg, refrigerant_co2e_kg, co2e_wtw_market_kg,
-{_FRESHNESS}
-FROM figures LEFT JOIN {dimension} USING ({key})"""
 
 
 _HOUR_KEYS: Final = ", ".join(n for n in ROLLUP_KEYS if n != "minute_ns")
 _PARTS: Final = ", ".join((_HOUR_KEYS, "factor_set", "day", *ROLLUP_SUMS, "co2e_wtw_ug", *ROLLUP_NEWEST))
 _ASSET_HOURS: Final = f"""
-SELECT {_timestamp("hour_ns")} AS time, hour_ns, {_PARTS} FROM rollup_hours
+SELECT {timestamp("hour_ns")} AS time, hour_ns, {_PARTS} FROM rollup_hours
 UNION ALL
-SELECT {_timestamp(f"(minute_ns - minute_ns % {HOUR_NS})")}, minute_ns - minute_ns % {HOUR_NS}, {_PARTS} FROM {OPEN_ROLLUPS}"""
+SELECT {timestamp(f"(minute_ns - minute_ns % {HOUR_NS})")}, minute_ns - minute_ns % {HOUR_NS}, {_PARTS} FROM {OPEN_ROLLUPS}"""
 
 FIGURES: Final = {  # in the order in which they build on each other
     "asset_groups": ASSET_GROUPS,
@@ -364,8 +357,6 @@ FIGURES: Final = {  # in the order in which they build on each other
     "asset_hours": _ASSET_HOURS,
     "route_minutes": _ROUTE_MINUTES,
     "warehouse_minutes": _WAREHOUSE_MINUTES,
-    "route_now": _now("route", "vehicle", "routes", "route", "vehicles_registered, vehicles_reporting,"),
-    "warehouse_now": _now("warehouse", "warehouse", "warehouses", "asset", ""),
 }
 
 

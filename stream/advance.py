@@ -28,6 +28,7 @@ from stream.fuel import (
     tru_fuel,
 )
 from stream.grade import BY_FILTER, BY_MAP, filtered_grade, height_of
+from stream.hindsight import keep_trip, look_back
 from stream.kernel import kernel
 from stream.mass import GRADE_TRUST, can_row, scales_row
 from stream.plausibility import usable_odometer_m, usable_wheel_kmh
@@ -411,6 +412,7 @@ def advance_rows(
                         did & STARTED and state["trip_version"] > 0 and state["trip_end_ns"] == UNKNOWN
                     ):
                         close_trip(state, p, geography)
+                        n_trips = look_back(state, p, geography, trip_ints, trip_floats, n_trips)
                     if did & STARTED:
                         if open_rollup[s] >= 0:
                             add_rollup(state, roll, open_rollup[s])
@@ -418,6 +420,7 @@ def advance_rows(
                         if state["trip_version"] > 0:
                             finish_trip(state, p, geography, time_ns)
                             n_trips = write_version(state, p, d, roll, -1, trip_ints, trip_floats, n_trips)
+                            keep_trip(state, p, geography, trip_ints, trip_floats, n_trips - 1, time_ns)
                         start_trip(state, p, geography, time_ns)
                         begin_spans(state)
                 if hold_signals(state, cargo[i], units_loaded[i], units_empty[i], number[i], time_ns):

@@ -355,7 +355,7 @@ TRIP: Final = (
         "evidence",
         "int64",
         "bits",
-        "Bit 0 weight, 1 CAN mass, 2 order or WMS, 3 place, 4 doors, 5 trailer, 6 load units.",
+        "Bit 0 weight, 1 CAN mass, 2 order or WMS, 3 place, 4 doors, 5 trailer, 6 load units, 7 the trip after it.",
     ),
     Column("payload_kg", "float64", "kg", "Goods aboard.", nullable=True),
     Column("payload_u_kg", "float64", "kg", "Half-width of its 95 % interval.", nullable=True),

@@ -21,6 +21,7 @@ from stream.mass import (
     judge_scales,
     scales_mass,
     tare_of,
+    torque_is_wrong,
 )
 from stream.places import PLACE_KINDS
 
@@ -45,11 +46,15 @@ LR_TO_UPKEEP: Final = 0.5  # depot, charger, fuel, service
 LR_TO_ORIGIN: Final = 0.6
 LR_TO_CUSTOMER: Final = 2.0
 LR_TOUR_ON: Final = 8.0  # a tour of drops goes on: from customer to customer
-LR_TOUR_LIGHT: Final = 8.0  # empty : loaded, at most, by mass on a tour: the last parcels weigh next to nothing
+LR_TOUR_LIGHT: Final = (
+    4.0  # empty : loaded, at most, by mass on a tour: on its last quarter the parcels weigh next to nothing
+)
 LR_TOUR_BACK: Final = 0.125  # and comes home
 UNITS_SHARE: Final = 0.06  # of capacity: what empty load units weigh at most (33 roll cages of 32 kg on 25 t: 4 %)
 LIGHTEST_SHARE: Final = 0.02  # of capacity: goods lighter than this are not told from units by mass
-BIT_SCALES, BIT_CAN, BIT_ORDER, BIT_PLACE, BIT_DOORS, BIT_TRAILER, BIT_UNITS = 1, 2, 4, 8, 16, 32, 64  # of ``evidence``
+BIT_SCALES, BIT_CAN, BIT_ORDER, BIT_PLACE, BIT_DOORS, BIT_TRAILER, BIT_UNITS, BIT_NEXT = (
+    1 << i for i in range(8)
+)  # of ``evidence``
 DOOR_OPENED: Final = 1  # bits of ``stop_bits``: what was seen at the stop
 LIFT_USED: Final = 2
 COUPLED_CHANGED: Final = 4
@@ -76,7 +81,7 @@ def bounded(log_ratio: float, error: float) -> float:
 
 
 @kernel
-def _between(x: float, low: float, high: float, sd: float) -> float:
+def between(x: float, low: float, high: float, sd: float) -> float:
     """Density at ``x`` of a value that is even between ``low`` and ``high``, seen with a normal error of ``sd``."""
     scale = sd * math.sqrt(2.0)
     return 0.5 * (math.erf((x - low) / scale) - math.erf((x - high) / scale)) / (high - low)
@@ -87,11 +92,11 @@ def mass_log_ratio(aboard_kg: float, sd_kg: float, capacity_kg: float) -> float:
     """Log of P(mass aboard | goods) / P(mass aboard | none). None: 0, or empty load units; goods: half even up to capacity, half rising."""
     x = max(aboard_kg, 0.0)
     none = 0.6 * math.exp(-0.5 * (x / sd_kg) ** 2) / (sd_kg * math.sqrt(2.0 * math.pi))
-    none += 0.4 * _between(x, 0.0, UNITS_SHARE * capacity_kg, sd_kg)
+    none += 0.4 * between(x, 0.0, UNITS_SHARE * capacity_kg, sd_kg)
     low, high = LIGHTEST_SHARE * capacity_kg, 1.05 * capacity_kg
     x = min(x, capacity_kg)
     rising = 2.0 * max(x - low, 0.0) / (high - low)  # of even: heavy loads are more common than light ones
-    goods = _between(x, low, 2.0 * high, sd_kg) * 2.0 * (0.5 + 0.5 * rising)  # overloaded is no less loaded
+    goods = between(x, low, 2.0 * high, sd_kg) * 2.0 * (0.5 + 0.5 * rising)  # overloaded is no less loaded
     return math.log((goods + 1e-12) / (none + 1e-12))
 
 
@@ -146,6 +151,12 @@ def place_log_ratio(start: int, end: int, kind: Any, origin: int, last_mile: boo
 
 
 @kernel
+def on_tour(by_mass: float, within: bool) -> float:
+    """Log ratio of a mass, bounded below where the trip lies ``within`` a tour of drops, whose last loads weigh next to nothing."""
+    return max(by_mass, -math.log(LR_TOUR_LIGHT)) if within else by_mass
+
+
+@kernel
 def decide(state: Any, p: Any, g: Any, origin: int, last_mile: bool, stem: bool) -> None:
     """Put together what this trip has shown: ``load_state``, ``load_state_p``, ``payload_kg`` and ``mass_kg`` with their bands.
 
@@ -172,6 +183,9 @@ def decide(state: Any, p: Any, g: Any, origin: int, last_mile: bool, stem: bool)
     if not math.isnan(scales) and BOBTAIL_SHARE * p["tare_kg"] < mass < HEAVIEST * p["gvw_kg"]:
         state["weight_by_can"] = contradicts(scales, mass, math.hypot(sd, sd_mass), p["gvw_kg"])
         judge_scales(state)
+    if torque_is_wrong(state):
+        aboard, sd_aboard, mass, sd_mass = math.nan, math.nan, math.nan, math.nan
+        evidence = 0
     if not math.isnan(scales) and state["weight_bad"] == 0:
         tare, sd_tare = tare_of(
             state["tare_scales_kg"], state["tare_scales_n"], p["tare_kg"], TARE_U_SCALES, TARE_FLOOR_SCALES
@@ -185,9 +199,7 @@ def decide(state: Any, p: Any, g: Any, origin: int, last_mile: bool, stem: bool)
             mass, sd_mass = _mean(mass, sd_mass, scales, sd)
             aboard, sd_aboard = _mean(aboard, sd_aboard, by_scales, sd_scales)
     if not math.isnan(aboard):
-        by_mass = bounded(mass_log_ratio(aboard, sd_aboard, capacity), error)
-    odds += max(by_mass, -math.log(LR_TOUR_LIGHT)) if last_mile and not stem else by_mass
-    units_kg = 0.0
+        by_mass = on_tour(bounded(mass_log_ratio(aboard, sd_aboard, capacity), error), last_mile and not stem)
     cargo, loaded_units, empty_units = state["order_cargo_kg"], state["order_loaded"], state["order_empty"]
     if not math.isnan(cargo):
         odds += bounded(20.0 if cargo >= 1.0 else -20.0, ERROR_ORDER)
@@ -207,8 +219,39 @@ def decide(state: Any, p: Any, g: Any, origin: int, last_mile: bool, stem: bool)
     if by_place != 0.0:
         odds += by_place
         evidence |= BIT_PLACE
-    p_loaded = 1.0 / (1.0 + math.exp(-odds))
-    found, share = STATE_UNKNOWN, math.nan
+    state["odds_but_mass"] = odds
+    p_loaded = 1.0 / (1.0 + math.exp(-odds - by_mass))
+    found, share, payload, u_payload, units_kg = told(
+        p_loaded, aboard, sd_aboard, cargo, loaded_units, empty_units, capacity, p["pallet_positions"],
+        state["load_state"] == FULL,
+    )  # fmt: skip
+    if math.isnan(mass) and not math.isnan(cargo):
+        mass, sd_mass = p["tare_kg"] + cargo, 0.02 * p["tare_kg"] + 0.01 * cargo
+    state["p_loaded"] = p_loaded
+    state["load_state"], state["load_state_p"] = found, share
+    state["evidence"] = evidence
+    state["payload_kg"], state["payload_u_kg"] = payload, u_payload
+    state["units_kg"] = units_kg
+    state["mass_kg"], state["mass_u_kg"] = mass, 1.96 * sd_mass
+
+
+@kernel
+def told(
+    p_loaded: float,
+    aboard: float,
+    sd_aboard: float,
+    cargo: float,
+    loaded_units: float,
+    empty_units: float,
+    capacity: float,
+    positions: float,
+    was_full: bool,
+) -> tuple[int, float, float, float, float]:
+    """(load state, its probability, goods [kg], their 95 % half-width [kg], empty load units [kg]) by P(loaded) and known amounts.
+
+    ``aboard``, ``cargo``, ``capacity`` [kg], units and ``positions`` in number; NaN = not known.
+    """
+    found, share, units_kg = STATE_UNKNOWN, math.nan, 0.0
     payload, u_payload = math.nan, math.nan
     if not math.isnan(cargo):
         payload, u_payload = cargo, math.hypot(0.02 * cargo, 0.01 * capacity)
@@ -216,10 +259,10 @@ def decide(state: Any, p: Any, g: Any, origin: int, last_mile: bool, stem: bool)
         payload, u_payload = max(aboard, 0.0), 1.96 * sd_aboard
     if p_loaded >= DECIDED:
         found = PARTIAL
-        full = FULL_SHARE - (FULL_MARGIN if state["load_state"] == FULL else 0.0)
+        full = FULL_SHARE - (FULL_MARGIN if was_full else 0.0)
         if not math.isnan(payload) and payload >= full * capacity:
             found = FULL
-        if not math.isnan(loaded_units) and loaded_units >= full * p["pallet_positions"]:
+        if not math.isnan(loaded_units) and loaded_units >= full * positions:
             found = FULL
         share = p_loaded
     elif p_loaded <= 1.0 - DECIDED:
@@ -233,14 +276,7 @@ def decide(state: Any, p: Any, g: Any, origin: int, last_mile: bool, stem: bool)
             units_kg = max(aboard, 0.0)
         payload, u_payload = 0.0, 1.96 * sd_aboard if not math.isnan(sd_aboard) else UNITS_SHARE * capacity
         share = 1.0 - p_loaded
-    if math.isnan(mass) and not math.isnan(cargo):
-        mass, sd_mass = p["tare_kg"] + cargo, 0.02 * p["tare_kg"] + 0.01 * cargo
-    state["p_loaded"] = p_loaded
-    state["load_state"], state["load_state_p"] = found, share
-    state["evidence"] = evidence
-    state["payload_kg"], state["payload_u_kg"] = payload, u_payload
-    state["units_kg"] = units_kg
-    state["mass_kg"], state["mass_u_kg"] = mass, 1.96 * sd_mass
+    return found, share, payload, u_payload, units_kg
 
 
 @kernel

@@ -229,6 +229,13 @@ def judge_scales(state: Any) -> None:
 
 
 @kernel
+def torque_is_wrong(state: Any) -> bool:
+    """Whether scales and torque contradict each other and an order bears the scales out: the torque's mass is not used then."""
+    by_can = state["weight_by_can"]
+    return bool(by_can == by_can and by_can != 1.0 and state["weight_bad"] == 0)
+
+
+@kernel
 def can_tare(state: Any, p: Any) -> tuple[float, float]:
     """(tare as the torque sees it, its standard deviation) [kg]."""
     known = p["has_battery"] != 0 or p["ref_torque_known"] != 0 or not math.isnan(state["ref_torque_nm"])
@@ -270,7 +277,7 @@ def learn_tare(state: Any, p: Any, empty: bool, sure: bool) -> None:
         state["tare_scales_kg"], state["tare_scales_n"] = tare, n
     mass, sd = can_mass(state)
     tare, sd_tare = can_tare(state, p)
-    if not mass < BOBTAIL_SHARE * registry:
+    if not (mass < BOBTAIL_SHARE * registry or torque_is_wrong(state)):
         tare, n = _one_tare(tare, state["tare_can_n"], sd_tare, mass, sd, empty, sure)
         state["tare_can_kg"], state["tare_can_n"] = tare, n
 

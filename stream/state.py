@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stream.columns import UNKNOWN
-from stream.table import TRIP_SUMS
+from stream.table import TRIP_FLOATS, TRIP_INTS, TRIP_SUMS
 
 COUNTERS: Final = (
     "odometer",
@@ -214,6 +214,7 @@ STATE: Final = np.dtype(
         ("decide_ns", "i8"),  # when evidence is looked at next
         ("p_before", "f8"),
         ("p_loaded", "f8"),
+        ("odds_but_mass", "f8"),  # log-odds of "loaded" by all evidence but the mass
         ("load_state", "i8"),
         ("load_state_p", "f8"),
         ("evidence", "i8"),
@@ -263,6 +264,15 @@ STATE: Final = np.dtype(
         ),  # scales over mass by torque where they contradict each other, 1 where they agree, NaN not known
         ("weight_by_order", "f8"),  # the same against order plus tare
         ("weight_bad", "i8"),  # 1 = the scales are not used
+        # the trip before, until its successor tells more of it: stream.hindsight
+        ("past_kind", "i8"),  # 0 = none is kept
+        ("past_odds", "f8"),  # log-odds of "loaded" without its mass
+        ("past_can_kg", "f8"),  # mass by torque and its standard deviation
+        ("past_can_sd_kg", "f8"),
+        ("past_load_from", "i8"),
+        ("past_dwell_us", "i8"),  # the stop after it
+        ("past_row", "i8", (len(TRIP_INTS),)),  # its newest version
+        ("past_real", "f8", (len(TRIP_FLOATS),)),
         *((name, COUNTER) for name in COUNTERS),
         ("old_boots", "i8", (OLD_BOOTS,)),  # newest first
         ("old_next", "i8", (OLD_BOOTS,)),
@@ -363,7 +373,7 @@ _NONE_AT_FIRST: Final = (
 )
 StateRows = npt.NDArray[np.void]
 _MAGIC: Final = b"FS"
-_VERSION: Final = 8
+_VERSION: Final = 9
 _HEADER: Final = 2 + 1 + 4 + 4 + 4
 
 

@@ -27,7 +27,7 @@ WAITING_US: Final = 1_800_000_000  # ... that ends in a stop of at least this at
 
 
 @kernel
-def _stage(g: Any, route: int, start: int, end: int, empty: bool, load_from: int) -> int:
+def stage_of(g: Any, route: int, start: int, end: int, empty: bool, load_from: int) -> int:
     """Stage of a trip on ``route`` by its ends (-1 unknown): its own on the way out, return on the way back.
 
     An empty trip to where the last load came from is a return, whatever route leads there.
@@ -51,11 +51,10 @@ def _stage(g: Any, route: int, start: int, end: int, empty: bool, load_from: int
 
 
 @kernel
-def _cause(state: Any, g: Any, empty: bool, dwell_us: int) -> int:
-    """Why an empty trip was made. ``dwell_us``: the stop after it, UNKNOWN while it lasts."""
+def cause_of(g: Any, empty: bool, start: int, end: int, stage: int, driven_mm: int, dwell_us: int) -> int:
+    """Why an empty trip was made, as index of EMPTY_CAUSES. ``dwell_us`` [µs]: the stop after it, UNKNOWN while it lasts."""
     if not empty:
         return CAUSE_NONE
-    start, end = state["start_place"], state["end_place"]
     kind = int(g.places.kind[end]) if end >= 0 else -1
     if kind == CHARGER:
         return CAUSE_TO_CHARGER
@@ -63,13 +62,13 @@ def _cause(state: Any, g: Any, empty: bool, dwell_us: int) -> int:
         return CAUSE_TO_FUEL
     if kind == SERVICE:
         return CAUSE_SERVICE
-    if state["trip_stage"] == STAGE_RETURN:
+    if stage == STAGE_RETURN:
         return CAUSE_RETURN
     if kind == DEPOT:
         return CAUSE_TO_DEPOT
     if end >= 0 and (kind == WAREHOUSE or end != start):
         return CAUSE_REPOSITION
-    if dwell_us != UNKNOWN and dwell_us >= WAITING_US and end < 0 and state["trip_sums"][0] <= WAITING_MM:
+    if dwell_us != UNKNOWN and dwell_us >= WAITING_US and end < 0 and driven_mm <= WAITING_MM:
         return CAUSE_WAITING
     return CAUSE_UNKNOWN
 
@@ -90,5 +89,6 @@ def judge_route(state: Any, p: Any, g: Any, dwell_us: int) -> None:
     if route < 0:
         source = 0
     state["trip_route"], state["route_source"] = route, source
-    state["trip_stage"] = _stage(g, route, start, end, empty, state["load_from"])
-    state["trip_cause"] = _cause(state, g, empty, dwell_us)
+    stage = stage_of(g, route, start, end, empty, state["load_from"])
+    state["trip_stage"] = stage
+    state["trip_cause"] = cause_of(g, empty, start, end, stage, state["trip_sums"][0], dwell_us)

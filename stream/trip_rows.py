@@ -11,7 +11,9 @@ from stream.table import TRIP_FLOATS, TRIP_INTS, TRIP_SUMMED, TRIP_SUMS
 
 YARD_MM: Final = 1_000_000  # shorter and never faster than ...
 YARD_KMH: Final = 5.0  # ... this is yard movement
-ROWS_PER_READING: Final = 2  # at most: the last version of one trip and the first of the next
+ROWS_PER_READING: Final = (
+    3  # at most: the last version of one trip, the first of the next, and one more of the trip before both
+)
 # Of an empty vehicle's CO2e, what its own mass again would add: (1 - .605) / .605 / (25 / 15) of an artic, the largest of the
 # classes (science reference 3.3), so what is avoidable is not overstated.
 MARGINAL_SHARE: Final = 0.4
@@ -62,6 +64,19 @@ def add_rollup(state: Any, roll: Any, j: int) -> None:
 
 
 @kernel
+def book_load(row: Any, payload_kg: float, units_share: float) -> None:
+    """Fill what follows from the load state in ``row``: avoidable CO2e [µg] and transport work [kg m].
+
+    ``payload_kg``: goods, NaN = not known; ``units_share``: empty load units over tare.
+    """
+    row[AVOIDABLE] = row[TRANSPORT] = UNKNOWN
+    if row[CO2E_TTW] != UNKNOWN and (row[LOAD_STATE] == EMPTY or row[LOAD_STATE] == WITH_UNITS):
+        row[AVOIDABLE] = to_fixed(float(row[CO2E_TTW] + row[CO2E_WTT]) * (1.0 - MARGINAL_SHARE * units_share), 1.0)
+    if row[LOAD_STATE] != 0 and not math.isnan(payload_kg):
+        row[TRANSPORT] = to_fixed(payload_kg * float(row[DISTANCE]), 1e-3)
+
+
+@kernel
 def write_version(state: Any, p: Any, device: int, roll: Any, j: int, ints: Any, floats: Any, n: int) -> int:
     """Write the trip as it is known now, with open partial sum ``j`` (-1: none), as row ``n``; return ``n + 1``."""
     row, real = ints[n], floats[n]
@@ -71,8 +86,7 @@ def write_version(state: Any, p: Any, device: int, roll: Any, j: int, ints: Any,
     row[CLOSED] = int(state["trip_end_ns"] != UNKNOWN)
     row[START_PLACE], row[END_PLACE] = state["start_place"], state["end_place"]
     row[ROUTE], row[ROUTE_SOURCE], row[STAGE] = state["trip_route"], state["route_source"], state["trip_stage"]
-    load_state = state["load_state"]
-    row[LOAD_STATE], row[EVIDENCE], row[CAUSE] = load_state, state["evidence"], state["trip_cause"]
+    row[LOAD_STATE], row[EVIDENCE], row[CAUSE] = state["load_state"], state["evidence"], state["trip_cause"]
     row[STOP] = state["stop_us"]
     for pair in SUM_ROWS:
         row[pair[1]] = state["trip_sums"][pair[0]]
@@ -86,15 +100,10 @@ def write_version(state: Any, p: Any, device: int, roll: Any, j: int, ints: Any,
         row[FUEL] = UNKNOWN
     if row[ENERGY] == 0 and (nothing or not p["has_battery"]):
         row[ENERGY] = UNKNOWN
-    row[AVOIDABLE] = row[TRANSPORT] = UNKNOWN
-    total = row[CO2E_TTW] + row[CO2E_WTT]
-    if nothing and total == 0:
+    if nothing and row[CO2E_TTW] + row[CO2E_WTT] == 0:
         row[CO2E_TTW] = row[CO2E_WTT] = UNKNOWN
-    elif load_state in (EMPTY, WITH_UNITS):
-        row[AVOIDABLE] = to_fixed(float(total) * (1.0 - MARGINAL_SHARE * state["units_kg"] / p["tare_kg"]), 1.0)
     payload = state["payload_kg"]
-    if load_state != 0 and not math.isnan(payload):
-        row[TRANSPORT] = to_fixed(payload * float(row[DISTANCE]), 1e-3)
+    book_load(row, payload, state["units_kg"] / p["tare_kg"])
     real[START_LAT], real[START_LON] = state["start_lat_deg"], state["start_lon_deg"]
     real[END_LAT], real[END_LON] = state["end_lat_deg"], state["end_lon_deg"]
     real[LOAD_STATE_P] = state["load_state_p"]

@@ -289,13 +289,14 @@ def find_region(state: Any, g: Any, lat: float, lon: float, hdop: float) -> None
 
 
 @kernel
-def _assigned(state: Any, p: Any) -> int:
+def assigned(state: Any, p: Any) -> int:
     """Route told by a dispatcher, else by the registry, -1 none."""
     return int(state["dispatched_route"]) if state["dispatched_route"] >= 0 else int(p["route"])
 
 
 @kernel
-def _on_tour(route: int, g: Any) -> bool:
+def serves_drops(route: int, g: Any) -> bool:
+    """Whether ``route`` (index, -1 none) is a tour of drops."""
     return bool(route >= 0 and g.route[route, 2] == LAST_MILE)
 
 
@@ -315,9 +316,9 @@ def is_stem(state: Any, g: Any, route: int) -> bool:
 @kernel
 def _judge(state: Any, p: Any, g: Any, dwell_us: int) -> None:
     """Load state, then route, stage and cause. The route that tells of the load is the assigned one: an inferred one is but its ends."""
-    route = _assigned(state, p)
+    route = assigned(state, p)
     origin = int(g.route[route, 0]) if route >= 0 else -1
-    tour = _on_tour(route, g)
+    tour = serves_drops(route, g)
     decide(state, p, g, origin, tour, tour and is_stem(state, g, route))
     judge_route(state, p, g, dwell_us)
 
@@ -362,7 +363,7 @@ def start_trip(state: Any, p: Any, g: Any, time_ns: int) -> None:
             state["door_works"] != 0,
             kind,
             long,
-            _on_tour(_assigned(state, p), g),
+            serves_drops(assigned(state, p), g),
         )
         state["stop_us"] = (time_ns - state["stand_ns"]) // 1000 if state["stop_whole"] else UNKNOWN
     state["trip_start_ns"], state["trip_end_ns"] = time_ns, UNKNOWN

@@ -50,25 +50,21 @@ def attribution(where: str, *, by_trip: bool = True) -> Query:
 def fleet() -> dashboard.Dashboard:
     """What the fleet and its warehouses emit now."""
     total = raw(
-        f"""SELECT sum(co2e_wtw_kg_per_h) AS "now", sum(co2e_wtw_low_kg_per_h) AS "low", sum(co2e_wtw_high_kg_per_h) AS "high"
-        FROM (SELECT co2e_wtw_kg_per_h, co2e_wtw_low_kg_per_h, co2e_wtw_high_kg_per_h FROM route_now WHERE {FACTORS}
-        UNION ALL SELECT co2e_wtw_kg_per_h, co2e_wtw_low_kg_per_h, co2e_wtw_high_kg_per_h FROM warehouse_now WHERE {FACTORS})""",
+        f"""SELECT co2e_wtw_kg_per_h AS "now", co2e_wtw_low_kg_per_h AS "low", co2e_wtw_high_kg_per_h AS "high"
+        FROM fleet_now WHERE {FACTORS}""",
         "now",
         "low",
         "high",
     )
     health = raw(
         f"""SELECT sum(vehicles_reporting)::DOUBLE AS "reporting", sum(vehicles_registered)::DOUBLE AS "registered",
-        100 * sum(observed_s) / nullif(sum(expected_s), 0) AS "coverage", min(age_s) AS "age"
+        100 * sum(observed_s) / nullif(sum(expected_s), 0) AS "coverage", min(age_s) AS "age",
+        100 * sum(measured_share * co2e_wtw_kg) / nullif(sum(co2e_wtw_kg), 0) AS "measured"
         FROM route_now WHERE {FACTORS} OR factor_set IS NULL""",
         "reporting",
         "registered",
         "coverage",
         "age",
-    )
-    measured = raw(
-        f"""SELECT 100 * sum(measured_share * co2e_wtw_kg) / nullif(sum(co2e_wtw_kg), 0) AS "measured"
-        FROM route_now WHERE {FACTORS}""",
         "measured",
     )
     today = raw(
@@ -139,7 +135,7 @@ def fleet() -> dashboard.Dashboard:
             health,
             size=(4, 4),
             decimals=0,
-            field="/re/",
+            field="/^re/",
         ),
         number(
             "Coverage",
@@ -163,9 +159,10 @@ def fleet() -> dashboard.Dashboard:
             "Measured",
             "Share of vehicles' CO2e whose fuel or energy was measured, not modelled.",
             "percent",
-            measured,
+            health,
             size=(3, 4),
             thresholds=low_is_bad(100 * limits.MEASURED_LOW),
+            field="measured",
         ),
         number(
             "Today",

@@ -24,7 +24,8 @@ Node = dict[str, Any]
 MAX_SQL: Final = 65_536  # characters; Grafana's queries have a few thousand
 MAX_TREE: Final = 8_000_000  # bytes of JSON, about 100 per character of SQL
 MAX_DEPTH: Final = 150  # nesting; deeper than anything people write
-_ALIASES: Final = ("", "public", "main")
+LAKE_SCHEMA: Final = "main"  # DuckDB's, of tables and views of the lake
+_ALIASES: Final = ("", "public", LAKE_SCHEMA)
 _NOWHERE: Final = 18446744073709551615
 
 
@@ -54,11 +55,13 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is run: SQL of our own making, the OIDs of its parameters, names of its columns where PostgreSQL has others."""
+    """What is run: SQL of our own making, the OIDs of its parameters, names of its columns where PostgreSQL has others, and the
+    tables and views of the lake that it reads."""
 
     sql: str
     parameters: tuple[int, ...] = ()
     names: tuple[str, ...] | None = None
+    reads: frozenset[str] = frozenset()
 
 
 _LOCAL = threading.local()
@@ -100,7 +103,7 @@ def plan(sql: str, around: Surroundings, declared: Sequence[int] = ()) -> Plan:
         out = _parser().execute("SELECT json_deserialize_sql(?::JSON)", [done.decode()]).fetchall()[0][0]
     except duckdb.Error as error:
         raise e.of_duckdb(error) from error
-    return Plan(out, tuple(oid or t.TEXT for oid in walk.parameters), _names(root))
+    return Plan(out, tuple(oid or t.TEXT for oid in walk.parameters), _names(root), frozenset(walk.reads))
 
 
 def _too_deep() -> SqlError:
@@ -202,6 +205,7 @@ class _Walk:
     parameters: list[int] = field(default_factory=list)
     ctes: int = 0
     compared: str = ""  # type of what stands before the innermost ANY
+    reads: set[str] = field(default_factory=set)
 
     def numbered(self) -> list[Node]:
         return [{"key": str(i + 1), "value": i + 1} for i in range(len(self.parameters))]
@@ -323,6 +327,7 @@ class _Walk:
             names = ["", scope[path[0].lower()]]
         elif (relation := self._relation(path)) is not None:
             names = [relation.schema, relation.name]
+            self.reads |= {relation.name} if relation.schema == LAKE_SCHEMA else set()
         else:
             raise SqlError(e.UNDEFINED_TABLE, f'relation "{".".join(path)}" does not exist')
         out["catalog_name"], (out["schema_name"], out["table_name"]) = "", names
@@ -363,6 +368,7 @@ class _Walk:
             if k != "function"
         }
         arguments = self._field(function, "arguments", function["arguments"], f.NODES["FUNCTION"], scope, depth)
+        self.reads |= {f.MACROS_READ[name]} if name in f.TABLE_MACROS else set()
         out["function"] = call(name)
         out["function"]["arguments"] = arguments
         if (

@@ -169,19 +169,18 @@ class Engine:
         flight.task.add_done_callback(_heard)
         return flight
 
-    async def _look(self, tenancy: "_Tenancy") -> None:
-        loop = asyncio.get_running_loop()
-        if loop.time() - tenancy.store.looked < REFRESH_S:
+    async def _look(self, tenancy: "_Tenancy", plan: Plan) -> None:
+        if tenancy.store.age_s(plan.reads) < REFRESH_S:
             return
         async with tenancy.lock:
-            if loop.time() - tenancy.store.looked >= REFRESH_S:
-                await loop.run_in_executor(self._lookers, tenancy.store.look)
+            if tenancy.store.age_s(plan.reads) >= REFRESH_S:
+                await asyncio.get_running_loop().run_in_executor(self._lookers, tenancy.store.look, plan.reads)
 
     async def _fly(
         self, key: Key, flight: _Flight, tenancy: "_Tenancy", plan: Plan, values: Sequence[Any], formats: Sequence[int]
     ) -> Result:
         try:
-            await self._look(tenancy)
+            await self._look(tenancy, plan)
             born = asyncio.get_running_loop().time()
             await self._lanes.enter()
             try:

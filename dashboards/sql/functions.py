@@ -64,6 +64,7 @@ SUMS: Final = {  # sums_for(60000) stands for a view: the first where a bucket h
     "sums_for": ("hours", "minutes"),  # under the newest word on each trip
     "parts_for": ("asset_hours", "rollups"),  # as they landed: without a look at the trips
 }
+MACROS_READ: Final = {"wtw_bands": "rollups"}
 TABLE_MACROS: Final = {"wtw_bands": ("", "condition")}  # of storage.bands, with the names that its arguments may have
 SCALARS_IN_FROM: Final = frozenset(("string_to_array", "regexp_split_to_array", "current_setting"))
 

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
-from dashboards.sql.store import VIEWS
+from storage.dependencies import VIEWS
 from storage.lake import Lake
 from storage.query import connect
 from storage.views import STORED

@@ -12,6 +12,7 @@ from storage.backhaul import write_day
 from storage.errors import LakeMissingError
 from storage.kpi_views import KPIS
 from storage.lake import Lake
+from storage.now_views import NOW
 from storage.quarantine import Refused, quarantine_table
 from storage.query import QueryError, connect, refresh, select
 from storage.references import Baseline, Benchmark
@@ -48,7 +49,7 @@ def one_backhaul() -> pa.Table:
     return pa.Table.from_pylist([{f.name: values.get(f.type, 1) for f in schema}], schema=schema)
 
 
-@pytest.mark.parametrize("view", [*STORED, *FIGURES, *KPIS])
+@pytest.mark.parametrize("view", [*STORED, *FIGURES, *NOW, *KPIS])
 def test_a_view_over_no_file_and_over_many_has_the_same_columns(tmp_path: Path, view: str) -> None:
     with Lake.open(tmp_path / "empty", create=True):
         pass

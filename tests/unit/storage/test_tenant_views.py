@@ -6,7 +6,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from dashboards.sql.store import VIEWS
+from storage.dependencies import VIEWS
 from storage.lake import Lake
 from storage.quarantine import Refused, quarantine_table
 from storage.query import connect

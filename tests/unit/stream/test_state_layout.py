@@ -12,6 +12,7 @@ from tests.support import fleet
 LAYOUT = {
     7: "ec2734e987885d14110aa037560414204ed605b7598f2e639b05c3183d7e14e4",
     8: "7b4f4d69b89fdccaaa764253e3021cce9cddedd54834342a101be16787a4aaa2",
+    9: "5f72d4bcd94b06e59446fb69fa3ca978c9aecc4d15d0fdb461e1a584e85e4e84",
 }  # version: SHA-256 of the fields
 
 

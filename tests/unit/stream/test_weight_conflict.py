@@ -95,7 +95,23 @@ def test_a_torque_that_is_wrong_does_not_outdo_scales_that_an_order_bears_out() 
     among = fleet(TRUCK)
     _, r = step(start(among), _trip(among, 22_000.0, 22_000.0, torque=1.5, cargo_kg=7_000.0))
     assert {chosen for chosen, _ in _weights(r.events)} == {"weight"}
-    assert _last(r.trips)["evidence"] & SCALES_BIT
+    trip = _last(r.trips)
+    assert trip["evidence"] & SCALES_BIT
+    assert not trip["evidence"] & TORQUE_BIT
+
+
+def test_a_mass_by_torque_that_is_wrong_is_not_averaged_in_and_teaches_nothing() -> None:
+    among = fleet(TRUCK)
+    first = _trip(among, 22_000.0, 22_000.0, torque=1.5, cargo_kg=7_000.0)
+    first["cargo_kg"][-300:] = np.nan  # what is heard at the stop is of the next load
+    state, r = step(start(among), first)
+    assert state.rows["mass_kg"][0] == pytest.approx(22_000.0, rel=0.005)
+    assert state.rows["tare_can_n"][0] == 0
+    # on the next trip the order says nothing: the scales alone still tell the load
+    n = r.readings["seq"].size
+    batch = _trip(among, 30_000.0, 30_000.0, torque=1.5, begin_s=float(n), seq0=n)
+    state, r = step(state, batch)
+    assert state.rows["mass_kg"][0] == pytest.approx(30_000.0, rel=0.01)
 
 
 def test_the_case_ends_when_a_trip_agrees_again_and_the_scales_are_used() -> None:
