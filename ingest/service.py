@@ -94,7 +94,7 @@ class Service:
         """Wait until so many readings may have been taken since ``begun``. What comes meanwhile stays with broker and gateways."""
         most = self._config.commit.most_readings_per_s
         until = begun + readings / most if most else begun
-        while not stopping() and (left := until - self._monotonic()) > 0:
+        while (left := until - self._monotonic()) > 0 and not stopping():
             self._sleep(min(left, ACK_EVERY_S))
             self._say(self._core.due(self._monotonic()))
 
