@@ -48,6 +48,10 @@ fleet.toml:
   username = "server"
   password_env = "FLEETCO2_PASSWORD"   # name of the variable, never the password
   # or, with certificates: tls = { ca = "ca.pem", cert = "server.pem", key = "server.key" }
+  [commit]
+  flush_s = 0.5                    # longest wait before a commit
+  max_messages = 2000              # in one commit at most; twice that are on their way
+  most_readings_per_s = 0          # taken at most, so that a backlog leaves room for others; 0 = no limit
 
 A message is acknowledged after its readings are on disk. What cannot be read is kept in the table quarantine.
 Ctrl-C commits what was taken and ends.

@@ -25,6 +25,13 @@ class CommitConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
             ge=1, le=20_000, description="messages in one commit at most, 1 to 20000; MQTT receive maximum: twice that"
         ),
     ] = 2_000
+    most_readings_per_s: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="readings taken per second at most, so that a backlog leaves room for others; 0 = no limit",
+        ),
+    ] = 0
 
 
 class FleetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

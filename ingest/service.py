@@ -57,8 +57,10 @@ class Service:
         while not stopping():
             if self._revoked is not None and self._revoked.look(self._monotonic()):
                 self._core.revoked = self._revoked.devices
-            self._work(self._gather())
+            begun = self._monotonic()
+            readings = self._work(self._gather())
             self._say(self._core.due(self._monotonic()))
+            self._hold_back(begun, readings, stopping)
         self._say(self._core.due(self._monotonic(), at_once=True))
 
     def gauges(self) -> dict[str, float]:
@@ -88,8 +90,16 @@ class Service:
             batch += more
         return batch
 
-    def _work(self, arrived: list[Arrived]) -> None:
-        """One step, one commit, then the acknowledgement."""
+    def _hold_back(self, begun: float, readings: int, stopping: Callable[[], bool]) -> None:
+        """Wait until so many readings may have been taken since ``begun``. What comes meanwhile stays with broker and gateways."""
+        most = self._config.commit.most_readings_per_s
+        until = begun + readings / most if most else begun
+        while (left := until - self._monotonic()) > 0 and not stopping():
+            self._sleep(min(left, ACK_EVERY_S))
+            self._say(self._core.due(self._monotonic()))
+
+    def _work(self, arrived: list[Arrived]) -> int:
+        """One step, one commit, then the acknowledgement; gives the readings that came."""
         if arrived:
             self._counters.add("messages_received", len(arrived))
         messages = [Message(m.topic, m.payload, m.received_ns) for m in arrived]
@@ -100,6 +110,7 @@ class Service:
             self._core.stored(work, self._monotonic())
             self._time(work)
         self._link.acknowledge(arrived)
+        return work.readings if work is not None else 0
 
     def _commit(self, commit: Commit) -> None:
         """Commit, and again while the disk refuses: nothing is acknowledged meanwhile, so the gateways keep it all."""

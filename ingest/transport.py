@@ -27,6 +27,7 @@ RECONNECT_MAX_S: Final = 60
 SILENT_S: Final = 5.0  # a broker that answers no CONNECT for so long may speak the other version only
 READ_BYTES: Final = 1 << 16  # one call of the system fetches some 60 batches
 PACKETS_AT_ONCE: Final = 256  # then the loop looks whether there is something to send
+FULL_S: Final = 0.02  # wait for room in the queue before the same look
 _PUBACK: Final = struct.Struct(">BBH")
 _PUBLISH_QOS_1: Final = 0x32  # upper bits of a PUBLISH; 0x08 says duplicate, 0x01 retained
 _QOS: Final = 0xF6
@@ -69,9 +70,12 @@ class _Buffered:
 
 
 class _Client(mqtt.Client):
-    """paho's client, reading many packets per call of the system. ``arrived`` gets topic, payload, and id of a message at QoS 1."""
+    """paho's client, reading many packets per call of the system, while there is ``room``. ``arrived`` gets topic, payload, and id of
+    a message at QoS 1.
+    """
 
     arrived: Callable[[str, bytes, int], None]
+    room: Callable[[], bool]
 
     def confirm(self, message_ids: Sequence[int]) -> None:
         """Acknowledge messages at QoS 1, in one piece."""
@@ -80,8 +84,13 @@ class _Client(mqtt.Client):
             self._packet_queue(mqtt.PUBACK, packets, 0, 1)
 
     def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:
-        """Handle what has been read, not one packet only."""
+        """Handle what has been read, not one packet only. Where there is no room it stays unread, and what is to be sent is sent."""
+        code = MQTTErrorCode.MQTT_ERR_SUCCESS
+        if not self.room():
+            time.sleep(FULL_S)
         for _ in range(PACKETS_AT_ONCE):
+            if not self.room():
+                break
             code = super().loop_read(max_packets)
             sock: Any = self._sock
             if code != MQTTErrorCode.MQTT_ERR_SUCCESS or sock is None or not sock.pending():
@@ -156,6 +165,7 @@ class Link:
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
         client.arrived = self._arrived
+        client.room = lambda: not self._queue.full()
         return client
 
     def start(self) -> None:
@@ -238,4 +248,4 @@ class Link:
         self._arrived(m.topic, bytes(m.payload), m.mid if m.qos else 0)
 
     def _arrived(self, topic: str, payload: bytes, message_id: int) -> None:
-        self._queue.put(Arrived(topic, payload, self._now_ns(), message_id, self._connection))
+        self._queue.put_nowait(Arrived(topic, payload, self._now_ns(), message_id, self._connection))

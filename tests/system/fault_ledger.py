@@ -45,6 +45,16 @@ class Ledger:
         os.close(self._fd)
 
 
+def sampled_between(folder: Path, begin_ns: int, end_ns: int) -> int:
+    """Samples that all gateways took between two moments of the wall clock."""
+    found = 0
+    for path in folder.iterdir():
+        data = path.read_bytes()
+        records = RECORD.iter_unpack(data[: len(data) // RECORD.size * RECORD.size])
+        found += sum(kind == SAMPLE and begin_ns <= at < end_ns for kind, _, _, _, at in records)
+    return found
+
+
 def last_metre(folder: Path, device: str) -> int:
     """The last odometer [m] that any start of ``device`` showed; 0 if none did."""
     newest = 0

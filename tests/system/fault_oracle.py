@@ -40,7 +40,7 @@ class Found:
         return not (self.lost or self.duplicated or self.altered or self.invented or self.totals)
 
 
-def _columns(lake: Path, table: str, names: list[str]) -> dict[str, npt.NDArray[np.generic]]:
+def columns_of(lake: Path, table: str, names: list[str]) -> dict[str, npt.NDArray[np.generic]]:
     """Columns of a Delta table, by the log and without any code of this project. Files without a column give nulls."""
     found: dict[str, list[npt.NDArray[np.generic]]] = {name: [] for name in names}
     for path in DeltaTable(str(lake / table)).file_uris():
@@ -58,8 +58,8 @@ def compare(folder: Path, lake: Path, *, commit_s: float) -> Found:
     time cannot be belongs into quarantine under its number.
     """
     names = ["device", "boot_id", "seq", "merged", "time_ns", "odometer_m", "fuel_total_hr_l", "engine_speed_rpm"]
-    rows = _columns(lake, "readings", names)
-    refused = _columns(lake, "quarantine", ["reason", "device", "boot_id", "seq"])
+    rows = columns_of(lake, "readings", names)
+    refused = columns_of(lake, "quarantine", ["reason", "device", "boot_id", "seq"])
     refused_at = Counter(
         (str(device), int(boot), int(seq))
         for reason, device, boot, seq in zip(*refused.values(), strict=True)
@@ -142,14 +142,14 @@ def _compare_start(
 
 def received_ns(lake: Path) -> list[int]:
     """When the consumer received what it stored, each moment once [ns], sorted."""
-    found: list[int] = np.unique(_columns(lake, "readings", ["received_ns"])["received_ns"]).tolist()
+    found: list[int] = np.unique(columns_of(lake, "readings", ["received_ns"])["received_ns"]).tolist()
     return found
 
 
 def totals(folder: Path, lake: Path) -> str:
     """Fuel [nL] and way [mm] of each device in ``emissions`` against the gauges of the first and last stored reading; "" if equal."""
-    rows = _columns(lake, "readings", ["device", "odometer_m"])
-    sums = _columns(lake, "emissions", ["device", "fuel_nl", "distance_mm"])
+    rows = columns_of(lake, "readings", ["device", "odometer_m"])
+    sums = columns_of(lake, "emissions", ["device", "fuel_nl", "distance_mm"])
     wrong = []
     for device in sorted({path.name.rpartition(".")[0] for path in folder.iterdir()}):
         metres = rows["odometer_m"][rows["device"] == device].astype(np.int64)

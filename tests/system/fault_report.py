@@ -55,6 +55,10 @@ PROMISES: Final = (
         ("overload",),
     ),
     Promise(
+        "The same holds for the gateway's own command behind TLS, with certificates on both sides and the shipped rules.",
+        ("command",),
+    ),
+    Promise(
         "A compaction killed at a system call leaves nothing half done, and a reader beside it sees no half change.",
         ("compaction_killed",),
     ),

@@ -13,12 +13,12 @@ from pathlib import Path
 import msgspec
 
 from tests.support import ROOT
-from tests.system import fault_disks, fault_kills, fault_network
+from tests.system import fault_command, fault_disks, fault_kills, fault_network
 from tests.system.fault_report import report, summary
 from tests.system.fault_runs import SCENARIOS, Outcome, Run, SkippedError
 
 REPORT = ROOT / "tests" / "system" / "RELIABILITY.md"
-MODULES = (fault_kills, fault_network, fault_disks)  # each enters its scenarios
+MODULES = (fault_kills, fault_network, fault_disks, fault_command)  # each enters its scenarios
 
 
 async def once(name: str, seed: int, seconds: float | None = None, folder: Path | None = None) -> Outcome:

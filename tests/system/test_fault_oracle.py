@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
 
+from tests.system import fault_command
 from tests.system.fault_ledger import Ledger, fuel_ml_at, last_metre, rpm_eighths_at
 from tests.system.fault_oracle import Found, compare, totals
 from tests.system.fault_world import recoveries_s
@@ -161,3 +162,36 @@ def test_gauges_go_on_over_a_restart(bench: Bench, tmp_path: Path) -> None:
 def test_recovery_ends_with_the_commit_of_a_reading_that_came_after() -> None:
     commits, received = [10 * S, 12 * S, 15 * S], [9 * S, 11 * S, 14 * S]
     assert recoveries_s([8 * S, 10 * S, 13 * S, 14 * S], commits, received) == [2.0, 2.0, 2.0]
+
+
+def replayed(boot: int, seq: int, received_ns: int = NOW, **changes: object) -> Row:
+    return {
+        "device": fault_command.DEVICE,
+        "boot_id": boot,
+        "seq": seq,
+        "merged": 1,
+        "time_ns": (fault_command.START_S + seq) * S,
+        "received_ns": received_ns,
+        "odometer_m": 5.0 * seq,
+        "fuel_total_hr_l": 0.003 * seq,
+    } | changes
+
+
+def test_the_judge_of_replayed_recordings(tmp_path: Path) -> None:
+    """Two boots: the first killed 4 s after its first row was stored, the second whole; then each kind of damage."""
+    whole = [replayed(2, k, NOW + 60 * S) for k in range(fault_command.ROWS)]
+    killed = [replayed(1, k) for k in range(200)]
+
+    def found(rows: list[Row], n: int) -> Found:
+        write_deltalake(tmp_path / f"{n}" / "readings", pa.Table.from_pylist(rows))
+        return fault_command.judged_against_recording(tmp_path / f"{n}", [NOW + 4 * S])
+
+    good = found(killed + whole, 0)
+    assert good.good
+    assert (good.sampled, good.stored) == (200 + fault_command.ROWS, 200 + fault_command.ROWS)
+    assert found(killed + whole[:-1], 1).lost == 1
+    assert found(killed[:50] + killed[51:] + whole, 2).lost == 1
+    assert found(killed[:60] + whole, 3).lost == 60  # 120 were due: 4 s less commit and slack, at 60 a second
+    assert found([*killed, killed[7], *whole], 4).duplicated == 1
+    assert found([*killed[:-1], replayed(1, 199, odometer_m=1.0), *whole], 5).altered == 1
+    assert found([*killed, *whole, replayed(2, fault_command.ROWS, NOW + 60 * S)], 6).invented == 1

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import datetime
-import getpass
 import os
 import random
 import shutil
@@ -20,21 +19,21 @@ import pytest
 
 from devices.__main__ import main
 from devices.actions import Say
-from devices.ca import make_ca, revoke, sign_request
+from devices.ca import revoke
 from devices.config import Broker, GatewayConfig, OutboxConfig, Tls
 from devices.counters import Counters
 from devices.gateway import Gateway
 from devices.outbox_folder import open_outbox
-from devices.signing import enrol, signer
+from devices.signing import signer
 from devices.wire import Sample, encode_batch, topic
 from simulators.local_broker import find_mosquitto, free_port
 from simulators.registry_files import write_registry
 from simulators.server_process import Consumer
 from storage.query import connect
 from tests.support import ROOT
+from tests.system.pki import Pki, shipped_config
 
 MOSQUITTO = find_mosquitto()
-DEPLOY = ROOT / "ingest" / "deploy"
 PATIENCE_S = 100.0  # the consumer may have to compile its kernels first
 START_NS = 1_767_225_600_000_000_000
 DAY = datetime.timedelta(days=1)
@@ -45,59 +44,13 @@ pytestmark = [
 ]
 
 
-class Pki:
-    """An authority of the tenant acme, and whom it knows."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.now = datetime.datetime.now(datetime.UTC)
-        make_ca(folder / "ca", "acme gateways", now=self.now)
-        make_ca(folder / "stranger", "somebody else", now=self.now)
-        self.issue("broker-1", hosts=("127.0.0.1", "localhost"))
-        self.issue("fleetco2-server", consumer=True)
-
-    def issue(
-        self,
-        name: str,
-        *,
-        ca: str = "ca",
-        begun: datetime.timedelta = datetime.timedelta(),
-        hosts: tuple[str, ...] = (),
-        consumer: bool = False,
-    ) -> Tls:
-        home = self.folder / name
-        request = enrol(name, "acme", home)["device.csr"].read_bytes()
-        pem = sign_request(
-            self.folder / ca, request, tenant="acme", now=self.now - begun, hosts=hosts, consumer=consumer
-        )
-        (home / "device.pem").write_bytes(pem)
-        return Tls(ca=str(self.folder / "ca" / "ca.pem"), cert=str(home / "device.pem"), key=str(home / "device.key"))
-
-
 @contextlib.asynccontextmanager
 async def shipped_mosquitto(folder: Path, pki: Pki) -> AsyncIterator[tuple[int, Callable[[], None]]]:
     """Port, and what has it read its files again. The shipped configuration; only paths, port and user are this test's."""
     port = free_port()
-    home = folder / "mosquitto"
-    home.mkdir()
-    for name, source in (
-        ("ca.pem", pki.folder / "ca" / "ca.pem"),
-        ("crl.pem", pki.folder / "ca" / "crl.pem"),
-        ("server.pem", pki.folder / "broker-1" / "device.pem"),
-        ("server.key", pki.folder / "broker-1" / "device.key"),
-        ("acl", DEPLOY / "acl"),
-    ):
-        shutil.copy(source, home / name)
-        (home / name).chmod(0o600)
-    text = (DEPLOY / "mosquitto.conf").read_text()
-    text = text.replace("/etc/mosquitto/fleetco2/acme", str(home)).replace(
-        "listener 8883", f"listener {port} 127.0.0.1"
-    )
-    text = text.replace("/var/lib/mosquitto/", f"{home}/") + f"user {getpass.getuser()}\n"
-    (home / "mosquitto.conf").write_text(text)
     assert MOSQUITTO is not None
     process = await asyncio.create_subprocess_exec(
-        MOSQUITTO, "-c", str(home / "mosquitto.conf"), stderr=asyncio.subprocess.PIPE
+        MOSQUITTO, "-c", str(shipped_config(folder, pki, port)), stderr=asyncio.subprocess.PIPE
     )
     assert process.stderr is not None
     said = b""
@@ -214,7 +167,7 @@ def gateway(
 def test_identity_rights_and_signatures_from_gateway_to_lake(tmp_path: Path) -> None:
     pki = Pki(tmp_path / "pki")
     good, other = pki.issue("truck-01"), pki.issue("truck-02")
-    key = (pki.folder / "truck-01" / "batch.pub").read_text().strip()
+    key = pki.batch_key("truck-01")
     row = {"vehicle_class": "artic_40t", "fuel": "diesel_b7"}
     write_registry(
         tmp_path / "registry",

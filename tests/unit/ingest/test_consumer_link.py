@@ -72,10 +72,10 @@ class FakeBroker:
 
 
 @contextmanager
-def linked(protocol: Any, pieces: list[bytes]) -> Iterator[tuple[Link, FakeBroker]]:
+def linked(protocol: Any, pieces: list[bytes], room: int = 5_000) -> Iterator[tuple[Link, FakeBroker]]:
     broker = FakeBroker(protocol, pieces)
     link = Link(
-        Broker(host="127.0.0.1", port=broker.port, protocol=protocol), "server", None, ["fleet/#"], 5_000, lambda: 7
+        Broker(host="127.0.0.1", port=broker.port, protocol=protocol), "server", None, ["fleet/#"], room, lambda: 7
     )
     link.start()
     try:
@@ -136,3 +136,15 @@ def test_what_is_not_plain_arrives_too() -> None:
         ]
         link.acknowledge([found[0]._replace(connection=0), *found[2:4]])
         assert broker.wait_for(4) == b"\x40\x02\0\x03"
+
+
+def test_a_full_queue_leaves_messages_unread_and_says_what_is_to_be_said() -> None:
+    """A broker that sends more than it may: the queue stays within its bound, acknowledgements go out, nothing is dropped."""
+    packets = [publish("5", "fleet/a", b"%d" % k, k + 1) for k in range(50)]
+    with linked("5", [b"".join(packets)], room=4) as (link, broker):
+        first = taken(link, 1)
+        link.publish("said/while/full", b"durable")
+        assert b"said/while/full" in broker.wait_for(len(b"said/while/full") + 10)
+        assert link.queued <= 4
+        found = first + taken(link, 49)
+    assert [m.payload for m in found] == [b"%d" % k for k in range(50)]

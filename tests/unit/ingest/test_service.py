@@ -9,7 +9,7 @@ import pytest
 from devices.config import Broker
 from devices.counters import Counters
 from devices.wire import Sample, encode_batch, topic
-from ingest.config import FleetConfig
+from ingest.config import CommitConfig, FleetConfig
 from ingest.core import ConsumerCore
 from ingest.service import Service
 from ingest.transport import Arrived
@@ -67,14 +67,53 @@ def _message(number: int, seq0: int, n: int = 5) -> Arrived:
     return Arrived(topic(TENANT, "d-t1", "up/readings"), payload, NOW_NS, number, 1)
 
 
+def _config(folder: Path, **commit: int) -> FleetConfig:
+    broker = Broker(host="none")
+    return FleetConfig(tenants=(TENANT,), registry="r", lake=str(folder), broker=broker, commit=CommitConfig(**commit))
+
+
 def _service(folder: Path, link: _Link, disk: Disk | None = None) -> tuple[Service, Lake, Counters]:
     lake = Lake.open(folder, create=True, disk=disk)
     lake.recover()
     counters = Counters()
-    config = FleetConfig(tenants=(TENANT,), registry="r", lake=str(folder), broker=Broker(host="none"))
+    config = _config(folder)
     state = start(fleet())
     core = ConsumerCore(config, state.fleet, state, counters)
     return Service(config, core, lake, link, counters, lambda: NOW_NS), lake, counters  # type: ignore[arg-type]
+
+
+def test_no_more_is_taken_than_the_rate_that_is_set(tmp_path: Path) -> None:
+    """Ten commits of 5 readings at 10 a second: each waits for its half second, and none for longer."""
+    now = 0.0
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        slept.append(seconds)
+        now += seconds
+
+    link = _Link(*[[_message(k + 1, 5 * k)] for k in range(10)])
+    acknowledged: list[float] = []
+    link.on_acknowledge = lambda: acknowledged.append(now)
+    config = _config(tmp_path / "lake", max_messages=1, most_readings_per_s=10)
+    with Lake.open(tmp_path / "lake", create=True) as lake:
+        lake.recover()
+        state, counters = start(fleet()), Counters()
+        core = ConsumerCore(config, state.fleet, state, counters)
+        service = Service(
+            config,
+            core,
+            lake,
+            link,  # type: ignore[arg-type]
+            counters,
+            lambda: NOW_NS,
+            monotonic=lambda: now,
+            sleep=sleep,
+        )
+        service.run(lambda: link.empty and len(link.acknowledged) == 10)
+    assert acknowledged == [pytest.approx(0.5 * k) for k in range(10)]
+    assert max(slept) <= 0.25
+    assert _rows(tmp_path / "lake") == 50
 
 
 def _rows(folder: Path) -> int:

@@ -80,6 +80,19 @@ def test_the_first_bad_batch_is_named(tmp_path: Path, what: str) -> None:
             verify_export.check_batches(tmp_path / "out", manifest)
 
 
+def test_a_batch_that_was_taken_twice_is_named(tmp_path: Path) -> None:
+    """Its frame is sound and signed, so only its standing here twice tells that it was published again."""
+    rows = signed()
+    assert lake_with(tmp_path / "lake", rows).findings == []
+    with Lake.open(tmp_path / "lake", create=False, now_ns=Clock()) as lake:
+        lake.recover()
+        lake.commit(replace(nothing(), batches=rows.slice(4, 1)))
+    [found] = verify(tmp_path / "lake").findings
+    row = rows.to_pylist()[4]
+    assert "the same batch was taken before" in found.what
+    assert f"{row['device']}, boot 7, readings {row['first_seq']} to {row['first_seq']}" in found.where
+
+
 def test_a_gateway_may_get_another_key(tmp_path: Path) -> None:
     assert lake_with(tmp_path / "lake", signed()).findings == []
     public = Ed25519PrivateKey.generate().public_key().public_bytes_raw().hex()
