@@ -340,4 +340,4 @@ def route() -> dashboard.Dashboard:
             size=(24, 10),
         ),
     ]
-    return board("fleetco2-route", refresh="30s", start="now-24h", variables=[route_choice()], panels=panels)
+    return board("fleetco2-route", refresh="30s", start="now-12h", variables=[route_choice()], panels=panels)

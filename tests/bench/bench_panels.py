@@ -105,7 +105,7 @@ def _percentile(values: list[float], share: float) -> float:
 
 
 def _alone(port: int) -> list[Result]:
-    """Each panel a few times, a new question each time: over its dashboard's own time, and over thirty days."""
+    """Each panel a few times, a question of ten minutes earlier each time: over its dashboard's own time, and over thirty days."""
     out: list[Result] = []
     slowest = {"own time": 0.0, "30 days": 0.0}
     with Client("127.0.0.1", port, timeout=60.0) as client:
