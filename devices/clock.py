@@ -38,7 +38,6 @@ ERROR_MOST_MS: Final = 2**31 - 1
 EPOCHS_MAX: Final = 256  # changes of the clock among the readings kept; more are joined, the worse one counts
 
 Refused = Literal["before_build", "after_2036", "week_rollover"]
-_SYSTEM: Final[tuple[ClockSource, ...]] = ("none", "rtc", "ntp")
 _STA_UNSYNC, _TIME_ERROR = 0x40, 5
 
 

@@ -53,11 +53,6 @@ class MeterFaults(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     class_error: float = 0.0
 
 
-REALISTIC: Final = MeterFaults(
-    resets_per_year=0.5, swaps_per_year=0.2, stalls_per_year=6, value_loss=0.001, reading_loss=0.002, class_error=0.01
-)
-
-
 @dataclass(frozen=True, slots=True)
 class MeterEvent:
     """One fault of one meter. A stall lasts ``duration_s``; a reset or swap puts the register to ``register`` units."""

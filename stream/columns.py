@@ -32,17 +32,6 @@ class Column:
 CLOCK_SOURCES: Final = ("none", "rtc", "ntp", "gps", "holdover")
 DISTANCE_METHODS: Final = ("none", "odometer", "wheel_speed", "gps_speed")
 ENERGY_METHODS: Final = ("none", "counter_hr", "counter", "counter_gap", "flow_meter", "rate", "tank", "model", "meter")
-ENERGY_METHOD_CLASS: Final = {  # what a reader of a figure is told
-    "none": "unknown",
-    "counter_hr": "measured",
-    "counter": "measured",
-    "counter_gap": "measured",
-    "flow_meter": "measured",
-    "rate": "measured",
-    "tank": "modelled",
-    "model": "modelled",
-    "meter": "measured",
-}
 LOAD_STATES: Final = ("unknown", "empty", "empty_with_load_units", "partial", "full")
 ASSET_KINDS: Final = ("vehicle", "warehouse")
 ROUTE_SOURCES: Final = ("none", "dispatch", "inferred", "registry")

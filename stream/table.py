@@ -70,7 +70,6 @@ _SUMS: Final = tuple(
 SUM_NAMES: Final = (*_ADDED, *(name for name in _SUMS if name not in _ADDED))
 _KEYS: Final = tuple(c.name for c in ROLLUP if c.name not in (*SUM_NAMES, *_NEWEST, "kernel_version"))
 ROLLUP_ROWS: Final = (*_KEYS, *SUM_NAMES, *_NEWEST)
-N_SUMS: Final = len(SUM_NAMES)
 MINUTE: Final = ROLLUP_ROWS.index("minute_ns")
 KIND: Final = ROLLUP_ROWS.index("kind")
 ASSET: Final = ROLLUP_ROWS.index("asset")

@@ -10,8 +10,6 @@ from . import framing
 from .clock import TICKS_PERIOD
 from .hal import Flash, Hal
 
-HX_RESET_MS = 1  # longer than 60 µs
-
 
 class PowerCutError(Exception):
     """The power went away in the middle of a write or an erase."""

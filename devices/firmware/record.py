@@ -29,7 +29,6 @@ from binascii import crc32
 MAGIC = 0x5246  # "FR"
 VERSION = 1
 SIZE = 42
-FIELDS_SIZE = 20
 BEAT = 0
 TRUCK = 1
 WAREHOUSE = 2
