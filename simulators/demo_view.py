@@ -81,10 +81,13 @@ class Watcher:
         self._counted_at = -COUNT_EVERY_S
         self._lost = 0
 
-    @property
-    def reading(self) -> ReadSide:
-        """Where the page and the SQL server are."""
-        return self._running.reading
+    def addresses(self) -> tuple[str, ...]:
+        """Where the page, the SQL server and its way into Grafana are."""
+        psql, grafana = self._running.reading.how_to_connect()
+        page = f"live page: {self._running.reading.page}"
+        if self._running.options.speed > 1:
+            page += " (it shows the clock's present, where a fleet that runs faster than the clock has not arrived yet)"
+        return page, f"SQL: {psql}", f"Grafana: {grafana}"
 
     def heading(self) -> str:
         """What runs, once."""
@@ -177,8 +180,7 @@ async def show(watcher: Watcher, stop: asyncio.Event) -> None:
     """A live table where there is a terminal, a block of plain lines every few seconds elsewhere."""
     console = Console()
     console.print(watcher.heading(), highlight=False, soft_wrap=True)
-    psql, grafana = watcher.reading.how_to_connect()
-    for line in (f"live page: {watcher.reading.page}", f"SQL: {psql}", f"Grafana: {grafana}"):
+    for line in watcher.addresses():
         console.print(line, highlight=False, soft_wrap=True, markup=False)
     if not console.is_terminal:
         while not stop.is_set():

@@ -82,3 +82,12 @@ def sorted_bytes(columns: Columns, keys: tuple[str, ...]) -> bytes:
     """The rows as bytes, whatever order they came in."""
     order = np.lexsort([columns[k] for k in reversed(keys)])
     return b"".join(columns[name][order].tobytes() for name in sorted(columns))
+
+
+def stop_and_go_ms() -> npt.NDArray[np.float64]:
+    """Speeds [m/s] of a trip, one a second: eight times up to 18 m/s at 0.35 m/s2, a minute of cruise, braking, 20 s at a light; then
+    a stop of four minutes.
+    """
+    up = np.minimum(0.35 * np.arange(1, 53), 18.0)
+    once = np.concatenate([up, np.full(60, 18.0), np.linspace(17.0, 0.0, 18), np.zeros(20)])
+    return np.concatenate([np.tile(once, 8), np.zeros(240)])

@@ -166,8 +166,8 @@ let heard = 0;
 function show(live) {
   last = live; heard = Date.now();
   totals(live.totals);
-  $("routes-body").replaceChildren(...live.routes.map((r) => cells(r, [[r.route || r.name], [num(r.kg_per_h, 1)], [half(r)], [num(r.g_per_km)], [`${num(r.vehicles)} of ${num(r.registered)}`], [pct(r.measured), "detail"], [pct(r.coverage), thin(r.coverage, 0.8)], [age(r.age_s), stale(r.age_s)]])));
-  $("sites-body").replaceChildren(...live.warehouses.map((w) => cells(w, [[w.warehouse], [num(w.kg_per_h, 1)], [half(w)], [num(w.power_kw, 1)], [pct(w.measured), "detail"], [pct(w.coverage), thin(w.coverage, 0.8)], [age(w.age_s), stale(w.age_s)]])));
+  $("routes-body").replaceChildren(...live.routes.map((r) => cells(r, [[r.route || r.name], [num(r.kg_per_h, 1)], [half(r)], [num(r.g_per_km)], [`${num(r.vehicles)} of ${num(r.registered)}`], [pct(r.measured)], [pct(r.coverage), thin(r.coverage, 0.8)], [age(r.age_s), stale(r.age_s)]])));
+  $("sites-body").replaceChildren(...live.warehouses.map((w) => cells(w, [[w.warehouse], [num(w.kg_per_h, 1)], [half(w)], [num(w.power_kw, 1)], [pct(w.measured)], [pct(w.coverage), thin(w.coverage, 0.8)], [age(w.age_s), stale(w.age_s)]])));
   curves(live.history);
   draw();
   $("foot").textContent = `Factor set ${live.totals.factor_set || dash}. Kernel version ${num(live.totals.kernel_version)}. Lake version ${live.version}. All times UTC.`;

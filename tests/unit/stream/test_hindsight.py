@@ -11,7 +11,7 @@ from stream.fleet import Fleet, Route, Vehicle
 from stream.hindsight import p_way_home
 from stream.pipeline import Columns, start, step
 from stream.places import Place
-from tests.support import fleet, join, readings
+from tests.support import fleet, join, readings, stop_and_go_ms
 
 PLACES = (Place("hub", "", "warehouse", 50.0, 8.0), Place("town", "", "customer", 50.5, 8.0, radius_m=20_000.0))
 TOUR = Route("r1", "Round the town", origin="hub", destination="town", stage="last_mile")
@@ -22,17 +22,10 @@ ARTIC = Vehicle("t1", "d-t1", "artic_40t", "diesel_b7", tare_kg=15_000.0, ref_to
 BY_TORQUE, BY_NEXT = 2, 128
 
 
-def _speeds() -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Eight times: up to 18 m/s at 0.35 m/s2, a minute of cruise, braking, 20 s at a light; then a stop of four minutes."""
-    up = np.minimum(0.35 * np.arange(1, 53), 18.0)
-    once = np.concatenate([up, np.full(60, 18.0), np.linspace(17.0, 0.0, 18), np.zeros(20)])
-    return np.concatenate([np.tile(once, 8), np.zeros(240)])
-
-
 def _day(among: Fleet, masses_kg: list[float], *, efficiency: float = 1.0) -> Columns:
     """A trip for each mass, a reading a second, without any position; ``efficiency`` of the driveline over the class's."""
     p = among.params[0]
-    v = _speeds()
+    v = stop_and_go_ms()
     before = np.concatenate([[0.0], v[:-1]])
     a, middle = v - before, 0.5 * (v + before)
     rpm = np.maximum(600.0, 70.0 * v)

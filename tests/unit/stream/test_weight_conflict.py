@@ -10,17 +10,10 @@ from stream.columns import LOAD_STATES
 from stream.fleet import Fleet, Vehicle
 from stream.pipeline import Columns, start, step
 from tests.event_list import listed
-from tests.support import fleet, join, readings
+from tests.support import fleet, join, readings, stop_and_go_ms
 
 TRUCK = Vehicle("t1", "d-t1", "artic_40t", "diesel_b7", tare_kg=15_000.0, ref_torque_nm=2_300.0)
 SCALES_BIT, TORQUE_BIT = 1, 2
-
-
-def _speeds() -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Eight times: up to 18 m/s at 0.35 m/s2, a minute of cruise, braking, 20 s at a light; then a stop of four minutes."""
-    up = np.minimum(0.35 * np.arange(1, 53), 18.0)
-    once = np.concatenate([up, np.full(60, 18.0), np.linspace(17.0, 0.0, 18), np.zeros(20)])
-    return np.concatenate([np.tile(once, 8), np.zeros(240)])
 
 
 def _trip(
@@ -35,7 +28,7 @@ def _trip(
 ) -> Columns:
     """A reading a second; the torque follows from the forces on ``true_kg``, times ``torque`` for an engine that tells it wrong."""
     p = among.params[0]
-    v = _speeds()
+    v = stop_and_go_ms()
     before = np.concatenate([[0.0], v[:-1]])
     a, middle = v - before, 0.5 * (v + before)
     rpm = np.maximum(600.0, 70.0 * v)
