@@ -17,7 +17,7 @@ class Publish:
 
 @dataclass(frozen=True, slots=True)
 class Connect:
-    """Connect after ``delay_s``, with ``state(online=False)`` as the will."""
+    """Connect after ``delay_s``, with ``will()`` as the will."""
 
     delay_s: float
 

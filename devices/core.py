@@ -42,6 +42,9 @@ REFUSED_MOST_S: Final = 60.0  # ceiling of the wait after the broker said "not d
 PUBACK_MOST_S: Final = 60.0  # a broker that takes nothing for so long is left and connected to anew
 RETRY_MOST_S: Final = 60.0  # ceiling of the jittered wait before a connect
 STATE_GAP_S: Final = 10.0  # between two messages of state on one link: a sensor that comes and goes is no flood
+STATE_EVERY_S: Final = 900.0  # and it is said again at least so often: 100,000 gateways are 110 messages a second
+STATE_BEHIND_S: Final = 60.0  # while much is unconfirmed, or was when it was last said
+BEHIND_READINGS: Final = 600  # ten minutes at 1 Hz; a gateway that keeps up has some 20
 STABLE_S: Final = 60.0  # a link that held this long resets the back-off
 READ_TRIES: Final = 5  # after so many refusals in a row a batch counts as damaged, so that it does not block the others
 BOOTS_UNDER_WAY: Final = 4  # boots with unconfirmed batches sent: the server remembers six, and must know a copy as one
@@ -86,6 +89,7 @@ class GatewayCore:
         self._software = software
         self._about = About(sources)
         self._told: tuple[object, ...] = ()  # what the last message of state said
+        self._told_unconfirmed = 0  # and how many readings it said were kept
         self._state_at = -inf
         self._rng = rng
         self._counters = counters
@@ -141,15 +145,20 @@ class GatewayCore:
             on_disk=not self._ring.volatile,
         )
 
-    def state(self, *, online: bool) -> bytes:
-        """The message for ``up/state``: birth, or the will and the last word."""
+    def will(self) -> bytes:
+        """What the broker is to say on ``up/state`` should the link end without a farewell."""
+        return self.state(online=False, is_will=True)
+
+    def state(self, *, online: bool, is_will: bool = False) -> bytes:
+        """The message for ``up/state``: birth, how things stand, the last word."""
         entries = self._ring.entries
+        figures = self.figures()
         return msgspec.json.encode(
             GatewayState(
                 status="online" if online else "offline",
                 boot_id=self.boot_id,
                 software=self._software,
-                unconfirmed=self.figures().unconfirmed,
+                unconfirmed=figures.unconfirmed,
                 oldest_unsent_ns=entries[0].time_ns if entries else self._store.open.oldest_ns,
                 sources=self._about.sources,
                 clock=self.clock.source,
@@ -158,6 +167,10 @@ class GatewayCore:
                 stuck=self._about.stuck,
                 config=self._about.config,
                 vin=self._about.vin,
+                fill=round(figures.fill, 4),
+                thinned=figures.thinned,
+                in_memory=not figures.on_disk,
+                is_will=is_will,
             )
         )
 
@@ -501,12 +514,19 @@ class GatewayCore:
         return about.sources, about.missing, about.stuck, about.config, about.vin, about.undated > 0, self.clock.source
 
     def _state_due_at(self) -> float:
-        if not self._connected or self._draining or self._told == self._telling():
+        if not self._connected or self._draining:
             return inf
-        return self._state_at + STATE_GAP_S
+        if self._told != self._telling():
+            return self._state_at + STATE_GAP_S
+        behind = max(self._told_unconfirmed, self._unconfirmed_readings()) > BEHIND_READINGS
+        return self._state_at + (STATE_BEHIND_S if behind else STATE_EVERY_S)
+
+    def _unconfirmed_readings(self) -> int:
+        return self._store.open.numbered - self._confirmed + self._earlier
 
     def _publish_state(self, *, online: bool) -> Publish:
         self._told = self._telling()
+        self._told_unconfirmed = self._unconfirmed_readings()
         self._token += 1
         return Publish(self._token, self.state_topic, self.state(online=online), retain=True)
 

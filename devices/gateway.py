@@ -373,7 +373,7 @@ class Gateway:
             client_id=self._config.device,
             password=self._password,
             base=self._base,
-            will=Will(core.state_topic, core.state(online=False)),
+            will=Will(core.state_topic, core.will()),
             subscribe=(core.ack_topic, core.nack_topic, *(() if self._remote is None else (self._config_topic,))),
             on_puback=self._on_puback,
         ) as link:

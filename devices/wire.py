@@ -130,7 +130,7 @@ class Hole(msgspec.Struct, frozen=True):
 class AppliedConfig(msgspec.Struct, frozen=True):
     """The remote configuration in force: its version and the SHA-256 of its text, hex; ``refused`` = why the newest is not."""
 
-    version: Annotated[int, msgspec.Meta(ge=0)] = 0
+    version: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
     sha256: str = ""
     trial: bool = False
     refused: str = ""
@@ -141,21 +141,27 @@ class GatewayState(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``stuck`` names signals that stand still although others say they must move, ``missing`` sources that give nothing
     because of a fault, ``undated`` counts readings that wait for the clock. ``config`` is None without remote configuration.
-    ``vin``: of the vehicle whose bus is read, blank if it was not heard.
+    ``vin``: of the vehicle whose bus is read, blank if it was not heard. ``fill``: share of the outbox that is taken, 0 to 1;
+    ``thinned``: readings merged away in this boot as it was full; ``in_memory``: it is lost with the process. None in these: not told.
+    ``is_will``: said by the broker in the gateway's stead; the figures are those of when it connected.
     """
 
     status: Literal["online", "offline"]
     boot_id: BootId
     software: str
-    unconfirmed: Annotated[int, msgspec.Meta(ge=0)]
+    unconfirmed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
     oldest_unsent_ns: TimeNs | None
     sources: tuple[str, ...]
     clock: ClockSource = "none"
-    undated: Annotated[int, msgspec.Meta(ge=0)] = 0
+    undated: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
     missing: tuple[str, ...] = ()
     stuck: tuple[str, ...] = ()
     config: AppliedConfig | None = None
     vin: str = ""
+    fill: Annotated[float, msgspec.Meta(ge=0, le=1)] | None = None
+    thinned: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] | None = None
+    in_memory: bool | None = None
+    is_will: bool = False
 
 
 class JsonReading(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

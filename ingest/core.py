@@ -13,15 +13,17 @@ import msgspec
 import numpy as np
 
 from devices.counters import Counters
-from devices.wire import Ack, GatewayState, Hole, Position, Topic, parse_topic, topic
+from devices.wire import Ack, Hole, Position, Topic, parse_topic, topic
 from ingest.config import FleetConfig
 from ingest.decode import Decoded, Message, Rejected, decode
 from ingest.envelope import Framed, Held, batches_table, framed
+from ingest.gateways import GatewayStates, read_state, row_of
 from ingest.holes import Gap, Holes, gap_of, next_of, passed_over
 from ingest.message import Refusal
 from ingest.quarantine import Refusals
 from ingest.rounds import next_part
 from ingest.signatures import Signatures
+from storage.gateways import gateways_table
 from storage.landing import Commit
 from storage.quarantine import Refused, quarantine_table
 from storage.schema import names_of, to_arrow
@@ -78,6 +80,7 @@ class ConsumerCore:
         self._held = Held()
         self._refusals = Refusals()
         self._holes = Holes(config.hole_s, config.hole_lost_s)
+        self._gateways = GatewayStates(len(fleet.devices))
         self._unsaid: dict[int, set[int]] = {int(d): set() for d in np.flatnonzero(state.rows["boot_id"])}
         self._said_at = 0.0
         self._backlog_ns = 0
@@ -112,14 +115,19 @@ class ConsumerCore:
                     readings.append(m)
             elif where.leaf == "up/state":
                 self._counters.add("states_received")
-                kept += self._look_at_state(m, where)
+                told = self._look_at_state(m, where, now)
+                if isinstance(told, Rejected):
+                    rejected.append(told)
+                elif told is not None:
+                    kept.append(told)
             elif where.leaf == "up/gone":
                 gone = self._gone(m, where)
                 if isinstance(gone, Rejected):
                     rejected.append(gone)
                 elif gone is not None:
                     gaps.append((gone, m.topic, "the gateway has them no more"))
-        if not readings and not rejected and not kept and not gaps:
+        states = self._gateways.due(now, at_once=bool(readings or rejected or kept or gaps))
+        if not readings and not rejected and not kept and not gaps and not states:
             return None
         frames = self._frames(readings, addresses)
         decoded = self._decoded(readings, addresses, frames)
@@ -156,11 +164,12 @@ class ConsumerCore:
             factor_set=self._fleet.factor_set,
             state=part,
             batches=batches_table(new),
+            gateways=gateways_table(states),
         )
         heard = _boots(decoded.columns) | {(gap.device, gap.boot_id) for gap, _, _ in gaps}
         return Work(
             commit=commit,
-            worth=bool(results.accepted or kept),
+            worth=bool(results.accepted or kept or states),
             state=state,
             state_at=state_at,
             results=results,
@@ -267,12 +276,17 @@ class ConsumerCore:
         config = self._config
         return decode(readings, self._fleet.device_index, config.tenants, earliest_ns=config.earliest_ns)
 
-    def _gone(self, m: Message, where: Topic) -> Gap | Rejected | None:
+    def _device(self, m: Message, where: Topic) -> int | Rejected:
+        """The number of a registered device that speaks under its own tenant."""
         device = self._fleet.device_index.get(where.device)
         if where.tenant not in self._config.tenants or self._owners.get(where.device, where.tenant) != where.tenant:
             return _refuse(m, Refusal("tenant_unknown", where.tenant))
-        if device is None:
-            return _refuse(m, Refusal("device_unknown", where.device))
+        return _refuse(m, Refusal("device_unknown", where.device)) if device is None else device
+
+    def _gone(self, m: Message, where: Topic) -> Gap | Rejected | None:
+        device = self._device(m, where)
+        if isinstance(device, Rejected):
+            return device
         try:
             hole = msgspec.json.decode(m.payload, type=Hole)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -287,20 +301,22 @@ class ConsumerCore:
         tenant = self._tenant(gap.device)
         return Refused(now_ns, where, "hole", detail, payload, tenant, device, gap.boot_id, gap.begin)
 
-    def _look_at_state(self, m: Message, where: Topic) -> list[Refused]:
-        """A birth that names another vehicle than the registry: the gateway sits in the wrong truck, or says it is another."""
-        wanted = self._vins.get(where.device)
-        if wanted is None or where.tenant not in self._config.tenants:
-            return []
-        try:
-            vin = msgspec.json.decode(m.payload, type=GatewayState).vin
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return []
-        if not vin or vin == wanted or (where.device, vin) in self._vins_told or len(self._vins_told) >= VINS_TOLD:
-            return []
-        self._vins_told.add((where.device, vin))
-        detail = f"the gateway is in the vehicle {vin[:40]}, the registry has {wanted}"
-        return [Refused(m.received_ns, m.topic, "vin_mismatch", detail, m.payload, where.tenant, where.device)]
+    def _look_at_state(self, m: Message, where: Topic, now: float) -> Refused | Rejected | None:
+        """Hold what a gateway says of itself. Told: what is no state, and a birth that names another vehicle than the registry, once:
+        the gateway sits in the wrong truck, or says it is another."""
+        device = self._device(m, where)
+        if isinstance(device, Rejected):
+            return device
+        state = read_state(m)
+        if isinstance(state, Refusal):
+            return _refuse(m, state)
+        self._gateways.take(device, row_of(m, where.tenant, where.device, state), m.payload, now)
+        wanted, told = self._vins.get(where.device), (where.device, state.vin)
+        if wanted in (None, state.vin) or not state.vin or told in self._vins_told or len(self._vins_told) >= VINS_TOLD:
+            return None
+        self._vins_told.add(told)
+        detail = f"the gateway is in the vehicle {state.vin[:40]}, the registry has {wanted}"
+        return Refused(m.received_ns, m.topic, "vin_mismatch", detail, m.payload, where.tenant, where.device)
 
 
 def _refuse(m: Message, why: Refusal) -> Rejected:

@@ -49,6 +49,7 @@ class Message:
     topic: str
     payload: bytes
     received_ns: int
+    retained: bool = False  # from the broker's memory, so it was said before
 
 
 class Refusal(NamedTuple):

@@ -102,7 +102,7 @@ class Service:
         """One step, one commit, then the acknowledgement; gives the readings that came."""
         if arrived:
             self._counters.add("messages_received", len(arrived))
-        messages = [Message(m.topic, m.payload, m.received_ns) for m in arrived]
+        messages = [Message(m.topic, m.payload, m.received_ns, m.retained) for m in arrived]
         work = self._core.take(messages, self._monotonic(), self._now_ns())
         if work is not None:
             if work.worth:

@@ -42,6 +42,7 @@ class Arrived(NamedTuple):
     received_ns: int
     message_id: int
     connection: int
+    retained: bool = False  # from the broker's memory, as this connection began
 
 
 class _Buffered:
@@ -70,11 +71,11 @@ class _Buffered:
 
 
 class _Client(mqtt.Client):
-    """paho's client, reading many packets per call of the system, while there is ``room``. ``arrived`` gets topic, payload, and id of
-    a message at QoS 1.
+    """paho's client, reading many packets per call of the system, while there is ``room``. ``arrived`` gets topic, payload, id of a
+    message at QoS 1, and whether it was retained.
     """
 
-    arrived: Callable[[str, bytes, int], None]
+    arrived: Callable[[str, bytes, int, bool], None]
     room: Callable[[], bool]
 
     def confirm(self, message_ids: Sequence[int]) -> None:
@@ -114,7 +115,8 @@ class _Client(mqtt.Client):
         except UnicodeDecodeError:
             return super()._handle_publish()
         message_id = int.from_bytes(packet[at - 2 : at], "big")
-        self.arrived(topic, bytes(packet[at + (self._protocol == mqtt.MQTTv5) :]), message_id)
+        retained = bool(self._in_packet["command"] & 1)
+        self.arrived(topic, bytes(packet[at + (self._protocol == mqtt.MQTTv5) :]), message_id, retained)
         return MQTTErrorCode.MQTT_ERR_SUCCESS
 
 
@@ -245,7 +247,7 @@ class Link:
         self.connected = False
 
     def _on_message(self, _: mqtt.Client, __: Any, m: mqtt.MQTTMessage) -> None:
-        self._arrived(m.topic, bytes(m.payload), m.mid if m.qos else 0)
+        self._arrived(m.topic, bytes(m.payload), m.mid if m.qos else 0, m.retain)
 
-    def _arrived(self, topic: str, payload: bytes, message_id: int) -> None:
-        self._queue.put_nowait(Arrived(topic, payload, self._now_ns(), message_id, self._connection))
+    def _arrived(self, topic: str, payload: bytes, message_id: int, retained: bool) -> None:
+        self._queue.put_nowait(Arrived(topic, payload, self._now_ns(), message_id, self._connection, retained))

@@ -8,6 +8,7 @@ from typing import Any, Final
 import duckdb
 
 from storage.disk_views import DISK, DISK_TABLES
+from storage.gateway_views import GATEWAY_FIGURES
 from storage.kpi_views import KPIS
 from storage.now_views import NOW
 from storage.panel_views import PANELS
@@ -15,7 +16,7 @@ from storage.schema import DIMENSIONS, SUMMARIES
 from storage.trip_views import TRIP_FIGURES
 from storage.views import FIGURES, OPEN, RECENT_ROLLUPS, STORED
 
-VIEWS: Final = {**FIGURES, **NOW, **TRIP_FIGURES, **KPIS, **PANELS, **DISK}
+VIEWS: Final = {**FIGURES, **NOW, **TRIP_FIGURES, **KPIS, **PANELS, **GATEWAY_FIGURES, **DISK}
 _MADE: Final = {  # views and tables that are made of files
     RECENT_ROLLUPS: ("rollups",),
     **{OPEN[summary]: (summary, source) for summary, source in SUMMARIES.items()},

@@ -43,6 +43,7 @@ class Commit:
     factor_set: str
     state: bytes | StatePart | None
     batches: pa.Table = field(default_factory=partial(empty, "batches"))  # the signed frames behind ``readings``
+    gateways: pa.Table = field(default_factory=partial(empty, "gateways"))  # what gateways said of themselves
 
     def tables(self) -> Iterable[tuple[str, pa.Table]]:
         """(name, rows) of each table, raw first."""

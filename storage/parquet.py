@@ -25,6 +25,7 @@ RANGES: Final = {  # columns whose least and largest value Delta and Parquet kee
     "events": ("time_ns",),
     "quarantine": ("received_ns",),
     "batches": ("received_ns",),
+    "gateways": ("received_ns",),
     "rollup_hours": ("hour_ns",),
     "trip_words": ("trip_start_ns",),
 }

@@ -29,9 +29,10 @@ class Refused:
 def quarantine_table(rows: Sequence[Refused]) -> pa.Table:
     """``rows`` in the schema of the quarantine table. Text that UTF-8 cannot carry is replaced, the payload never."""
     return pa.Table.from_arrays(
-        [pa.array([_storable(getattr(r, f.name)) for r in rows], f.type) for f in QUARANTINE], schema=QUARANTINE
+        [pa.array([storable(getattr(r, f.name)) for r in rows], f.type) for f in QUARANTINE], schema=QUARANTINE
     )
 
 
-def _storable(value: object) -> object:
+def storable(value: object) -> object:
+    """Text as UTF-8 can carry it; anything else as it is."""
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value

@@ -21,6 +21,7 @@ from storage.disk import check_folder
 from storage.disk_views import Sizes, disk_tables, disk_views, sizes
 from storage.errors import LakeMissingError, StorageError
 from storage.file_names import commits_of
+from storage.gateway_views import gateway_views
 from storage.hours import split, stays_beside
 from storage.kpi_views import kpi_views
 from storage.now_views import now_views
@@ -134,7 +135,15 @@ def connect(
     for name in FRESH:
         con.execute(no_fresh_rows(name))
     _show_disk(con, lake, {}, tenant)
-    for statement in (*figure_views(), *now_views(), *trip_views(), *kpi_views(), *panel_views(), *disk_views()):
+    for statement in (
+        *figure_views(),
+        *now_views(),
+        *trip_views(),
+        *kpi_views(),
+        *panel_views(),
+        *gateway_views(),
+        *disk_views(),
+    ):
         con.execute(statement)
     _READERS[con] = reader
     if as_of is None:

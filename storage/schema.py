@@ -32,6 +32,7 @@ DAY_OF: Final = {
     "events": "time_ns",
     "quarantine": "received_ns",
     "batches": "received_ns",
+    "gateways": "received_ns",
 }
 PARTITIONS: Final[dict[str, tuple[str, ...]]] = {
     "readings": ("day",),
@@ -41,6 +42,7 @@ PARTITIONS: Final[dict[str, tuple[str, ...]]] = {
     "events": ("day", "factor_set"),
     "quarantine": ("day",),
     "batches": ("day",),
+    "gateways": ("day",),
     "backhaul": ("day",),
     "rollup_hours": ("day", "factor_set"),
     "trip_words": ("day", "factor_set"),
@@ -158,6 +160,35 @@ BATCHES: Final = pa.schema(
 )
 
 
+def _maybe(name: str, kind: pa.DataType, unit: str, doc: str) -> pa.Field:
+    return pa.field(name, kind, True, {"unit": unit, "doc": doc})
+
+
+GATEWAYS: Final = pa.schema(
+    [
+        _number("received_ns", pa.int64(), "ns", "When the server received it, UTC since 1970."),
+        _text("tenant", "Tenant in the topic."),
+        _text("device", "Gateway that it tells of."),
+        _text("status", "online or offline."),
+        _number("is_will", pa.bool_(), "", "Said by the broker in the gateway's stead: its figures are not known."),
+        _number("retained", pa.bool_(), "", "Kept by the broker: it was said before received_ns, nobody knows when."),
+        _number("boot_id", pa.int64(), "", "Boot of the gateway."),
+        _text("software", "Its version."),
+        _maybe("waiting", pa.int64(), "1", "Readings that the server has not confirmed."),
+        _maybe("oldest_ns", pa.int64(), "ns", "Device time of the oldest of them, UTC since 1970; null without any."),
+        _maybe("fill", pa.float64(), "1", "Share of the outbox that is taken, 0 to 1."),
+        _maybe("thinned", pa.int64(), "1", "Readings that it merged into others in this boot, as the outbox was full."),
+        _maybe("in_memory", pa.bool_(), "", "The outbox is not on a disk: it is lost with the process."),
+        _text("clock", "What its clock rests on."),
+        _maybe("undated", pa.int64(), "1", "Readings that wait for a clock."),
+        _text("missing", "Sources that give nothing because of a fault."),
+        _text("stuck", "Signals that stand still although others say that they must move."),
+        _maybe("config_version", pa.int64(), "1", "Remote configuration in force; null without one."),
+        _text("config_refused", "Why its newest one was not taken."),
+    ]
+)
+
+
 def _field(c: Column) -> pa.Field:
     return pa.field(c.name, _ARROW[c.dtype], c.nullable, {"unit": c.unit, "doc": c.doc})
 
@@ -166,6 +197,7 @@ _FILE_SCHEMAS: Final = {
     **{name: pa.schema([_field(c) for c in columns]) for name, columns in TABLES.items()},
     "quarantine": QUARANTINE,
     "batches": BATCHES,
+    "gateways": GATEWAYS,
     "rollup_hours": pa.schema(
         [
             _number("hour_ns", pa.int64(), "ns", "Start of the hour, UTC since 1970.")

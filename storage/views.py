@@ -64,6 +64,7 @@ _TIMES: Final = {  # table -> columns added: name -> the nanoseconds it shows
     "events": {"time": "time_ns", "end_time": "end_ns"},
     "quarantine": {"time": "received_ns"},
     "batches": {"time": "time_ns", "received_time": "received_ns"},
+    "gateways": {"time": "received_ns"},
     "rollup_hours": {"time": "hour_ns", "newest_time": "newest_time_ns"},
     "trip_words": {"time": "trip_start_ns", "end_time": "trip_end_ns"},
     "backhaul": {"time": "trip_start_ns", "load_time": "load_trip_start_ns", "pickup_time": "pickup_ns"},
@@ -110,7 +111,11 @@ _DEVICES: Final = "SELECT device FROM vehicles UNION ALL SELECT device FROM ware
 
 
 def rows_of(table: str, tenant: Tenant | None) -> str:
-    """The condition that leaves the rows of ``tenant``. None where all are shown. A table that nobody has placed shows none."""
+    """The condition that leaves the rows of ``tenant``. None where all are shown. A table that nobody has placed shows none.
+
+    IS TRUE makes DuckDB look each row up among the tenant's assets. Without it the planner may turn the join round: it takes the files
+    of days before the newest for a single row, and then makes a hash table of all their rows.
+    """
     names = stored_schema(table).names
     if tenant is None or table in OPEN_TO_ALL:
         return "true"
@@ -118,9 +123,9 @@ def rows_of(table: str, tenant: Tenant | None) -> str:
         unnamed = " OR tenant IS NULL" if tenant.owns_unnamed and table != "quarantine" else ""
         return f"(tenant = {_literal(tenant.name)}{unnamed})"
     if "asset" in names:
-        return f"asset IN ({_ASSETS})"
+        return f"(asset IN ({_ASSETS})) IS TRUE"
     if "device" in names:
-        return f"device IN ({_DEVICES})"
+        return f"(device IN ({_DEVICES})) IS TRUE"
     return "false"
 
 

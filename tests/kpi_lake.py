@@ -37,7 +37,7 @@ def rows_as(table: str, names: Names, *rows: dict[str, Any]) -> pa.Table:
 def lake_of(path: Path, names: Names, registry: Registry, **tables: list[dict[str, Any]]) -> Path:
     """A lake of one commit with these rows."""
     landed = {t: rows_as(t, names, *tables.get(t, [])) for t in TABLES}
-    others = {t: empty(t) for t in ("quarantine", "batches")}
+    others = {t: empty(t) for t in ("quarantine", "batches", "gateways")}
     with Lake.open(path, create=True) as lake:
         lake.recover()
         write_dimensions(lake, registry)

@@ -69,7 +69,7 @@ def test_stats(lake: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--lake", lake, "stats"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split()[:3] == ["readings", "2", "60"]
-    assert [line.split()[0] for line in lines[1:20]] == [
+    assert [line.split()[0] for line in lines[1:21]] == [
         "readings",
         "emissions",
         "rollups",
@@ -77,6 +77,7 @@ def test_stats(lake: str, capsys: pytest.CaptureFixture[str]) -> None:
         "events",
         "quarantine",
         "batches",
+        "gateways",
         "rollup_hours",
         "trip_words",
         "backhaul",
