@@ -9,6 +9,7 @@ import pyarrow as pa
 from devices.envelope import Sign, batch_hash, envelope, seal
 from devices.wire import Sample, encode_batch
 from storage.disk import Disk
+from storage.gateways import GatewayRow
 from storage.lake import Commit, Lake, StatePart
 from storage.schema import BATCHES, Columns, Names, empty, to_arrow
 from stream.columns import TABLES, UNKNOWN
@@ -24,6 +25,27 @@ NAMES = Names(
 T0 = 1_795_305_600_000_000_000  # 2026-11-22T00:00:00Z, the start of a day and of a minute
 SECOND = 1_000_000_000
 FACTOR_SET = "fleetco2-2026.1"
+GATEWAY = GatewayRow(  # a gateway with 40 readings that wait, the oldest for 50 s
+    received_ns=T0,
+    tenant="acme",
+    device="gw-1",
+    status="online",
+    is_will=False,
+    retained=False,
+    boot_id=7,
+    software="1.2.3",
+    waiting=40,
+    oldest_ns=T0 - 50 * SECOND,
+    fill=0.25,
+    thinned=3,
+    in_memory=False,
+    clock="gps",
+    undated=0,
+    missing="",
+    stuck="",
+    config_version=None,
+    config_refused="",
+)
 
 
 def columns(table: str, n: int, *, seed: int = 1, start_ns: int = T0, span_ns: int = 3_600 * SECOND) -> Columns:

@@ -62,7 +62,7 @@ ALERTS: Final = (
         "CO2e above budget",
         raw(
             f"""SELECT scope, key, max(co2e_wtw_kg / nullif(target_to_date_kg, 0)) AS value FROM progress_to_date
-            WHERE {_NEWEST} AND $__unixEpochNanoFilter(as_of_ns) AND target_to_date_kg > 0 GROUP BY 1, 2""",
+            WHERE {_NEWEST} AND as_of_ns >= $__unixEpochNanoFrom() AND target_to_date_kg > 0 GROUP BY 1, 2""",
             "scope",
             "key",
             "value",
@@ -80,7 +80,7 @@ ALERTS: Final = (
         "Source silent",
         raw(
             f"""SELECT kind, asset, max(age_s) AS value FROM assets_seen
-            WHERE {_NEWEST} AND $__unixEpochNanoFilter(now_at_ns) AND expected_now GROUP BY 1, 2""",
+            WHERE {_NEWEST} AND now_at_ns >= $__unixEpochNanoFrom() AND expected_now GROUP BY 1, 2""",
             "kind",
             "asset",
             "value",
@@ -125,6 +125,23 @@ ALERTS: Final = (
         severity="info",
     ),
     Alert(
+        "fleetco2-outbox",
+        "Outbox filling",
+        raw(
+            """SELECT device, asset, max(100 * fill) AS value FROM gateways_now
+            WHERE now_at_ns >= $__unixEpochNanoFrom() AND fill IS NOT NULL GROUP BY 1, 2""",
+            "device",
+            "asset",
+            "value",
+        ),
+        100 * limits.OUTBOX_FULL,
+        "%",
+        "The outbox of {{ .Labels.device }} ({{ .Labels.asset }}) is {{ .Values.A }} % full; readings are thinned when it is full.",
+        "fleetco2-operations",
+        "Outboxes now",
+        hold="10m",
+    ),
+    Alert(
         "fleetco2-drain",
         "Fuel drained",
         raw(
@@ -147,7 +164,7 @@ ALERTS: Final = (
         "fleetco2-disk",
         "Disk nearly full",
         raw(
-            """SELECT 'lake' AS disk, 100 * (1 - free_share) AS value FROM disk_now WHERE $__unixEpochNanoFilter(time_ns)""",
+            """SELECT 'lake' AS disk, 100 * (1 - free_share) AS value FROM disk_now WHERE time_ns >= $__unixEpochNanoFrom()""",
             "disk",
             "value",
         ),

@@ -16,7 +16,7 @@ from dashboards.grafana.parts import (
     rows,
     shares,
 )
-from dashboards.grafana.sql import BUCKET, bucketed, emitted, known, raw, sums
+from dashboards.grafana.sql import BUCKET, Query, bucketed, emitted, known, raw, sums
 
 COUNTED = f"{VEHICLES} AND NOT coalesce(excluded, false)"
 DRIVEN = "coalesce(sum(distance_mm), 0)"
@@ -249,6 +249,19 @@ def progress() -> dashboard.Dashboard:
     return board("fleetco2-progress", refresh="5m", start="now-30d", variables=[], panels=panels)
 
 
+def _told(amount: str, value: str) -> Query:
+    """What gateways said of themselves over time, of the 20 with most of it. Not filled: between two words a line is drawn."""
+    return raw(
+        f"""SELECT $__timeGroupAlias(time, $__interval), device AS metric, max({amount}) AS "{value}" FROM gateways
+        WHERE $__timeFilter(time) AND device IN (SELECT device FROM gateways WHERE $__timeFilter(time)
+        GROUP BY 1 ORDER BY max({amount}) DESC NULLS LAST LIMIT 20) GROUP BY 1, 2 ORDER BY 1, 2""",
+        "time",
+        "metric",
+        value,
+        form="time_series",
+    )
+
+
 def operations() -> dashboard.Dashboard:
     """Whether the system itself is well: what is lost, late, refused, silent."""
     health = raw(
@@ -286,7 +299,7 @@ def operations() -> dashboard.Dashboard:
     )
     silent = raw(
         """SELECT kind, asset, age_s, expected_now FROM assets_seen
-        WHERE factor_set = '${factor_set}' AND $__unixEpochNanoFilter(now_at_ns) ORDER BY age_s DESC NULLS FIRST LIMIT 200""",
+        WHERE factor_set = '${factor_set}' AND now_at_ns <= $__unixEpochNanoTo() + 86400000000000 ORDER BY age_s DESC NULLS FIRST LIMIT 200""",
         "kind",
         "asset",
         "age_s",
@@ -307,6 +320,32 @@ def operations() -> dashboard.Dashboard:
         "device",
         "merged_away",
         "merged_pct",
+    )
+    gateways = raw(
+        """SELECT count(*) FILTER (status = 'online') AS "online", count(*) FILTER (status = 'offline') AS "offline",
+        count(*) FILTER (status IS NULL) AS "never heard", sum(waiting)::DOUBLE AS "readings waiting", max(oldest_age_s) AS "oldest s"
+        FROM gateways_now WHERE now_at_ns <= $__unixEpochNanoTo() + 86400000000000""",
+        "online",
+        "offline",
+        "never heard",
+        "readings waiting",
+        "oldest s",
+    )
+    outboxes = raw(
+        """SELECT device, asset, status, 100 * fill AS fill_pct, waiting::DOUBLE AS waiting, oldest_age_s AS oldest_s, thinned::DOUBLE AS thinned,
+        in_memory, clock, missing, age_s AS told_s FROM gateways_now
+        WHERE now_at_ns <= $__unixEpochNanoTo() + 86400000000000 ORDER BY fill DESC NULLS LAST, oldest_age_s DESC NULLS LAST, device LIMIT 200""",
+        "device",
+        "asset",
+        "status",
+        "fill_pct",
+        "waiting",
+        "oldest_s",
+        "thinned",
+        "in_memory",
+        "clock",
+        "missing",
+        "told_s",
     )
     disk = raw(
         """SELECT lake_bytes::DOUBLE AS "lake", free_bytes::DOUBLE AS "free", bytes_per_day::DOUBLE AS "growth a day"
@@ -395,6 +434,34 @@ def operations() -> dashboard.Dashboard:
             clocks,
             {"clock_error_s": "s", "oldest_s": "s"},
             size=(12, 9),
+        ),
+        number(
+            "Gateways",
+            "By what each last said of itself; one that said nothing for a week is never heard, and its outbox is unknown, not empty.",
+            "none",
+            gateways,
+            size=(24, 4),
+            decimals=0,
+        ),
+        lines(
+            "Outbox fill by gateway",
+            "The 20 fullest of this time, as each told it: every 15 minutes, every minute while it is behind.",
+            "percent",
+            _told("100 * fill", "fill_pct"),
+        ),
+        lines(
+            "Oldest waiting reading",
+            "Age of the oldest reading that was not confirmed when the gateway said so; the 20 greatest of this time.",
+            "s",
+            _told("CASE WHEN waiting = 0 THEN 0 ELSE (received_ns - oldest_ns) / 1e9 END", "oldest_s"),
+        ),
+        rows(
+            "Outboxes now",
+            "What waits on each gateway, as it last said, and how long ago that was; blank where that is not known. A gateway that was cut off tells nothing until it is back.",
+            outboxes,
+            {"fill_pct": "percent", "oldest_s": "s", "told_s": "s", "waiting": "none", "thinned": "none"},
+            size=(24, 9),
+            limits={"fill_pct": high_is_bad(100 * limits.OUTBOX_FULL)},
         ),
         rows(
             "Thinned by a full outbox",

@@ -11,6 +11,7 @@ EMPTY_OVER_BENCHMARK_PP: Final = 5.0  # percentage points of the low bound above
 BUDGET_OVER: Final = 1.0  # CO2e of the period over its target
 LATENCY_S: Final = 2.0  # reading to SQL, the promise under load
 BACKLOG_S: Final = 600.0  # age of the oldest reading that came in late
+OUTBOX_FULL: Final = 0.5  # share of a gateway's outbox; beyond its end readings are thinned
 IDLE_MIN: Final = 5.0  # engine running at a dock
 SILENT_S: Final = 600.0  # of a source that was at work when last heard
 DISK_FREE_LOW: Final = 0.15  # share of the disk

@@ -137,7 +137,11 @@ def _between(sorted_ns: Any, start: int, end: int) -> tuple[int, int]:
 
 def _land(made: Lake, clock: list[int], start_ns: int, seed: int, until_ns: int) -> None:
     """A day's rollups and trips up to ``until_ns``, a commit an hour: so they come to lie after compaction."""
-    none = {n: empty(n) for n in LandedCommit.__dataclass_fields__ if n in TABLES or n in ("quarantine", "batches", "gateways")}
+    none = {
+        n: empty(n)
+        for n in LandedCommit.__dataclass_fields__
+        if n in TABLES or n in ("quarantine", "batches", "gateways")
+    }
     rows, told = to_arrow("rollups", day(start_ns, seed), names()), to_arrow("trips", trips(start_ns, seed), names())
     minute = rows["minute_ns"].to_numpy()
     when = told["trip_start_ns"].to_numpy() + np.where(told["closed"].to_numpy(zero_copy_only=False), HOUR_NS, 0)

@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -83,6 +85,22 @@ def test_a_query_is_answered_with_the_columns_it_names(
     answer = client.execute(expand(query.raw, WINDOWS[window], VARIABLES))
     assert tuple(c.name for c in answer.description or ()) == query.columns
     answer.fetchall()
+
+
+def test_what_stands_now_is_shown_though_the_asking_is_later_than_the_end_of_the_time(
+    client: psycopg.Connection[Any],
+) -> None:
+    """Grafana's "now" is some milliseconds before the server's: a view's own moment is never inside the dashboard's time."""
+    now_ns = time.time_ns()
+    window = Window(now_ns - HOUR_NS, now_ns, 60)
+    [(_, _, never_heard, _, _)] = client.execute(
+        expand(QUERIES["fleetco2: Operations / Gateways / A"].raw, window, VARIABLES)
+    ).fetchall()
+    assert [(never_heard,)] == client.execute(
+        "SELECT (SELECT count(*) FROM vehicles) + (SELECT count(*) FROM warehouses)"
+    ).fetchall()
+    for where, query in QUERIES.items():
+        assert not re.search(r"NanoFilter\((now_at_ns|as_of_ns)\)", query.raw), where
 
 
 def test_a_panel_is_found_by_its_title() -> None:

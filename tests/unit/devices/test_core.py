@@ -74,8 +74,9 @@ def test_birth_is_retained_and_the_will_has_the_same_boot() -> None:
     assert birth.retain
     assert birth.topic == "fleet/v1/acme/truck-01/up/state"
     born = msgspec.json.decode(birth.payload, type=GatewayState)
-    will = msgspec.json.decode(core.state(online=False), type=GatewayState)
+    will = msgspec.json.decode(core.will(), type=GatewayState)
     assert (born.status, will.status) == ("online", "offline")
+    assert (born.is_will, will.is_will) == (False, True)
     assert born.boot_id == will.boot_id == BOOT
     assert born.sources == ("can",)
 

@@ -8,7 +8,7 @@ import numpy as np
 from devices.actions import About, Action, Publish
 from devices.clock import ClockState
 from devices.config import Broker, GatewayConfig
-from devices.core import STATE_GAP_S, GatewayCore
+from devices.core import BEHIND_READINGS, STATE_BEHIND_S, STATE_EVERY_S, STATE_GAP_S, GatewayCore
 from devices.counters import Counters
 from devices.wire import CLOCK_SOURCES, Ack, AppliedConfig, GatewayState, Sample
 from ingest.decode import Message, decode
@@ -82,6 +82,35 @@ def test_a_change_while_the_link_is_gone_is_in_the_next_birth() -> None:
     (state,) = states(core.on_connected(60.0))
     assert state.stuck == ("odometer_m",)
     assert states(core.on_tick(200.0)) == []
+
+
+def test_state_is_said_again_now_and_then() -> None:
+    core = connected_core()
+    assert core.wake_at() == STATE_EVERY_S
+    assert states(core.on_tick(STATE_EVERY_S - 1)) == []
+    (state,) = states(core.on_tick(STATE_EVERY_S))
+    assert (state.unconfirmed, state.thinned, state.in_memory) == (0, 0, True)
+    assert core.wake_at() == 2 * STATE_EVERY_S
+
+
+def test_a_gateway_that_is_behind_tells_how_it_catches_up() -> None:
+    core = core_with(batch_max=600)
+    kept = BEHIND_READINGS + 1
+    for i in range(kept):
+        core.on_sample(sample(i), float(i))
+    at = float(kept)
+    actions = core.on_connected(at)
+    (birth,) = states(actions)
+    assert birth.unconfirmed == kept
+    assert birth.oldest_unsent_ns == START_NS
+    assert birth.fill is not None
+    assert 0 < birth.fill <= 1
+    for batch in batches(actions):
+        core.on_puback(batch.token, 0, at)
+    core.on_ack(ack(kept - 1), at + 1)
+    assert states(core.on_tick(at + STATE_BEHIND_S - 1)) == []
+    (state,) = states(core.on_tick(at + STATE_BEHIND_S))
+    assert (state.unconfirmed, state.oldest_unsent_ns) == (1, START_NS + (kept - 1) * 10**9)
 
 
 def test_each_reading_travels_with_the_clock_it_was_taken_with() -> None:

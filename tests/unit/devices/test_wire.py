@@ -72,6 +72,12 @@ def test_json_messages_are_the_documented_text() -> None:
     )
     assert msgspec.json.encode(state) == text
     assert msgspec.json.decode(text, type=GatewayState) == state
+    full = GatewayState("offline", 7, "1.2.3", 5, 6, ("can",), fill=0.25, thinned=3, in_memory=True, is_will=True)
+    text = (
+        b'{"status":"offline","boot_id":7,"software":"1.2.3","unconfirmed":5,"oldest_unsent_ns":6,'
+        b'"sources":["can"],"fill":0.25,"thinned":3,"in_memory":true,"is_will":true}'
+    )
+    assert msgspec.json.encode(full) == text
     reading = JsonReading(device="truck-001", boot_id=7, seq=0, time_ns=5, signals={"speed_kmh": 1.5})
     text = (
         b'{"v":1,"device":"truck-001","boot_id":7,"seq":0,"time_ns":5,"clock_source":"none","clock_error_ms":-1,'

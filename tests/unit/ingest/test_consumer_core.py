@@ -310,7 +310,7 @@ def state_of(vin: str) -> bytes:
 
 def test_a_gateway_in_another_vehicle_is_told_once() -> None:
     bench = Bench()
-    bench.take(message(state_of("WVIN0000000000001"), leaf="up/state"), message(b"{", leaf="up/state"))
+    bench.take(message(state_of("WVIN0000000000001"), leaf="up/state"))
     assert bench.counters["vin_mismatch"] == 0
     for _ in range(3):
         bench.take(message(state_of("WVIN0000000000009"), leaf="up/state"))

@@ -10,6 +10,8 @@ from deltalake import DeltaTable
 
 from storage.backhaul import write_day
 from storage.errors import LakeMissingError
+from storage.gateway_views import GATEWAY_FIGURES
+from storage.gateways import gateways_table
 from storage.kpi_views import KPIS
 from storage.lake import Lake
 from storage.now_views import NOW
@@ -24,7 +26,7 @@ from stream.fleet import Route, Vehicle, Warehouse
 from stream.market import MarketFactor
 from stream.places import Place
 from stream.regions import Region
-from tests.lake_data import T0, batches, commit, nothing
+from tests.lake_data import GATEWAY, T0, batches, commit, nothing
 
 REFUSED = quarantine_table([Refused(T0, "t", "bad_magic", "no FC", b"\xff\0")])
 REGISTRY = Registry(
@@ -49,14 +51,16 @@ def one_backhaul() -> pa.Table:
     return pa.Table.from_pylist([{f.name: values.get(f.type, 1) for f in schema}], schema=schema)
 
 
-@pytest.mark.parametrize("view", [*STORED, *FIGURES, *NOW, *KPIS])
+@pytest.mark.parametrize("view", [*STORED, *FIGURES, *NOW, *KPIS, *GATEWAY_FIGURES])
 def test_a_view_over_no_file_and_over_many_has_the_same_columns(tmp_path: Path, view: str) -> None:
     with Lake.open(tmp_path / "empty", create=True):
         pass
     with Lake.open(tmp_path / "full", create=True) as lake:
         write_dimensions(lake, REGISTRY)
         for i in range(3):
-            lake.commit(replace(commit(20, seed=i), quarantine=REFUSED, batches=batches(4)))
+            lake.commit(
+                replace(commit(20, seed=i), quarantine=REFUSED, batches=batches(4), gateways=gateways_table([GATEWAY]))
+            )
     write_day(tmp_path / "full", "2026-11-22", one_backhaul(), Limits(), now_ns=lambda: 1)
     without = shape(tmp_path / "empty", view)
     assert without == shape(tmp_path / "full", view)
