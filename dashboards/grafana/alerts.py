@@ -95,7 +95,7 @@ ALERTS: Final = (
         "fleetco2-loss",
         "Readings missing",
         raw(
-            """SELECT device, sum(missing) AS value FROM sequence_holes WHERE $__unixEpochNanoFilter(newest_ns) GROUP BY 1""",
+            """SELECT device, sum(missing) AS value FROM sequence_holes WHERE newest_ns >= $__unixEpochNanoFrom() GROUP BY 1""",
             "device",
             "value",
         ),

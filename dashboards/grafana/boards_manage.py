@@ -266,7 +266,7 @@ def operations() -> dashboard.Dashboard:
     """Whether the system itself is well: what is lost, late, refused, silent."""
     health = raw(
         """SELECT sum(missing)::DOUBLE AS "missing", 100.0 * sum(missing) / nullif(sum(missing + present), 0) AS "missing %"
-        FROM sequence_holes WHERE $__unixEpochNanoFilter(newest_ns)""",
+        FROM sequence_holes WHERE newest_ns >= $__unixEpochNanoFrom() AND newest_ns <= $__unixEpochNanoTo() + 86400000000000""",
         "missing",
         "missing %",
     )
@@ -316,7 +316,7 @@ def operations() -> dashboard.Dashboard:
     )
     thinned = raw(
         """SELECT device, sum(merged_away)::BIGINT AS merged_away, 100.0 * sum(merged_away) / sum(present) AS merged_pct
-        FROM sequence_holes WHERE $__unixEpochNanoFilter(newest_ns) GROUP BY 1 HAVING sum(merged_away) > 0 ORDER BY 2 DESC LIMIT 200""",
+        FROM sequence_holes WHERE newest_ns >= $__unixEpochNanoFrom() AND newest_ns <= $__unixEpochNanoTo() + 86400000000000 GROUP BY 1 HAVING sum(merged_away) > 0 ORDER BY 2 DESC LIMIT 200""",
         "device",
         "merged_away",
         "merged_pct",
