@@ -53,6 +53,9 @@ const dark = () => getComputedStyle(document.documentElement).colorScheme.includ
 function curves(history) {
   const routes = Object.keys(history.routes), key = routes.join("|") + dark();
   const data = [history.t, ...routes.map((r) => history.routes[r])];
+  const told = Object.values(history.routes).some((values) => values.some((v) => v !== null));
+  $("chart").hidden = !told; $("chart-none").hidden = told;
+  if (!told) return;
   const box = $("chart"), size = { width: box.clientWidth, height: CHART_PX };
   if (chart && key === names) { chart.setData(data); return; }
   if (chart) chart.destroy();
@@ -123,8 +126,11 @@ function draw() {
   g.strokeStyle = style.getPropertyValue("--land"); g.fillStyle = ink; g.lineWidth = 4; g.lineJoin = "round";
   for (const p of last.places) {
     const [x, y] = place(p);
-    g.strokeText(p.name, x + 9, y + 4); g.fillText(p.name, x + 9, y + 4);
+    const left = x + 9 + g.measureText(p.name).width > canvas.clientWidth;
+    g.textAlign = left ? "right" : "left";
+    g.strokeText(p.name, left ? x - 9 : x + 9, y + 4); g.fillText(p.name, left ? x - 9 : x + 9, y + 4);
   }
+  g.textAlign = "left";
   const km = [500, 200, 100, 50, 20, 10, 5, 2, 1, 0.5].find((k) => k / 111.2 * view.perDeg < 120) || 0.5, bar = km / 111.2 * view.perDeg;
   g.strokeStyle = ink; g.fillStyle = ink; g.lineWidth = 2;
   g.beginPath(); g.moveTo(canvas.clientWidth - 14 - bar, 16); g.lineTo(canvas.clientWidth - 14, 16); g.stroke();
