@@ -10,6 +10,9 @@ from typing import Any
 
 import psycopg
 import pytest
+from grafana_foundation_sdk.cog import plugins
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from dashboards.grafana import build, lint
 from dashboards.grafana.alerts import ALERTS, rule_group
@@ -231,3 +234,17 @@ def test_writing_twice_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "old.json").write_text("{}")
     assert [p.name for p in build.write(tmp_path)] == ["old.json"]
     assert build.write(tmp_path) == []
+
+
+def _read_back(board: Any) -> Any:
+    """What the SDK's models of Grafana's published schema keep of a dashboard."""
+    return json.loads(json.dumps(Dashboard.from_json(json.loads(json.dumps(board))), cls=JSONEncoder))
+
+
+@pytest.mark.parametrize("uid", BOARDS)
+def test_grafanas_schema_knows_every_field_of_a_dashboard(uid: str) -> None:
+    board = json.loads(build.dashboards()[uid])
+    plugins.register_default_plugins()
+    assert _read_back(board) == board
+    board["panels"][0]["options"]["notInTheSchema"] = 1
+    assert _read_back(board) != board
