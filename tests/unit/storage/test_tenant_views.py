@@ -7,6 +7,7 @@ import duckdb
 import pytest
 
 from storage.dependencies import VIEWS
+from storage.gateways import gateways_table
 from storage.lake import Lake
 from storage.quarantine import Refused, quarantine_table
 from storage.query import connect
@@ -15,9 +16,10 @@ from storage.registry import Registry, write_dimensions
 from storage.views import OPEN_TO_ALL, STORED, Tenant, stored_schema
 from stream.fleet import Route, Vehicle, Warehouse
 from stream.places import Place
-from tests.lake_data import SECOND, T0, commit
+from tests.lake_data import GATEWAY, SECOND, T0, commit
 
 SITE = ("uk", None, None)
+TOLD = [replace(GATEWAY, tenant=tenant, device=device) for tenant, device in (("acme", "gw-001"), ("other", "gw-002"))]
 
 
 def registry() -> Registry:
@@ -47,7 +49,7 @@ def lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with Lake.open(tmp_path, create=True) as lake:
         write_dimensions(lake, registry())
         for i in range(2):
-            lake.commit(replace(commit(3_000, seed=i), quarantine=refused))
+            lake.commit(replace(commit(3_000, seed=i), quarantine=refused, gateways=gateways_table(TOLD)))
     return tmp_path
 
 
@@ -101,6 +103,20 @@ def test_every_table_is_placed() -> None:
     known = {"tenant", "asset", "device"}
     closed = [t for t in STORED if t not in OPEN_TO_ALL and not known & set(stored_schema(t).names)]
     assert closed == []
+
+
+def test_rows_of_an_older_day_are_looked_up_among_the_assets(tmp_path: Path) -> None:
+    """DuckDB takes the files of days before the newest for one row; it must not make its hash table of them for that."""
+    with Lake.open(tmp_path, create=True) as made:
+        write_dimensions(made, registry())
+        for day in range(3):
+            made.commit(commit(3_000, start_ns=T0 - day * 86_400 * SECOND))
+    con = connect(tmp_path, tenant=Tenant("acme"))
+    for table in ("rollups", "emissions", "readings", "trips"):
+        sql = f"EXPLAIN SELECT count(*) FROM {table} WHERE day = DATE '2026-11-21'"
+        planned = con.execute(sql).fetchall()[0][1]
+        assert "MARK" in planned
+        assert "SEMI" not in planned
 
 
 def test_places_are_shown_to_their_tenant(lake: Path) -> None:
