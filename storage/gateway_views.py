@@ -7,7 +7,7 @@ from storage.disk_views import DAY_NS
 
 HEARD_NS: Final = (
     7 * DAY_NS
-)  # a gateway that said nothing for longer is unknown; one that is well says something every 15 minutes
+)  # a gateway that said nothing for longer is unknown; one that is well says something every hour
 
 _GATEWAYS_NOW: Final = f"""
 WITH registered AS (

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
 
 from storage.compact import compact
 from storage.lake import Commit, Lake
 from storage.landing import Commit as LandedCommit
 from storage.registry import Registry, write_dimensions
-from storage.schema import Names, empty, to_arrow
+from storage.schema import GATEWAYS, Names, empty, to_arrow
 from stream.columns import ROLLUP, TABLES, TRIP, UNKNOWN
 from stream.fleet import Route, Vehicle, Warehouse
 
@@ -129,6 +130,30 @@ def day(start_ns: int, seed: int) -> dict[str, Any]:
     return _filled(ROLLUP, values, n)
 
 
+def states(start_ns: int, seed: int) -> pa.Table:
+    """What a day's gateways say of themselves, each once an hour; one of ten is behind."""
+    n = VEHICLES + WAREHOUSES
+    known = names()
+    at = np.repeat(np.arange(start_ns, start_ns + DAY_NS, HOUR_NS), n)
+    device = np.tile(np.arange(n), len(at) // n)
+    waiting = np.where(device % 10 == 0, np.random.default_rng([seed, 2]).integers(600, 90_000, len(at)), 10)
+    values: dict[str, Any] = {
+        "received_ns": at,
+        "tenant": pa.array(["acme", "other"]).take(pa.array(device % 2)),
+        "device": pa.array(known.device).take(pa.array(device)),
+        "status": pa.array(["online"]).take(pa.array(device * 0)),
+        "clock": pa.array(["gps"]).take(pa.array(device * 0)),
+        "boot_id": device + 1,
+        "waiting": waiting,
+        "oldest_ns": at - waiting * 10**9,
+        "fill": waiting / 100_000,
+    }
+    texts = pa.array([""]).take(pa.array(device * 0))
+    zeros = np.zeros(len(at), np.int64)
+    columns = [values.get(f.name, texts if f.type == pa.string() else zeros) for f in GATEWAYS]
+    return pa.table([pa.array(c).cast(f.type) for c, f in zip(columns, GATEWAYS, strict=True)], schema=GATEWAYS)
+
+
 def _between(sorted_ns: Any, start: int, end: int) -> tuple[int, int]:
     """Offset and length of the values from ``start`` up to ``end``, exclusive."""
     first, last = np.searchsorted(sorted_ns, [start, end])
@@ -143,19 +168,24 @@ def _land(made: Lake, clock: list[int], start_ns: int, seed: int, until_ns: int)
         if n in TABLES or n in ("quarantine", "batches", "gateways")
     }
     rows, told = to_arrow("rollups", day(start_ns, seed), names()), to_arrow("trips", trips(start_ns, seed), names())
-    minute = rows["minute_ns"].to_numpy()
+    said = states(start_ns, seed)
+    heard, minute = said["received_ns"].to_numpy(), rows["minute_ns"].to_numpy()
     when = told["trip_start_ns"].to_numpy() + np.where(told["closed"].to_numpy(zero_copy_only=False), HOUR_NS, 0)
     for start in range(start_ns, min(start_ns + DAY_NS, until_ns), HOUR_NS):
         end = min(start + HOUR_NS, until_ns)
         clock[0] = end
-        part = {"rollups": rows.slice(*_between(minute, start, end)), "trips": told.slice(*_between(when, start, end))}
+        part = {
+            "rollups": rows.slice(*_between(minute, start, end)),
+            "trips": told.slice(*_between(when, start, end)),
+            "gateways": said.slice(*_between(heard, start, end)),
+        }
         made.commit(Commit(**{**none, **part}, factor_set=FACTOR_SET, state=b""))
 
 
 def lake(now_ns: int) -> Path:
     """The folder of a lake of all days but the one of ``now_ns``, compacted, its clock at the midnight before."""
     last = now_ns // DAY_NS
-    path = _BUILD / f"panels-{last}-{VEHICLES}x{DAYS}-{len(ROLLUP)}-days"
+    path = _BUILD / f"panels-{last}-{VEHICLES}x{DAYS}-{len(ROLLUP)}-states"
     if (path / "done").exists():
         return path
     for old in _BUILD.glob("panels-*"):
