@@ -3,6 +3,8 @@
 import math
 from typing import Any, Final
 
+import numpy as np
+
 from stream.co2e_rows import (
     ADBLUE,
     AIR,
@@ -11,8 +13,11 @@ from stream.co2e_rows import (
     CLIMB,
     DT_S,
     DUE,
-    EMPTY,
+    IDLE_RPM,
     KINETIC,
+    KMH,
+    MASS,
+    PAYLOAD,
     PER_RATE,
     PTO,
     RATE_MODELLED,
@@ -37,7 +42,7 @@ from stream.counters import HOLD_S
 from stream.distance import MS_PER_KMH, PER_HOUR, distance, integrate
 from stream.emissions import U_COUNTER_REL, adblue_due, leaked, tru_due
 from stream.events import act, notice, refrigerant
-from stream.fixed import times
+from stream.fixed import times, whole_us
 from stream.fuel import (
     MODEL,
     NONE,
@@ -79,7 +84,6 @@ from stream.table import (
     FUEL_LIQUID,
     LOAD_STATE,
     METHOD,
-    NEWEST_RECEIVED,
     NEWEST_TIME,
     ROOM,
     ROW_ASSET,
@@ -88,7 +92,7 @@ from stream.table import (
     ROW_TRIP,
     TRU_FUEL,
 )
-from stream.transport import payload, pto_switched, switch_bits, time_use, transport
+from stream.transport import payload, pto_switched, switch_bits, work_by_pto
 from stream.trip_rows import add_rollup, write_version
 from stream.trips import (
     CLOSED,
@@ -185,7 +189,13 @@ ORDERS: Final = 4
 TORQUE: Final = 8
 EXTRAS: Final = 16
 ALL: Final = 31
-AHEAD: Final = 4  # rows before a device's first one its record is asked for: 3 kB, most of it far away
+GROUPS: Final = {
+    WEATHER: ("baro_kpa", "wind_speed_ms", "wind_from_deg", "precipitation_mm_h", "engine_ref_torque_nm"),
+    HEIGHTS: ("alt_m", "grade_pct", "baro_kpa"),
+    ORDERS: ("cargo_kg", "load_units_loaded", "load_units_empty", "route_number"),
+    TORQUE: ("engine_torque_pct",),
+    EXTRAS: ("pto_power_kw", "tru_fuel_total_l", "adblue_total_l", "refrigerant_topup_total_kg", "road_iri_m_per_km"),
+}
 
 
 @kernel
@@ -235,8 +245,18 @@ def _heard(column: Any, first: int) -> bool:
 
 
 @kernel
+def has_value(column: Any) -> bool:
+    """Whether any row of ``column`` (n,) is not NaN."""
+    n = 0
+    while n < column.size and column[n] != column[n]:
+        n += 1
+    return n < column.size
+
+
+@kernel
 def advance_rows(
     r: Any,
+    sent: int,
     slot: Any,
     owner: Any,
     params: Any,
@@ -258,7 +278,7 @@ def advance_rows(
     """Fill ``out`` (int64 columns x n), ``codes`` (int32 columns x n), ``u_rel`` and ``load_p`` for every reading, ``roll`` with
     partial sums, ``trip_ints`` and ``trip_floats`` with versions of trips, ``events``; return how many sums, versions and events
     there are. ``block`` (rows of emissions before they become columns), ``work`` (what their CO2e needs) and ``sum_of`` (their
-    partial sums) are room to work in.
+    partial sums) are room to work in. ``sent``: bits of the ``GROUPS`` of which any row has a signal.
     ``states`` and ``open_rollup`` have one row per device that has readings here: ``slot`` names that of each reading, ``owner``
     the device of each.
 
@@ -295,17 +315,22 @@ def advance_rows(
     n = device.size
     heard, booked = ALL, 0
     units, sites = False, False
+    at = -1
     for i in range(n):
-        d, s = device[i], slot[i]
-        if i + AHEAD < n and slot[i + AHEAD] != slot[i + AHEAD - 1]:
-            expect_record(states, slot[i + AHEAD])
+        d, s = np.uint32(device[i]), np.uint32(slot[i])  # an index that may be negative is looked at twice
+        if s != at:
+            at = s
+            if s + 1 < states.size:
+                expect_record(states, s + 1)
         state = states[s]
         p = params[d]
         time_ns = time[i]
         b = i % BLOCK
         if b == 0:
             if i > 0:
-                book_rows(block, work, sum_of, device, params, roll, units, sites, i - BLOCK, booked, BLOCK)
+                book_rows(
+                    block, work, sum_of, device, time, received, params, roll, units, sites, i - BLOCK, booked, BLOCK
+                )
                 put_block(block, BLOCK, out, codes, i - BLOCK)
                 put_u_rel(work, BLOCK, u_rel, i - BLOCK)
                 booked = 0
@@ -316,17 +341,23 @@ def advance_rows(
             if i + BLOCK <= n:
                 expect_block(out, codes, i)
                 heard = 0
-                if _heard(baro, i):
-                    heard = WEATHER | HEIGHTS
-                if _heard(wind, i) or _heard(wind_from, i) or _heard(rain, i) or _heard(ref_torque, i):
+                if sent & WEATHER and (
+                    _heard(baro, i)
+                    or _heard(wind, i)
+                    or _heard(wind_from, i)
+                    or _heard(rain, i)
+                    or _heard(ref_torque, i)
+                ):
                     heard |= WEATHER
-                if _heard(alt, i) or _heard(grade, i):
+                if sent & HEIGHTS and (_heard(alt, i) or _heard(grade, i) or _heard(baro, i)):
                     heard |= HEIGHTS
-                if _heard(cargo, i) or _heard(units_loaded, i) or _heard(units_empty, i) or _heard(number, i):
+                if sent & ORDERS and (
+                    _heard(cargo, i) or _heard(units_loaded, i) or _heard(units_empty, i) or _heard(number, i)
+                ):
                     heard |= ORDERS
-                if _heard(torque, i):
+                if sent & TORQUE and _heard(torque, i):
                     heard |= TORQUE
-                if (
+                if sent & EXTRAS and (
                     _heard(pto_kw, i)
                     or _heard(tru_l, i)
                     or _heard(adblue_l, i)
@@ -349,7 +380,7 @@ def advance_rows(
         if newer:
             dt_s = math.nan
             if state["time_ns"] != UNKNOWN:
-                block[DT + b] = (time_ns - state["time_ns"]) // 1000
+                block[DT + b] = whole_us(time_ns - state["time_ns"])
                 dt_s = (time_ns - state["time_ns"]) * 1e-9
             if is_vehicle:
                 held_s = dt_s if 0.0 < dt_s <= HOLD_S else math.nan
@@ -401,7 +432,7 @@ def advance_rows(
                     )
                     wheel_w = roll_w + air_w + climb_w + kinetic_w
                 work[ROLL + b], work[AIR + b], work[CLIMB + b], work[KINETIC + b] = roll_w, air_w, climb_w, kinetic_w
-                work[EMPTY + b] = min(p["tare_kg"] / mass, 1.0) if mass_known else 1.0
+                work[MASS + b] = mass if mass_known else math.nan
                 work[MEAN_SPEED + b], work[DT_S + b], work[PTO + b] = v, dt_s, pto
                 u_second = U_MODEL_SECOND_REL
                 if p["has_battery"]:
@@ -496,7 +527,21 @@ def advance_rows(
                         n_trips = look_back(state, p, geography, trip_ints, trip_floats, n_trips)
                     if did & STARTED:
                         if open_rollup[s] >= 0:
-                            book_rows(block, work, sum_of, device, params, roll, units, sites, i - b, booked, b)
+                            book_rows(
+                                block,
+                                work,
+                                sum_of,
+                                device,
+                                time,
+                                received,
+                                params,
+                                roll,
+                                units,
+                                sites,
+                                i - b,
+                                booked,
+                                b,
+                            )
                             booked = b
                             add_rollup(state, roll, open_rollup[s])
                             open_rollup[s] = -1
@@ -541,7 +586,7 @@ def advance_rows(
         j = open_rollup[s]
         if not holds(roll, j, time_ns, route, region, trip_ns, load_state):
             if j >= 0 and is_vehicle:
-                book_rows(block, work, sum_of, device, params, roll, units, sites, i - b, booked, b)
+                book_rows(block, work, sum_of, device, time, received, params, roll, units, sites, i - b, booked, b)
                 booked = b
                 add_rollup(state, roll, j)
             j = n_rolls
@@ -550,8 +595,11 @@ def advance_rows(
             begin_sum(roll, j, p, time_ns, received[i], route, region, trip_ns, load_state)
         sum_of[b] = j
         if is_vehicle:
-            transport(block, b, p, payload(p, state, gross, cargo_kg))
-            time_use(block, b, state, kmh, rpm_now, bits, pto_given)
+            pto_on = pto_given > 0.0 or pto_switched(bits)
+            work[PAYLOAD + b], work[KMH + b] = payload(p, state, gross, cargo_kg), kmh
+            work[IDLE_RPM + b] = math.nan if pto_on else rpm_now
+            if pto_on:
+                work_by_pto(block, b, state, kmh)
         if newer:
             if not is_vehicle:
                 sites = True
@@ -569,14 +617,12 @@ def advance_rows(
                 leaked(block, b, state, topup, time_ns, p, roll[FIRST_SUM:NEWEST_TIME, j])
                 n_events = refrigerant(state, topup, time_ns, events, n_events, d)
             state["time_ns"] = time_ns
-        roll[NEWEST_TIME, j] = max(roll[NEWEST_TIME, j], time_ns)
-        roll[NEWEST_RECEIVED, j] = max(roll[NEWEST_RECEIVED, j], received[i])
         if told:
-            book_rows(block, work, sum_of, device, params, roll, units, sites, i - b, booked, b + 1)
+            book_rows(block, work, sum_of, device, time, received, params, roll, units, sites, i - b, booked, b + 1)
             booked = b + 1
             n_trips = write_version(state, p, d, roll, j, trip_ints, trip_floats, n_trips)
     last = n % BLOCK if n % BLOCK > 0 else min(n, BLOCK)
-    book_rows(block, work, sum_of, device, params, roll, units, sites, n - last, booked, last)
+    book_rows(block, work, sum_of, device, time, received, params, roll, units, sites, n - last, booked, last)
     put_block(block, last, out, codes, n - last)
     put_u_rel(work, last, u_rel, n - last)
     for s in range(open_rollup.size):

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from stream.advance import READ, advance_rows
+from stream.advance import GROUPS, READ, advance_rows, has_value
 from stream.co2e_rows import new_work
 from stream.columns import EMISSION, EVENT, READING, ROLLUP, TRIP, UNKNOWN, Column
 from stream.event_rows import EVENT_ROW, MOST_PER_ROW
@@ -229,6 +229,19 @@ def _const(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return view
 
 
+def _sent(batch: Columns) -> int:
+    """Bits of the groups of signals (``stream.advance.GROUPS``) that any row has. Columns that no message held are mostly one array."""
+    seen: dict[int, bool] = {}
+    bits = 0
+    for bit, names in GROUPS.items():
+        for name in names:
+            column = batch[name]
+            if id(column) not in seen:
+                seen[id(column)] = has_value(_const(column))
+            bits |= bit * seen[id(column)]
+    return bits
+
+
 def _advance(
     fleet: Fleet, touched: Devices, rows: StateRows, slot: Devices, batch: Columns
 ) -> tuple[Columns, Columns, Columns, Columns]:
@@ -246,6 +259,7 @@ def _advance(
     trip_floats = np.empty((ROWS_PER_READING * n, len(TRIP_FLOATS)))
     n_rolls, n_trips, n_events = advance_rows(
         _Read(*(_const(batch[name]) for name in READ)),
+        _sent(batch),
         slot,
         touched,
         fleet.params,
