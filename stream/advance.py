@@ -57,7 +57,6 @@ from stream.fuel import (
 from stream.grade import BY_FILTER, BY_MAP, filtered_grade, height_of
 from stream.hindsight import keep_trip, look_back
 from stream.kernel import inlined, kernel
-from stream.lanes import expect_record
 from stream.mass import GRADE_TRUST, can_row, scales_row
 from stream.plausibility import usable_odometer_m, usable_wheel_kmh
 from stream.result_rows import begin_sum, blank_rows, expect_block, holds, put_block
@@ -315,13 +314,8 @@ def advance_rows(
     n = device.size
     heard, booked = ALL, 0
     units, sites = False, False
-    at = -1
     for i in range(n):
         d, s = np.uint32(device[i]), np.uint32(slot[i])  # an index that may be negative is looked at twice
-        if s != at:
-            at = s
-            if s + 1 < states.size:
-                expect_record(states, s + 1)
         state = states[s]
         p = params[d]
         time_ns = time[i]

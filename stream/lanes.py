@@ -63,23 +63,6 @@ def _fetch(builder: Any, begin: Any, size: int) -> None:
         builder.call(prefetch, [builder.gep(begin, [ir.Constant(_WORD, k)]), *flags])
 
 
-def _expect_record_loop(records: Any, k: int) -> None:
-    """Record ``k`` comes soon: the processor may fetch it. Changes nothing."""
-
-
-@intrinsic
-def _expect_record_vector(typing: Any, records: Any, k: Any) -> Any:
-    size = records.dtype.size
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        array = cgutils.create_struct_proxy(records)(context, builder, args[0])
-        at = builder.mul(args[1], ir.Constant(_WORD, size))
-        _fetch(builder, builder.gep(_bytes(builder, array.data), [at]), size)
-        return context.get_dummy_value()
-
-    return types.void(records, types.intp), generate
-
-
 def _expect_loop(matrix: Any, row: int, first: int) -> None:
     """``copy`` to there comes soon: the processor may fetch the memory. Changes nothing."""
 
@@ -150,4 +133,3 @@ sum_known: Final[Any] = _sum_known_loop if _JIT_OFF else _sum_known_vector
 fill: Final[Any] = _fill_loop if _JIT_OFF else _fill_vector
 copy: Final[Any] = _copy_loop if _JIT_OFF else _copy_vector
 expect: Final[Any] = _expect_loop if _JIT_OFF else _expect_vector
-expect_record: Final[Any] = _expect_record_loop if _JIT_OFF else _expect_record_vector
