@@ -594,11 +594,12 @@ def advance_rows(
             work[IDLE_RPM + b] = math.nan if pto_on else rpm_now
             if pto_on:
                 work_by_pto(block, b, state, kmh)
+        if not is_vehicle:
+            sites = True
+            for k in range(N_PARTS):
+                work[k * ROOM + b] = 0.0
         if newer:
             if not is_vehicle:
-                sites = True
-                for k in range(N_PARTS):
-                    work[k * ROOM + b] = 0.0
                 sums = roll[FIRST_SUM:NEWEST_TIME, j]
                 site_energy(
                     state, p, grid_kwh[i], export_kwh[i], pv_kwh[i], gas_kwh[i], genset_l[i], heat_kwh[i], time_ns, b,

@@ -37,6 +37,7 @@ from stream.table import (
     NEWEST_RECEIVED,
     NEWEST_TIME,
     OBSERVED,
+    OF_VEHICLES,
     READINGS,
     ROOM,
     SPLIT,
@@ -113,9 +114,7 @@ def new_work() -> Any:
 
 @kernel
 def blank_work(work: Any) -> None:
-    """Begin a block: no amount, no error."""
-    for k in range(N_PARTS):
-        fill(work, k * ROOM, 0.0)
+    """Begin a block: no amount."""
     fill(work, AMOUNT, math.nan)
     fill(work, ADBLUE, 0.0)
 
@@ -159,6 +158,7 @@ def _engine_rows(block: Any, work: Any, n: int, p: Any) -> None:
         work[ASSET + b] = 0.0 if modelled else 0.5 * u * e_ug
         work[FUEL_TTW + b] = u_ttw * ttw
         work[FUEL_WTT + b] = u_wtt * wtt
+        work[GRID + b] = 0.0
         rate = work[RATE_MODELLED + b]
         nominal_ug = work[PER_RATE + b] * ef * PER_UNIT
         ways = engine_ways(
@@ -177,8 +177,16 @@ def _engine_rows(block: Any, work: Any, n: int, p: Any) -> None:
 
 
 @kernel
+def _no_error(work: Any, n: int) -> None:
+    for k in range(N_PARTS):
+        for b in range(n):
+            work[k * ROOM + b] = 0.0
+
+
+@kernel
 def _battery_rows(block: Any, work: Any, n: int, p: Any) -> None:
     """``_engine_rows`` of a vehicle that drives on its battery."""
+    _no_error(work, n)
     for b in range(n):
         battery_co2e(block, b, block[ENERGY + b], p)
         if block[CO2E_WTT + b] == UNKNOWN:
@@ -186,8 +194,6 @@ def _battery_rows(block: Any, work: Any, n: int, p: Any) -> None:
         e_ug = float(block[CO2E_WTT + b])
         method, u, rate = block[METHOD + b], work[U + b], work[RATE_MODELLED + b]
         work[GRID + b] = 0.5 * p["grid_u_rel"] * e_ug
-        work[TRIP + b], work[MODEL + b], work[ASSET + b] = 0.0, 0.0, 0.0
-        work[FUEL_TTW + b], work[FUEL_WTT + b] = 0.0, 0.0
         if method == BY_MODEL:
             work[OWN + b], work[IND + b], work[TRIP + b], work[MODEL + b] = model_parts(
                 e_ug, work[DT_S + b], u, work[U_SECOND + b], U_CLASS_SHARED_BATTERY_REL, work[TAUGHT + b]
@@ -256,6 +262,9 @@ def _count_rows(block: Any, work: Any, n: int, p: Any) -> None:
         block[UNKNOWN_TIME + b] = observed_us if method == NONE else 0
         block[READINGS + b] = 1
     if not is_vehicle:
+        for column in OF_VEHICLES:
+            for b in range(n):
+                block[column + b] = UNKNOWN
         return
     transport_rows(block, work[PAYLOAD:], n, p["capacity_kg"], p["empty_below_kg"])
     time_rows(block, work[KMH:], work[IDLE_RPM:], n)
@@ -336,6 +345,8 @@ def book_rows(
             _engine_rows(columns, needs, more, p)
         elif p["has_battery"]:
             _battery_rows(columns, needs, n, p)
+        elif p["kind"] == VEHICLE:
+            _no_error(needs, more)
         if units and p["kind"] == VEHICLE:
             _unit_rows(columns, needs, n, p)
         _count_rows(columns, needs, more, p)

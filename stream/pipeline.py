@@ -140,22 +140,22 @@ def _slots(devices: int, device: Devices) -> tuple[Devices, Devices]:
 
 def _in_order(
     records: Records, touched: Devices, slot: Devices, batch: Columns
-) -> tuple[StateRows, Columns, Devices, npt.NDArray[np.int8]]:
-    """Records of the devices that know which rows they took, the batch, its slots, and a verdict for each row.
+) -> tuple[StateRows, Columns, Devices, npt.NDArray[np.int8], tuple[int, int, int]]:
+    """Records of the devices that know which rows they took, the batch, its slots, a verdict for each row, and ``sequence``'s counts.
 
     The batch comes back sorted by device and number where a row came before its turn.
     """
     rows = records.take(touched)
     n = batch["seq"].size
     verdict = np.empty(n, np.int8)
-    accepted = sequence(rows, slot, batch["boot_id"], batch["seq"], batch["merged"], verdict)
-    if accepted == n or not np.any(verdict == AHEAD):
-        return rows, batch, slot, verdict
+    counts = sequence(rows, slot, batch["boot_id"], batch["seq"], batch["merged"], batch["time_ns"], verdict)
+    if counts[2] == 0:
+        return rows, batch, slot, verdict, counts
     rows = records.take(touched)
     order = np.lexsort((-batch["merged"], batch["seq"], batch["boot_id"], _boot_began_ns(batch), batch["device"]))
     batch, slot = _take(batch, order), slot[order]
-    sequence(rows, slot, batch["boot_id"], batch["seq"], batch["merged"], verdict)
-    return rows, batch, slot, verdict
+    counts = sequence(rows, slot, batch["boot_id"], batch["seq"], batch["merged"], batch["time_ns"], verdict)
+    return rows, batch, slot, verdict, counts
 
 
 def _hold(batch: Columns, ahead: npt.NDArray[np.bool_]) -> tuple[Columns, int]:
@@ -191,15 +191,11 @@ def step(state: State, batch: Columns) -> tuple[State, Results]:
         batch = _concatenate(state.waiting, batch)
         touched, slot = _slots(len(fleet.devices), batch["device"])
     n = batch["seq"].size
-    rows, batch, slot, verdict = _in_order(state.rows, touched, slot, batch)
-    accept = verdict == ACCEPT
-    accepted = int(np.count_nonzero(accept))
-    ahead = verdict == AHEAD
-    waiting, dropped = _hold(batch, ahead) if accepted < n and ahead.any() else (empty_columns(READING), 0)
+    rows, batch, slot, verdict, (accepted, usable, ahead) = _in_order(state.rows, touched, slot, batch)
+    waiting, dropped = _hold(batch, verdict == AHEAD) if ahead else (empty_columns(READING), 0)
     duplicates = n - accepted - waiting["seq"].size - dropped
-    usable = accept & (batch["time_ns"] != UNKNOWN)
-    if not usable.all():
-        kept = np.flatnonzero(usable)
+    if usable < n:
+        kept = np.flatnonzero((verdict == ACCEPT) & (batch["time_ns"] != UNKNOWN))
         batch, slot = _take(batch, kept), slot[kept]
     emissions, rollups, trips, events = _advance(fleet, touched, rows, slot, batch)
     results = Results(
