@@ -1,4 +1,4 @@
-"""A column of a block at once, on vectors where a processor has them: begun, copied, added up.
+"""A column of a block at once, on vectors where a processor has them: taken, begun, copied, added up.
 
 Each is the loop that stands in its Python form. Written as loops of a known length they would be unrolled, one number at a time.
 """
@@ -103,6 +103,41 @@ def _copy_vector(typing: Any, block: Any, at: Any, matrix: Any, row: Any, first:
     return types.void(block, types.intp, matrix, types.intp, types.intp), generate
 
 
+def _take_loop(columns: Any, bits: int, first: int, rows: int, room: Any) -> int:
+    """Copy ``rows`` rows from ``first`` on of each of ``columns`` whose bit is set to its place in ``room``, ``BLOCK`` numbers each; bits
+    of those that may have a value there, which is not NaN."""
+    for k, column in enumerate(columns):
+        if bits >> k & 1:
+            room[k * BLOCK : k * BLOCK + rows] = column[first : first + rows]
+    return bits
+
+
+@intrinsic
+def _take_vector(typing: Any, columns: Any, bits: Any, first: Any, rows: Any, room: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        numbers = ir.VectorType(ir.DoubleType(), BLOCK)
+        begin = cgutils.create_struct_proxy(room)(context, builder, args[4]).data
+        heard = cgutils.alloca_once_value(builder, args[1])
+        whole = builder.icmp_signed("==", args[3], ir.Constant(_WORD, BLOCK))
+        for k, column in enumerate(columns.types):
+            bit = ir.Constant(_WORD, 1 << k)
+            data = cgutils.create_struct_proxy(column)(context, builder, builder.extract_value(args[0], k)).data
+            source, goal = builder.gep(data, [args[2]]), builder.gep(begin, [ir.Constant(_WORD, k * BLOCK)])
+            with builder.if_then(cgutils.is_not_null(builder, builder.and_(args[1], bit))):
+                with builder.if_else(whole) as (all_rows, some_rows):
+                    with all_rows:
+                        values = builder.load(builder.bitcast(source, numbers.as_pointer()), align=8)
+                        builder.store(values, builder.bitcast(goal, numbers.as_pointer()), align=8)
+                        told = builder.bitcast(builder.fcmp_ordered("ord", values, values), ir.IntType(BLOCK))
+                        with builder.if_then(cgutils.is_null(builder, told)):
+                            builder.store(builder.xor(builder.load(heard), bit), heard)
+                    with some_rows, cgutils.for_range(builder, args[3]) as loop:
+                        builder.store(builder.load(builder.gep(source, [loop.index])), builder.gep(goal, [loop.index]))
+        return builder.load(heard)
+
+    return types.int64(columns, types.int64, types.intp, types.intp, room), generate
+
+
 def _sum_known_loop(block: Any, at: int, begin: int, end: int) -> int:
     """Sum of rows ``begin`` to ``end`` - 1 of the column that begins at ``at``, leaving out what is UNKNOWN."""
     return sum(int(x) for x in block[at + begin : at + end] if x != UNKNOWN)
@@ -130,6 +165,7 @@ def _sum_known_vector(typing: Any, block: Any, at: Any, begin: Any, end: Any) ->
 
 
 sum_known: Final[Any] = _sum_known_loop if _JIT_OFF else _sum_known_vector
+take: Final[Any] = _take_loop if _JIT_OFF else _take_vector
 fill: Final[Any] = _fill_loop if _JIT_OFF else _fill_vector
 copy: Final[Any] = _copy_loop if _JIT_OFF else _copy_vector
 expect: Final[Any] = _expect_loop if _JIT_OFF else _expect_vector

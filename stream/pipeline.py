@@ -5,7 +5,6 @@ matter: rows are taken per device in the order of their numbers, a row that come
 whatever is added up is int64.
 """
 
-from collections import namedtuple
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -13,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from stream.advance import GROUPS, READ, advance_rows, has_value
+from stream.advance import advance_rows
 from stream.co2e_rows import new_work
 from stream.columns import EMISSION, EVENT, READING, ROLLUP, TRIP, UNKNOWN, Column
 from stream.event_rows import EVENT_ROW, MOST_PER_ROW
@@ -21,6 +20,7 @@ from stream.fleet import Fleet
 from stream.records import Devices, Records, records
 from stream.result_rows import new_block
 from stream.sequence import ACCEPT, AHEAD, sequence, slots
+from stream.signal_rows import SIGNALS, new_signals, sent
 from stream.state import STATE, StateRows, empty_state, state_block, take_in, words
 from stream.table import BLOCK, EMISSION_CODES, EMISSION_INTS, ROLLUP_ROWS, TRIP_FLOATS, TRIP_INTS
 from stream.trip_rows import ROWS_PER_READING
@@ -30,7 +30,6 @@ MAX_WAITING: Final = (
     200_000  # rows held because one before them is missing; more are dropped, their gateways send again
 )
 Columns = dict[str, npt.NDArray[Any]]
-_Read: Any = namedtuple("_Read", READ)  # type: ignore[misc]
 _NUMPY: Final = {
     "int64": np.int64,
     "int32": np.int32,
@@ -207,7 +206,7 @@ def step(state: State, batch: Columns) -> tuple[State, Results]:
 def retake(state: State, batch: Columns) -> tuple[State, Results]:
     """Results of rows that were taken before, in the order in which each device's rows were taken: for making results anew.
 
-    ``batch`` needs the columns that the kernels read (``stream.advance.READ``) and the readings' names. Copies are not looked for, and
+    ``batch`` needs the columns that the kernels read (``stream.signal_rows.READ``) and the readings' names. Copies are not looked for, and
     the state that comes back does not know which rows were taken.
     """
     touched, slot = _slots(len(state.fleet.devices), batch["device"])
@@ -225,19 +224,6 @@ def _const(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return view
 
 
-def _sent(batch: Columns) -> int:
-    """Bits of the groups of signals (``stream.advance.GROUPS``) that any row has. Columns that no message held are mostly one array."""
-    seen: dict[int, bool] = {}
-    bits = 0
-    for bit, names in GROUPS.items():
-        for name in names:
-            column = batch[name]
-            if id(column) not in seen:
-                seen[id(column)] = has_value(_const(column))
-            bits |= bit * seen[id(column)]
-    return bits
-
-
 def _advance(
     fleet: Fleet, touched: Devices, rows: StateRows, slot: Devices, batch: Columns
 ) -> tuple[Columns, Columns, Columns, Columns]:
@@ -253,9 +239,13 @@ def _advance(
     # One row after another, so memory is touched only as far as versions are written.
     trip_ints = np.empty((ROWS_PER_READING * n, len(TRIP_INTS)), np.int64)
     trip_floats = np.empty((ROWS_PER_READING * n, len(TRIP_FLOATS)))
+    columns = tuple(_const(batch[name]) for name in SIGNALS)
     n_rolls, n_trips, n_events = advance_rows(
-        _Read(*(_const(batch[name]) for name in READ)),
-        _sent(batch),
+        _const(batch["device"]),
+        _const(batch["time_ns"]),
+        _const(batch["received_ns"]),
+        columns,
+        sent(columns),
         slot,
         touched,
         fleet.params,
@@ -273,6 +263,7 @@ def _advance(
         new_block(),
         new_work(),
         np.empty(BLOCK, np.int64),
+        new_signals(),
     )
     made: Columns = dict(zip(EMISSION_INTS, out, strict=True))
     made.update(zip(EMISSION_CODES, codes, strict=True))
