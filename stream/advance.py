@@ -58,6 +58,7 @@ from stream.fuel import (
 from stream.grade import BY_FILTER, BY_MAP, filtered_grade, height_of
 from stream.hindsight import keep_trip, look_back
 from stream.kernel import inlined, kernel
+from stream.lanes import expect_record, expect_rows
 from stream.mass import GRADE_TRUST, can_row, scales_row
 from stream.plausibility import usable_odometer_m, usable_wheel_kmh
 from stream.result_rows import begin_sum, blank_rows, expect_block, holds, put_block
@@ -129,6 +130,7 @@ UNSEEN_IDLE_S: Final = (
 RAD_S_PER_RPM: Final = math.pi / 30.0
 BRAKE_BIT: Final = 5
 MOVING_MS: Final = 5.0 / 3.6
+AHEAD: Final = 6  # rows before a device's first one its record is asked for: 3 kB, most of it far away
 
 
 @kernel
@@ -213,6 +215,9 @@ def advance_rows(
         state = states[s]
         p = params[d]
         time_ns = time[i]
+        if i + AHEAD < n and slot[i + AHEAD] != slot[i + AHEAD - 1]:
+            expect_record(states, slot[i + AHEAD])
+            expect_record(params, device[i + AHEAD])
         b = i % BLOCK
         if b == 0:
             if i > 0:
@@ -228,6 +233,10 @@ def advance_rows(
             if i + BLOCK <= n:
                 expect_block(out, codes, i)
             heard = hear(columns, sent, i, min(BLOCK, n - i), signals)
+            expect_rows(time, i + BLOCK)
+            expect_rows(received, i + BLOCK)
+            expect_rows(device, i + BLOCK)
+            expect_rows(slot, i + BLOCK)
         kmh = math.nan
         told = False
         is_vehicle = p["kind"] == VEHICLE
@@ -257,6 +266,9 @@ def advance_rows(
                     signals[at.ODOMETER + b],
                     signals[at.FUEL_RATE + b],
                 )
+                lat, lon, hdop = signals[at.LAT + b], signals[at.LON + b], signals[at.HDOP + b]
+                fuel_hr, fuel_total = signals[at.FUEL_HR + b], signals[at.FUEL_TOTAL + b]
+                level_pct, battery_kw = signals[at.LEVEL + b], signals[at.BATTERY_KW + b]
                 wheel_kmh = usable_wheel_kmh(state, raw_kmh)
                 driven, how = distance(state, usable_odometer_m(state, driven_m), wheel_kmh, gps_kmh, time_ns, held_s)
                 block[DISTANCE + b], block[DISTANCE_METHOD + b] = driven, how
@@ -269,7 +281,7 @@ def advance_rows(
                 height_m, ref_nm, kpa = math.nan, math.nan, math.nan
                 if heard & HEIGHTS:
                     height_m, slope, kpa = signals[at.ALT + b], signals[at.GRADE + b] * 0.01, signals[at.BARO + b]
-                    height = height_of(height_m, signals[at.HDOP + b], kpa)
+                    height = height_of(height_m, hdop, kpa)
                 if heard & WEATHER:
                     ref_nm = signals[at.REF_TORQUE + b]
                     air |= hear_weather(
@@ -326,7 +338,7 @@ def advance_rows(
                         state,
                         p,
                         signals[at.BATTERY_KWH + b],
-                        signals[at.BATTERY_KW + b],
+                        battery_kw,
                         rate * hours,
                         time_ns,
                         held_s,
@@ -365,7 +377,7 @@ def advance_rows(
                     else:
                         running = rpm_now > ENGINE_OFF_RPM or v > MOVING_MS
                         amount, method, u = liquid_fuel(
-                            state, p, signals[at.FUEL_HR + b], signals[at.FUEL_TOTAL + b], signals[at.FUEL_FLOW + b], signals[at.LEVEL + b], rate_lph, by_road,
+                            state, p, fuel_hr, fuel_total, signals[at.FUEL_FLOW + b], level_pct, rate_lph, by_road,
                             torque_use, running, time_ns, held_s, dt_s,
                         )  # fmt: skip
                         block[FUEL_LIQUID + b] = amount
@@ -393,15 +405,15 @@ def advance_rows(
                 if not math.isnan(adblue_total) or state["adblue_owed_nl"] != 0:
                     units = True
                     work[ADBLUE + b] = float(adblue_due(state, adblue_total, time_ns, p, _known(amount, p)))
-                level = signals[at.SOC + b] if p["has_battery"] else signals[at.LEVEL + b]
+                level = signals[at.SOC + b] if p["has_battery"] else level_pct
                 found = notice(
-                    state, p, signals[at.LAT + b], signals[at.LON + b], signals[at.HDOP + b], raw_kmh, gps_kmh, driven_m, rpm_now, rate_lph,
-                    signals[at.SWITCHES + b], gross, cargo_kg, signals[at.FUEL_HR + b], signals[at.FUEL_TOTAL + b], level, amount, time_ns, dt_s,
+                    state, p, lat, lon, hdop, raw_kmh, gps_kmh, driven_m, rpm_now, rate_lph,
+                    signals[at.SWITCHES + b], gross, cargo_kg, fuel_hr, fuel_total, level, amount, time_ns, dt_s,
                 )  # fmt: skip
                 if found != 0:
                     n_events = act(
-                        found, state, p, signals[at.LAT + b], signals[at.LON + b], signals[at.HDOP + b], raw_kmh, gps_kmh, gross, signals[at.FUEL_HR + b],
-                        signals[at.FUEL_TOTAL + b], method, time_ns, dt_s, events, n_events, d,
+                        found, state, p, lat, lon, hdop, raw_kmh, gps_kmh, gross, fuel_hr,
+                        fuel_total, method, time_ns, dt_s, events, n_events, d,
                     )  # fmt: skip
                 kmh = gps_kmh if math.isnan(wheel_kmh) else wheel_kmh
                 did = follow(
@@ -411,9 +423,9 @@ def advance_rows(
                     wheel_kmh,
                     gps_kmh,
                     driven,
-                    signals[at.LAT + b],
-                    signals[at.LON + b],
-                    signals[at.HDOP + b],
+                    lat,
+                    lon,
+                    hdop,
                     rpm_now,
                     signals[at.SWITCHES + b],
                 )
@@ -469,19 +481,19 @@ def advance_rows(
                     if heard & ENGINE:
                         torque_pct, friction_pct = signals[at.TORQUE + b], signals[at.FRICTION + b]
                     can_row(
-                        state, p, v_ms, rpm_now, torque_pct, friction_pct, ref_nm, signals[at.BATTERY_KW + b],
+                        state, p, v_ms, rpm_now, torque_pct, friction_pct, ref_nm, battery_kw,
                         slope if grade_source == BY_MAP else GRADE_TRUST * slope, brakes(bits), time_ns,
                     )  # fmt: skip
-                    if start_is_open(state, time_ns) and not math.isnan(signals[at.LAT + b]):
-                        find_start(state, geography, signals[at.LAT + b], signals[at.LON + b], signals[at.HDOP + b])
+                    if start_is_open(state, time_ns) and not math.isnan(lat):
+                        find_start(state, geography, lat, lon, hdop)
                     if time_ns >= state["decide_ns"]:
                         told |= look_again(state, p, geography, time_ns)
-                if region_due(state, driven) and not math.isnan(signals[at.LAT + b]):
-                    find_region(state, geography, signals[at.LAT + b], signals[at.LON + b], signals[at.HDOP + b])
+                if region_due(state, driven) and not math.isnan(lat):
+                    find_region(state, geography, lat, lon, hdop)
                 state["speed_kmh"] = wheel_kmh
                 state["gps_speed_kmh"] = gps_kmh
                 state["fuel_rate_lph"] = rate_lph
-                state["battery_power_kw"] = signals[at.BATTERY_KW + b]
+                state["battery_power_kw"] = battery_kw
         if is_vehicle:
             route, region, trip_ns = state["trip_route"], state["region"], state["trip_start_ns"]
             load_state, load_p[i] = state["load_state"], state["load_state_p"]
@@ -513,22 +525,8 @@ def advance_rows(
         if newer:
             if not is_vehicle:
                 sums = roll[FIRST_SUM:NEWEST_TIME, j]
-                site_energy(
-                    state, p, signals[at.GRID_KWH + b], signals[at.EXPORT_KWH + b], signals[at.PV_KWH + b], signals[at.GAS_KWH + b], signals[at.GENSET + b], signals[at.HEAT_KWH + b], time_ns, b,
-                    block, work, sums,
-                )  # fmt: skip
-                site_work(
-                    state,
-                    signals[at.FORKLIFT_KWH + b],
-                    signals[at.GOODS + b],
-                    signals[at.PALLETS_IN + b],
-                    signals[at.PALLETS_OUT + b],
-                    signals[at.PALLETS_STORED + b],
-                    time_ns,
-                    b,
-                    block,
-                    sums,
-                )
+                site_energy(state, p, signals, time_ns, b, block, work, sums)
+                site_work(state, signals, time_ns, b, block, sums)
             if not math.isnan(topup):
                 leaked(block, b, state, topup, time_ns, p, roll[FIRST_SUM:NEWEST_TIME, j])
                 n_events = refrigerant(state, topup, time_ns, events, n_events, d)

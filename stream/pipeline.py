@@ -5,7 +5,7 @@ matter: rows are taken per device in the order of their numbers, a row that come
 whatever is added up is int64.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -30,6 +30,8 @@ MAX_WAITING: Final = (
     200_000  # rows held because one before them is missing; more are dropped, their gateways send again
 )
 Columns = dict[str, npt.NDArray[Any]]
+_VERSIONS: Final = np.full(65_536, KERNEL_VERSION, np.int32)
+_VERSIONS.flags.writeable = False
 _NUMPY: Final = {
     "int64": np.int64,
     "int32": np.int32,
@@ -100,6 +102,9 @@ def empty_columns(table: tuple[Column, ...], n: int = 0) -> Columns:
     return {c.name: np.zeros(n, _NUMPY[c.dtype]) for c in table}
 
 
+_NONE: Final = empty_columns(READING)
+
+
 def start(fleet: Fleet, stored: bytes | Iterable[bytes | memoryview] = ()) -> State:
     """The state before the first reading, or the one kept by ``State.to_bytes``, or as parts in the order in which they were made.
 
@@ -111,12 +116,21 @@ def start(fleet: Fleet, stored: bytes | Iterable[bytes | memoryview] = ()) -> St
     return State(fleet, records(rows), empty_columns(READING))
 
 
+def _each(columns: Columns, make: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]) -> Columns:
+    """``make`` of each column; an array that stands for several (signals that no message held) is made once and stays one."""
+    made: dict[int, npt.NDArray[Any]] = {}
+    for column in columns.values():
+        if id(column) not in made:
+            made[id(column)] = make(column)
+    return {name: made[id(column)] for name, column in columns.items()}
+
+
 def _concatenate(a: Columns, b: Columns) -> Columns:
     return {name: np.concatenate((a[name], b[name])) for name in a}
 
 
 def _take(columns: Columns, rows: npt.NDArray[Any]) -> Columns:
-    return {name: values[rows] for name, values in columns.items()}
+    return _each(columns, lambda values: values[rows])
 
 
 def _boot_began_ns(batch: Columns) -> npt.NDArray[np.int64]:
@@ -191,7 +205,7 @@ def step(state: State, batch: Columns) -> tuple[State, Results]:
         touched, slot = _slots(len(fleet.devices), batch["device"])
     n = batch["seq"].size
     rows, batch, slot, verdict, (accepted, usable, ahead) = _in_order(state.rows, touched, slot, batch)
-    waiting, dropped = _hold(batch, verdict == AHEAD) if ahead else (empty_columns(READING), 0)
+    waiting, dropped = _hold(batch, verdict == AHEAD) if ahead else (_NONE, 0)
     duplicates = n - accepted - waiting["seq"].size - dropped
     if usable < n:
         kept = np.flatnonzero((verdict == ACCEPT) & (batch["time_ns"] != UNKNOWN))
@@ -224,6 +238,11 @@ def _const(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return view
 
 
+def _versions(n: int) -> npt.NDArray[np.int32]:
+    """Column ``kernel_version``: to read, not to write; most steps share one array."""
+    return _VERSIONS[:n] if n <= _VERSIONS.size else np.full(n, KERNEL_VERSION, np.int32)
+
+
 def _advance(
     fleet: Fleet, touched: Devices, rows: StateRows, slot: Devices, batch: Columns
 ) -> tuple[Columns, Columns, Columns, Columns]:
@@ -239,13 +258,13 @@ def _advance(
     # One row after another, so memory is touched only as far as versions are written.
     trip_ints = np.empty((ROWS_PER_READING * n, len(TRIP_INTS)), np.int64)
     trip_floats = np.empty((ROWS_PER_READING * n, len(TRIP_FLOATS)))
-    columns = tuple(_const(batch[name]) for name in SIGNALS)
+    signals = tuple(_each({name: batch[name] for name in SIGNALS}, _const).values())
     n_rolls, n_trips, n_events = advance_rows(
         _const(batch["device"]),
         _const(batch["time_ns"]),
         _const(batch["received_ns"]),
-        columns,
-        sent(columns),
+        signals,
+        sent(signals),
         slot,
         touched,
         fleet.params,
@@ -269,12 +288,12 @@ def _advance(
     made.update(zip(EMISSION_CODES, codes, strict=True))
     made.update({name: batch[name] for name in ("device", "boot_id", "seq", "time_ns")})
     made["load_state_p"], made["co2e_u_rel"] = load_p, u_rel
-    made["kernel_version"] = np.full(n, KERNEL_VERSION, np.int32)
+    made["kernel_version"] = _versions(n)
     sums: Columns = dict(zip(ROLLUP_ROWS, np.ascontiguousarray(roll[:, :n_rolls]), strict=True))
-    sums["kernel_version"] = np.full(n_rolls, KERNEL_VERSION, np.int32)
+    sums["kernel_version"] = _versions(n_rolls)
     versions: Columns = dict(zip(TRIP_INTS, trip_ints[:n_trips].T, strict=True))
     versions.update(zip(TRIP_FLOATS, trip_floats[:n_trips].T, strict=True))
-    versions["kernel_version"] = np.full(n_trips, KERNEL_VERSION, np.int32)
+    versions["kernel_version"] = _versions(n_trips)
     return _typed(made, EMISSION), _typed(sums, ROLLUP), _typed(versions, TRIP), _events(fleet, happened[:n_events])
 
 
@@ -282,7 +301,7 @@ def _events(fleet: Fleet, happened: npt.NDArray[np.void]) -> Columns:
     """Rows of the kernels as columns of the table."""
     columns: Columns = {name: happened[name] for name in EVENT_ROW.names or ()}
     columns["asset"] = fleet.params["asset"][happened["device"]]
-    columns["kernel_version"] = np.full(happened.size, KERNEL_VERSION, np.int32)
+    columns["kernel_version"] = _versions(happened.size)
     return {name: np.ascontiguousarray(values) for name, values in _typed(columns, EVENT).items()}
 
 

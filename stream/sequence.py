@@ -27,8 +27,12 @@ def slots(device: Any, table: Any, slot: Any) -> int:
         if table[d] == 0:
             table[d] = n
             n += 1
+    last, stands = -1, 0
     for i in range(device.size):
-        slot[i] = table[device[i]]
+        if device[i] != last:
+            last = device[i]
+            stands = table[last]
+        slot[i] = stands
     return n
 
 

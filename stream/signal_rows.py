@@ -3,9 +3,11 @@
 Fifty columns are fifty places of memory; waiting for each row of each, and keeping their addresses, costs more than copying them.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from stream.kernel import kernel
 from stream.lanes import take
@@ -143,15 +145,14 @@ def has_value(column: Any) -> bool:
     return n < column.size
 
 
-def sent(columns: Any) -> int:
+def sent(columns: Sequence[npt.NDArray[np.float64]]) -> int:
     """Bits of the ``columns`` (of ``SIGNALS``) in which any row has a value. Those that no message held are mostly one array."""
     seen: dict[int, bool] = {}
     bits = 0
     for k, column in enumerate(columns):
-        begin = column.__array_interface__["data"][0]
-        if begin not in seen:
-            seen[begin] = has_value(column)
-        bits |= seen[begin] << k
+        if id(column) not in seen:
+            seen[id(column)] = has_value(column)
+        bits |= seen[id(column)] << k
     return bits
 
 
