@@ -143,6 +143,12 @@ def _speeds(state: Any, speed_kmh: float, gps_speed_kmh: float) -> tuple[float, 
 
 
 @inlined
+def _index(n: int) -> Any:
+    """``n``, >= 0, as an index: one that may be negative is looked at twice."""
+    return np.uint32(n)
+
+
+@inlined
 def ignition_off(switches: int) -> bool:
     """Whether the ignition is known to be off (bit 4)."""
     return switches != UNKNOWN and (switches >> IGNITION_BIT) & 1 == 0
@@ -211,7 +217,7 @@ def advance_rows(
     heard, booked = 0, 0
     units, sites = False, False
     for i in range(n):
-        d, s = np.uint32(device[i]), np.uint32(slot[i])  # an index that may be negative is looked at twice
+        d, s = _index(device[i]), _index(slot[i])
         state = states[s]
         p = params[d]
         time_ns = time[i]

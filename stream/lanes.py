@@ -155,19 +155,17 @@ def _take_vector(typing: Any, columns: Any, bits: Any, first: Any, rows: Any, ro
             bit = ir.Constant(_WORD, 1 << k)
             data = cgutils.create_struct_proxy(column)(context, builder, builder.extract_value(args[0], k)).data
             source, goal = builder.gep(data, [args[2]]), builder.gep(begin, [ir.Constant(_WORD, k * BLOCK)])
-            with builder.if_then(cgutils.is_not_null(builder, builder.and_(args[1], bit))):
-                with builder.if_else(whole) as (all_rows, some_rows):
-                    with all_rows:
-                        _fetch(
-                            builder, _bytes(builder, builder.gep(source, [ir.Constant(_WORD, BLOCK)])), BLOCK * 8, False
-                        )
-                        values = builder.load(builder.bitcast(source, numbers.as_pointer()), align=8)
-                        builder.store(values, builder.bitcast(goal, numbers.as_pointer()), align=8)
-                        told = builder.bitcast(builder.fcmp_ordered("ord", values, values), ir.IntType(BLOCK))
-                        with builder.if_then(cgutils.is_null(builder, told)):
-                            builder.store(builder.xor(builder.load(heard), bit), heard)
-                    with some_rows, cgutils.for_range(builder, args[3]) as loop:
-                        builder.store(builder.load(builder.gep(source, [loop.index])), builder.gep(goal, [loop.index]))
+            is_sent = cgutils.is_not_null(builder, builder.and_(args[1], bit))
+            with builder.if_then(is_sent), builder.if_else(whole) as (all_rows, some_rows):
+                with all_rows:
+                    _fetch(builder, _bytes(builder, builder.gep(source, [ir.Constant(_WORD, BLOCK)])), BLOCK * 8, False)
+                    values = builder.load(builder.bitcast(source, numbers.as_pointer()), align=8)
+                    builder.store(values, builder.bitcast(goal, numbers.as_pointer()), align=8)
+                    told = builder.bitcast(builder.fcmp_ordered("ord", values, values), ir.IntType(BLOCK))
+                    with builder.if_then(cgutils.is_null(builder, told)):
+                        builder.store(builder.xor(builder.load(heard), bit), heard)
+                with some_rows, cgutils.for_range(builder, args[3]) as loop:
+                    builder.store(builder.load(builder.gep(source, [loop.index])), builder.gep(goal, [loop.index]))
         return builder.load(heard)
 
     return types.int64(columns, types.int64, types.intp, types.intp, room), generate

@@ -142,7 +142,7 @@ def has_value(column: Any) -> bool:
     n = 0
     while n < column.size and column[n] != column[n]:
         n += 1
-    return n < column.size
+    return bool(n < column.size)
 
 
 def sent(columns: Sequence[npt.NDArray[np.float64]]) -> int:
@@ -159,4 +159,4 @@ def sent(columns: Sequence[npt.NDArray[np.float64]]) -> int:
 @kernel
 def hear(columns: Any, bits: int, first: int, rows: int, signals: Any) -> int:
     """Copy ``rows`` rows from ``first`` on of those ``columns`` whose bit is set; returns bits of those that may have a value there."""
-    return take(columns, bits, first, rows, signals)
+    return int(take(columns, bits, first, rows, signals))

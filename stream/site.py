@@ -83,7 +83,7 @@ def pv_used(state: Any, pv: int, export: int, sums: Any) -> int:
 
 @kernel
 def site_energy(state: Any, p: Any, signals: Any, time_ns: int, i: int, out: Any, part: Any, sums: Any) -> None:
-    """Fill row ``i`` from its meters among the block's ``signals``. Without any reading it is unknown; each carrier adds where it is metered.
+    """Fill row ``i`` from its meters among the block's ``signals``. Without any reading it is unknown; a carrier adds where it is metered.
 
     A meter that misses a reading settles at its next one, since its counter goes on. Electricity and heat: TTW 0, all of it WTT
     (mission definitions, 6). Solar used on the site has the WTT of its making and no scope 2; exported kWh are counted beside, and
