@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 from storage.errors import StorageError
 from storage.schema import Columns
 from storage.taken_order import stand_in_order, taken_order
-from stream.advance import READ
 from stream.fleet import Fleet
+from stream.signal_rows import READ
 
 SHARD_ROWS: Final = (
     4_000_000  # readings sorted at once: about 1 GB of columns; more are split by device, each part read by itself

@@ -3,6 +3,9 @@
 import math
 from typing import Any, Final
 
+import numpy as np
+
+from stream import signal_rows as at
 from stream.co2e_rows import (
     ADBLUE,
     AIR,
@@ -11,8 +14,11 @@ from stream.co2e_rows import (
     CLIMB,
     DT_S,
     DUE,
-    EMPTY,
+    IDLE_RPM,
     KINETIC,
+    KMH,
+    MASS,
+    PAYLOAD,
     PER_RATE,
     PTO,
     RATE_MODELLED,
@@ -37,7 +43,7 @@ from stream.counters import HOLD_S
 from stream.distance import MS_PER_KMH, PER_HOUR, distance, integrate
 from stream.emissions import U_COUNTER_REL, adblue_due, leaked, tru_due
 from stream.events import act, notice, refrigerant
-from stream.fixed import times
+from stream.fixed import times, whole_us
 from stream.fuel import (
     MODEL,
     NONE,
@@ -52,7 +58,7 @@ from stream.fuel import (
 from stream.grade import BY_FILTER, BY_MAP, filtered_grade, height_of
 from stream.hindsight import keep_trip, look_back
 from stream.kernel import inlined, kernel
-from stream.lanes import expect_record
+from stream.lanes import expect_record, expect_rows
 from stream.mass import GRADE_TRUST, can_row, scales_row
 from stream.plausibility import usable_odometer_m, usable_wheel_kmh
 from stream.result_rows import begin_sum, blank_rows, expect_block, holds, put_block
@@ -67,6 +73,7 @@ from stream.road_load import (
     rough_factor,
     torque_fuel_g_per_h,
 )
+from stream.signal_rows import ENGINE, EXTRAS, HEIGHTS, ORDERS, WEATHER, hear
 from stream.site import site_energy, site_work
 from stream.table import (
     BLOCK,
@@ -79,7 +86,6 @@ from stream.table import (
     FUEL_LIQUID,
     LOAD_STATE,
     METHOD,
-    NEWEST_RECEIVED,
     NEWEST_TIME,
     ROOM,
     ROW_ASSET,
@@ -88,7 +94,7 @@ from stream.table import (
     ROW_TRIP,
     TRU_FUEL,
 )
-from stream.transport import payload, pto_switched, switch_bits, time_use, transport
+from stream.transport import payload, pto_switched, switch_bits, work_by_pto
 from stream.trip_rows import add_rollup, write_version
 from stream.trips import (
     CLOSED,
@@ -117,60 +123,6 @@ from stream.uncertainty import (
     fuel_tick,
 )
 
-READ: Final = (
-    "device",
-    "time_ns",
-    "received_ns",
-    "speed_kmh",
-    "gps_speed_kmh",
-    "odometer_m",
-    "engine_speed_rpm",
-    "fuel_rate_lph",
-    "fuel_total_hr_l",
-    "fuel_total_l",
-    "fuel_flow_total_l",
-    "gas_total_kg",
-    "tru_fuel_total_l",
-    "switches",
-    "gross_weight_kg",
-    "ambient_temp_c",
-    "baro_kpa",
-    "alt_m",
-    "battery_power_kw",
-    "battery_energy_total_kwh",
-    "grid_import_kwh",
-    "grid_export_kwh",
-    "pv_kwh",
-    "heat_kwh",
-    "forklift_kwh",
-    "goods_out_total_kg",
-    "pallets_in_total",
-    "pallets_out_total",
-    "pallets_stored",
-    "adblue_total_l",
-    "gas_kwh_gross",
-    "genset_fuel_total_l",
-    "lat_deg",
-    "lon_deg",
-    "hdop",
-    "fuel_level_pct",
-    "battery_soc_pct",
-    "refrigerant_topup_total_kg",
-    "cargo_kg",
-    "load_units_loaded",
-    "load_units_empty",
-    "route_number",
-    "pto_power_kw",
-    "grade_pct",
-    "engine_torque_pct",
-    "engine_friction_torque_pct",
-    "engine_ref_torque_nm",
-    "heading_deg",
-    "wind_speed_ms",
-    "wind_from_deg",
-    "precipitation_mm_h",
-    "road_iri_m_per_km",
-)
 IGNITION_BIT: Final = 4  # of the signal ``switches``
 UNSEEN_IDLE_S: Final = (
     600.0  # standing longer without engine speed or ignition signal, nobody knows whether the engine runs
@@ -178,14 +130,7 @@ UNSEEN_IDLE_S: Final = (
 RAD_S_PER_RPM: Final = math.pi / 30.0
 BRAKE_BIT: Final = 5
 MOVING_MS: Final = 5.0 / 3.6
-# Groups of signals that few vehicles send: what nobody in a block of rows sent is not looked at in each of them.
-WEATHER: Final = 1
-HEIGHTS: Final = 2
-ORDERS: Final = 4
-TORQUE: Final = 8
-EXTRAS: Final = 16
-ALL: Final = 31
-AHEAD: Final = 4  # rows before a device's first one its record is asked for: 3 kB, most of it far away
+AHEAD: Final = 6  # rows before a device's first one its record is asked for: 3 kB, most of it far away
 
 
 @kernel
@@ -195,6 +140,12 @@ def _speeds(state: Any, speed_kmh: float, gps_speed_kmh: float) -> tuple[float, 
     if math.isnan(v0) or math.isnan(v1):
         v0, v1 = state["gps_speed_kmh"], gps_speed_kmh
     return v0 * MS_PER_KMH, v1 * MS_PER_KMH
+
+
+@inlined
+def _index(n: int) -> Any:
+    """``n``, >= 0, as an index: one that may be negative is looked at twice."""
+    return np.uint32(n)
 
 
 @inlined
@@ -225,18 +176,13 @@ def _known(amount: int, p: Any) -> bool:
     return times(amount, p["fuel_ttw"]) != UNKNOWN and times(amount, p["fuel_wtt"]) != UNKNOWN
 
 
-@inlined
-def _heard(column: Any, first: int) -> bool:
-    """Whether any of the ``BLOCK`` rows from ``first`` on has this signal."""
-    heard = False
-    for b in range(BLOCK):
-        heard |= column[first + b] == column[first + b]
-    return heard
-
-
 @kernel
 def advance_rows(
-    r: Any,
+    device: Any,
+    time: Any,
+    received: Any,
+    columns: Any,
+    sent: int,
     slot: Any,
     owner: Any,
     params: Any,
@@ -254,106 +200,81 @@ def advance_rows(
     block: Any,
     work: Any,
     sum_of: Any,
+    signals: Any,
 ) -> tuple[int, int, int]:
     """Fill ``out`` (int64 columns x n), ``codes`` (int32 columns x n), ``u_rel`` and ``load_p`` for every reading, ``roll`` with
     partial sums, ``trip_ints`` and ``trip_floats`` with versions of trips, ``events``; return how many sums, versions and events
     there are. ``block`` (rows of emissions before they become columns), ``work`` (what their CO2e needs) and ``sum_of`` (their
-    partial sums) are room to work in.
+    partial sums), ``signals`` are room to work in. ``columns``: those of the signals, ``sent``: bits of those that any row has a value of.
     ``states`` and ``open_rollup`` have one row per device that has readings here: ``slot`` names that of each reading, ``owner``
     the device of each.
 
     A row that is not newer than the newest taken from its device is kept as a reading, but nothing is computed from it: what the
     counters show then was booked already.
     """
-    device, time, received = (
-        r.device,
-        r.time_ns,
-        r.received_ns,
-    )  # taken out of the tuple once: per row it costs more than the physics
-    speed, gps_speed, odometer, rpm = r.speed_kmh, r.gps_speed_kmh, r.odometer_m, r.engine_speed_rpm
-    fuel_rate, fuel_hr, fuel_total, fuel_flow = r.fuel_rate_lph, r.fuel_total_hr_l, r.fuel_total_l, r.fuel_flow_total_l
-    gas_kg, gross_kg, temp, baro, alt = r.gas_total_kg, r.gross_weight_kg, r.ambient_temp_c, r.baro_kpa, r.alt_m
-    battery_kw, battery_kwh = r.battery_power_kw, r.battery_energy_total_kwh
-    tru_l, switches = r.tru_fuel_total_l, r.switches
-    grid_kwh, export_kwh, pv_kwh = r.grid_import_kwh, r.grid_export_kwh, r.pv_kwh
-    gas_kwh, genset_l, heat_kwh, forklift_kwh = r.gas_kwh_gross, r.genset_fuel_total_l, r.heat_kwh, r.forklift_kwh
-    goods_kg, inward, outward, stored = r.goods_out_total_kg, r.pallets_in_total, r.pallets_out_total, r.pallets_stored
-    adblue_l = r.adblue_total_l
-    lat, lon, hdop, grade = r.lat_deg, r.lon_deg, r.hdop, r.grade_pct
-    cargo, units_loaded, units_empty, number = r.cargo_kg, r.load_units_loaded, r.load_units_empty, r.route_number
-    torque, friction, ref_torque = r.engine_torque_pct, r.engine_friction_torque_pct, r.engine_ref_torque_nm
-    pto_kw = r.pto_power_kw
-    heading, wind, wind_from, rain, iri = (
-        r.heading_deg,
-        r.wind_speed_ms,
-        r.wind_from_deg,
-        r.precipitation_mm_h,
-        r.road_iri_m_per_km,
-    )
-    level_pct, soc_pct, topup_kg = r.fuel_level_pct, r.battery_soc_pct, r.refrigerant_topup_total_kg
     n_rolls, n_trips, n_events = 0, 0, 0
     n = device.size
-    heard, booked = ALL, 0
+    heard, booked = 0, 0
     units, sites = False, False
     for i in range(n):
-        d, s = device[i], slot[i]
-        if i + AHEAD < n and slot[i + AHEAD] != slot[i + AHEAD - 1]:
-            expect_record(states, slot[i + AHEAD])
+        d, s = _index(device[i]), _index(slot[i])
         state = states[s]
         p = params[d]
         time_ns = time[i]
+        if i + AHEAD < n and slot[i + AHEAD] != slot[i + AHEAD - 1]:
+            expect_record(states, slot[i + AHEAD])
+            expect_record(params, device[i + AHEAD])
         b = i % BLOCK
         if b == 0:
             if i > 0:
-                book_rows(block, work, sum_of, device, params, roll, units, sites, i - BLOCK, booked, BLOCK)
+                book_rows(
+                    block, work, sum_of, device, time, received, params, roll, units, sites, i - BLOCK, booked, BLOCK
+                )
                 put_block(block, BLOCK, out, codes, i - BLOCK)
                 put_u_rel(work, BLOCK, u_rel, i - BLOCK)
                 booked = 0
             blank_rows(block)
             blank_work(work)
             units, sites = False, False
-            heard = ALL
             if i + BLOCK <= n:
                 expect_block(out, codes, i)
-                heard = 0
-                if _heard(baro, i):
-                    heard = WEATHER | HEIGHTS
-                if _heard(wind, i) or _heard(wind_from, i) or _heard(rain, i) or _heard(ref_torque, i):
-                    heard |= WEATHER
-                if _heard(alt, i) or _heard(grade, i):
-                    heard |= HEIGHTS
-                if _heard(cargo, i) or _heard(units_loaded, i) or _heard(units_empty, i) or _heard(number, i):
-                    heard |= ORDERS
-                if _heard(torque, i):
-                    heard |= TORQUE
-                if (
-                    _heard(pto_kw, i)
-                    or _heard(tru_l, i)
-                    or _heard(adblue_l, i)
-                    or _heard(topup_kg, i)
-                    or _heard(iri, i)
-                ):
-                    heard |= EXTRAS
+            heard = hear(columns, sent, i, min(BLOCK, n - i), signals)
+            expect_rows(time, i + BLOCK)
+            expect_rows(received, i + BLOCK)
+            expect_rows(device, i + BLOCK)
+            expect_rows(slot, i + BLOCK)
         kmh = math.nan
         told = False
         is_vehicle = p["kind"] == VEHICLE
         newer = state["time_ns"] == UNKNOWN or time_ns > state["time_ns"]
-        gross, rpm_now, cargo_kg = gross_kg[i], rpm[i], math.nan
-        bits = switch_bits(switches[i])
+        gross, rpm_now, cargo_kg = signals[at.GROSS + b], signals[at.RPM + b], math.nan
+        bits = switch_bits(signals[at.SWITCHES + b])
         if heard & ORDERS:
-            cargo_kg = cargo[i]
+            cargo_kg = signals[at.CARGO + b]
         pto_given, tru_total, adblue_total, topup, roughness = math.nan, math.nan, math.nan, math.nan, math.nan
         if heard & EXTRAS:
-            pto_given, tru_total, adblue_total = pto_kw[i], tru_l[i], adblue_l[i]
-            topup, roughness = topup_kg[i], iri[i]
+            pto_given, tru_total, adblue_total = (
+                signals[at.PTO_KW + b],
+                signals[at.TRU_TOTAL + b],
+                signals[at.ADBLUE_TOTAL + b],
+            )
+            topup, roughness = signals[at.TOPUP + b], signals[at.IRI + b]
         if newer:
             dt_s = math.nan
             if state["time_ns"] != UNKNOWN:
-                block[DT + b] = (time_ns - state["time_ns"]) // 1000
+                block[DT + b] = whole_us(time_ns - state["time_ns"])
                 dt_s = (time_ns - state["time_ns"]) * 1e-9
             if is_vehicle:
                 held_s = dt_s if 0.0 < dt_s <= HOLD_S else math.nan
-                raw_kmh, gps_kmh, driven_m, rate_lph = speed[i], gps_speed[i], odometer[i], fuel_rate[i]
+                raw_kmh, gps_kmh, driven_m, rate_lph = (
+                    signals[at.SPEED + b],
+                    signals[at.GPS_SPEED + b],
+                    signals[at.ODOMETER + b],
+                    signals[at.FUEL_RATE + b],
+                )
+                lat, lon, hdop = signals[at.LAT + b], signals[at.LON + b], signals[at.HDOP + b]
+                fuel_hr, fuel_total = signals[at.FUEL_HR + b], signals[at.FUEL_TOTAL + b]
+                level_pct, battery_kw = signals[at.LEVEL + b], signals[at.BATTERY_KW + b]
                 wheel_kmh = usable_wheel_kmh(state, raw_kmh)
                 driven, how = distance(state, usable_odometer_m(state, driven_m), wheel_kmh, gps_kmh, time_ns, held_s)
                 block[DISTANCE + b], block[DISTANCE_METHOD + b] = driven, how
@@ -365,12 +286,20 @@ def advance_rows(
                 height, slope = math.nan, math.nan
                 height_m, ref_nm, kpa = math.nan, math.nan, math.nan
                 if heard & HEIGHTS:
-                    height_m, slope, kpa = alt[i], grade[i] * 0.01, baro[i]
-                    height = height_of(height_m, hdop[i], kpa)
+                    height_m, slope, kpa = signals[at.ALT + b], signals[at.GRADE + b] * 0.01, signals[at.BARO + b]
+                    height = height_of(height_m, hdop, kpa)
                 if heard & WEATHER:
-                    ref_nm = ref_torque[i]
-                    air |= hear_weather(state, baro[i], wind[i], wind_from[i], rain[i], ref_nm, time_ns)
-                observe(state, air, temp[i], height_m, gross, time_ns, dt_s)
+                    ref_nm = signals[at.REF_TORQUE + b]
+                    air |= hear_weather(
+                        state,
+                        signals[at.BARO + b],
+                        signals[at.WIND + b],
+                        signals[at.WIND_FROM + b],
+                        signals[at.RAIN + b],
+                        ref_nm,
+                        time_ns,
+                    )
+                observe(state, air, signals[at.TEMP + b], height_m, gross, time_ns, dt_s)
                 filtered, grade_source = filtered_grade(state, height, v * dt_s)
                 if math.isnan(slope):
                     slope = filtered
@@ -389,7 +318,9 @@ def advance_rows(
                 if moved:
                     along, across = 0.0, 0.0
                     if not math.isnan(state["wind_speed_ms"]):
-                        along, across = apparent_wind(state["wind_speed_ms"], state["wind_from_deg"], heading[i])
+                        along, across = apparent_wind(
+                            state["wind_speed_ms"], state["wind_from_deg"], signals[at.HEADING + b]
+                        )
                     drag_n = air_drag_n(
                         v, along, across, state["rho"], p["cda_m2"], p["yaw_a1"], p["yaw_a2"], p["yaw_a3"]
                     )
@@ -401,21 +332,28 @@ def advance_rows(
                     )
                     wheel_w = roll_w + air_w + climb_w + kinetic_w
                 work[ROLL + b], work[AIR + b], work[CLIMB + b], work[KINETIC + b] = roll_w, air_w, climb_w, kinetic_w
-                work[EMPTY + b] = min(p["tare_kg"] / mass, 1.0) if mass_known else 1.0
+                work[MASS + b] = mass if mass_known else math.nan
                 work[MEAN_SPEED + b], work[DT_S + b], work[PTO + b] = v, dt_s, pto
                 u_second = U_MODEL_SECOND_REL
                 if p["has_battery"]:
                     aux_kw = pto if ignition_off(bits) else p["aux_kw"] + hvac_kw(state["temp_c"]) + pto
                     rate = battery_power_kw(
-                        wheel_w, v, aux_kw, p["p_rated_kw"], p["eta_drive"], p["eta_regen"], soc_pct[i]
+                        wheel_w, v, aux_kw, p["p_rated_kw"], p["eta_drive"], p["eta_regen"], signals[at.SOC + b]
                     )
                     amount, method, u = battery_energy(
-                        state, p, battery_kwh[i], battery_kw[i], rate * hours, time_ns, held_s, dt_s
+                        state,
+                        p,
+                        signals[at.BATTERY_KWH + b],
+                        battery_kw,
+                        rate * hours,
+                        time_ns,
+                        held_s,
+                        dt_s,
                     )
                     block[ENERGY + b] = amount
                     if _known(amount, p):
                         tick, due = battery_tick(state, method)
-                    work[AUX + b], work[SOC + b] = aux_kw, soc_pct[i]
+                    work[AUX + b], work[SOC + b] = aux_kw, signals[at.SOC + b]
                     work[RATE_MODELLED + b], work[PER_RATE + b] = rate, state["road"]["ratio"] * hours
                 elif p["has_fuel"]:
                     turns = 1.0 if math.isnan(rpm_now) else rpm_now / p["cruise_rpm"]
@@ -430,20 +368,22 @@ def advance_rows(
                     per_h = hours * p["fuel_per_g"]
                     by_road = rate * per_h
                     indicated_kw, torque_use = math.nan, math.nan
-                    if heard & TORQUE:
+                    if heard & ENGINE:
                         reference = p["ref_torque_nm"] if math.isnan(state["ref_torque_nm"]) else state["ref_torque_nm"]
-                        indicated_kw = torque[i] * rpm_now * reference * (1e-5 * RAD_S_PER_RPM)
+                        indicated_kw = signals[at.TORQUE + b] * rpm_now * reference * (1e-5 * RAD_S_PER_RPM)
                         indicated_kwh = integrate(state["engine_kw"], indicated_kw, held_s, PER_HOUR)
                         if not math.isnan(indicated_kwh):
                             torque_use = torque_fuel_g_per_h(indicated_kwh, p["willans_b"]) * p["fuel_per_g"]
                     state["engine_kw"] = indicated_kw
                     if p["fuel_is_gas"]:
-                        amount, method, u = gas_fuel(state, p, gas_kg[i], by_road, torque_use, time_ns, dt_s)
+                        amount, method, u = gas_fuel(
+                            state, p, signals[at.GAS_TOTAL + b], by_road, torque_use, time_ns, dt_s
+                        )
                         block[FUEL_GAS + b] = amount
                     else:
                         running = rpm_now > ENGINE_OFF_RPM or v > MOVING_MS
                         amount, method, u = liquid_fuel(
-                            state, p, fuel_hr[i], fuel_total[i], fuel_flow[i], level_pct[i], rate_lph, by_road,
+                            state, p, fuel_hr, fuel_total, signals[at.FUEL_FLOW + b], level_pct, rate_lph, by_road,
                             torque_use, running, time_ns, held_s, dt_s,
                         )  # fmt: skip
                         block[FUEL_LIQUID + b] = amount
@@ -471,19 +411,29 @@ def advance_rows(
                 if not math.isnan(adblue_total) or state["adblue_owed_nl"] != 0:
                     units = True
                     work[ADBLUE + b] = float(adblue_due(state, adblue_total, time_ns, p, _known(amount, p)))
-                level = soc_pct[i] if p["has_battery"] else level_pct[i]
+                level = signals[at.SOC + b] if p["has_battery"] else level_pct
                 found = notice(
-                    state, p, lat[i], lon[i], hdop[i], raw_kmh, gps_kmh, driven_m, rpm_now, rate_lph,
-                    switches[i], gross, cargo_kg, fuel_hr[i], fuel_total[i], level, amount, time_ns, dt_s,
+                    state, p, lat, lon, hdop, raw_kmh, gps_kmh, driven_m, rpm_now, rate_lph,
+                    signals[at.SWITCHES + b], gross, cargo_kg, fuel_hr, fuel_total, level, amount, time_ns, dt_s,
                 )  # fmt: skip
                 if found != 0:
                     n_events = act(
-                        found, state, p, lat[i], lon[i], hdop[i], raw_kmh, gps_kmh, gross, fuel_hr[i],
-                        fuel_total[i], method, time_ns, dt_s, events, n_events, d,
+                        found, state, p, lat, lon, hdop, raw_kmh, gps_kmh, gross, fuel_hr,
+                        fuel_total, method, time_ns, dt_s, events, n_events, d,
                     )  # fmt: skip
                 kmh = gps_kmh if math.isnan(wheel_kmh) else wheel_kmh
                 did = follow(
-                    state, time_ns, dt_s, wheel_kmh, gps_kmh, driven, lat[i], lon[i], hdop[i], rpm_now, switches[i]
+                    state,
+                    time_ns,
+                    dt_s,
+                    wheel_kmh,
+                    gps_kmh,
+                    driven,
+                    lat,
+                    lon,
+                    hdop,
+                    rpm_now,
+                    signals[at.SWITCHES + b],
                 )
                 if did & LOOK:
                     did = stop_at_place(state, geography)
@@ -496,7 +446,21 @@ def advance_rows(
                         n_trips = look_back(state, p, geography, trip_ints, trip_floats, n_trips)
                     if did & STARTED:
                         if open_rollup[s] >= 0:
-                            book_rows(block, work, sum_of, device, params, roll, units, sites, i - b, booked, b)
+                            book_rows(
+                                block,
+                                work,
+                                sum_of,
+                                device,
+                                time,
+                                received,
+                                params,
+                                roll,
+                                units,
+                                sites,
+                                i - b,
+                                booked,
+                                b,
+                            )
                             booked = b
                             add_rollup(state, roll, open_rollup[s])
                             open_rollup[s] = -1
@@ -507,7 +471,12 @@ def advance_rows(
                         start_trip(state, p, geography, time_ns)
                         begin_spans(state)
                 if heard & ORDERS and hold_signals(
-                    state, cargo_kg, units_loaded[i], units_empty[i], number[i], time_ns
+                    state,
+                    cargo_kg,
+                    signals[at.UNITS_LOADED + b],
+                    signals[at.UNITS_EMPTY + b],
+                    signals[at.ROUTE_NUMBER + b],
+                    time_ns,
                 ):
                     dispatch(state, geography)
                 if state["trip_phase"] != STOPPED:
@@ -515,22 +484,22 @@ def advance_rows(
                     state["trip_top_kmh"] = max(state["trip_top_kmh"], kmh)
                     scales_row(state, p["tare_kg"], p["gvw_kg"], gross, v_ms, time_ns)
                     torque_pct, friction_pct = math.nan, math.nan
-                    if heard & TORQUE:
-                        torque_pct, friction_pct = torque[i], friction[i]
+                    if heard & ENGINE:
+                        torque_pct, friction_pct = signals[at.TORQUE + b], signals[at.FRICTION + b]
                     can_row(
-                        state, p, v_ms, rpm_now, torque_pct, friction_pct, ref_nm, battery_kw[i],
+                        state, p, v_ms, rpm_now, torque_pct, friction_pct, ref_nm, battery_kw,
                         slope if grade_source == BY_MAP else GRADE_TRUST * slope, brakes(bits), time_ns,
                     )  # fmt: skip
-                    if start_is_open(state, time_ns) and not math.isnan(lat[i]):
-                        find_start(state, geography, lat[i], lon[i], hdop[i])
+                    if start_is_open(state, time_ns) and not math.isnan(lat):
+                        find_start(state, geography, lat, lon, hdop)
                     if time_ns >= state["decide_ns"]:
                         told |= look_again(state, p, geography, time_ns)
-                if region_due(state, driven) and not math.isnan(lat[i]):
-                    find_region(state, geography, lat[i], lon[i], hdop[i])
+                if region_due(state, driven) and not math.isnan(lat):
+                    find_region(state, geography, lat, lon, hdop)
                 state["speed_kmh"] = wheel_kmh
                 state["gps_speed_kmh"] = gps_kmh
                 state["fuel_rate_lph"] = rate_lph
-                state["battery_power_kw"] = battery_kw[i]
+                state["battery_power_kw"] = battery_kw
         if is_vehicle:
             route, region, trip_ns = state["trip_route"], state["region"], state["trip_start_ns"]
             load_state, load_p[i] = state["load_state"], state["load_state_p"]
@@ -541,7 +510,7 @@ def advance_rows(
         j = open_rollup[s]
         if not holds(roll, j, time_ns, route, region, trip_ns, load_state):
             if j >= 0 and is_vehicle:
-                book_rows(block, work, sum_of, device, params, roll, units, sites, i - b, booked, b)
+                book_rows(block, work, sum_of, device, time, received, params, roll, units, sites, i - b, booked, b)
                 booked = b
                 add_rollup(state, roll, j)
             j = n_rolls
@@ -550,33 +519,30 @@ def advance_rows(
             begin_sum(roll, j, p, time_ns, received[i], route, region, trip_ns, load_state)
         sum_of[b] = j
         if is_vehicle:
-            transport(block, b, p, payload(p, state, gross, cargo_kg))
-            time_use(block, b, state, kmh, rpm_now, bits, pto_given)
+            pto_on = pto_given > 0.0 or pto_switched(bits)
+            work[PAYLOAD + b], work[KMH + b] = payload(p, state, gross, cargo_kg), kmh
+            work[IDLE_RPM + b] = math.nan if pto_on else rpm_now
+            if pto_on:
+                work_by_pto(block, b, state, kmh)
+        if not is_vehicle:
+            sites = True
+            for k in range(N_PARTS):
+                work[k * ROOM + b] = 0.0
         if newer:
             if not is_vehicle:
-                sites = True
-                for k in range(N_PARTS):
-                    work[k * ROOM + b] = 0.0
                 sums = roll[FIRST_SUM:NEWEST_TIME, j]
-                site_energy(
-                    state, p, grid_kwh[i], export_kwh[i], pv_kwh[i], gas_kwh[i], genset_l[i], heat_kwh[i], time_ns, b,
-                    block, work, sums,
-                )  # fmt: skip
-                site_work(
-                    state, forklift_kwh[i], goods_kg[i], inward[i], outward[i], stored[i], time_ns, b, block, sums
-                )
+                site_energy(state, p, signals, time_ns, b, block, work, sums)
+                site_work(state, signals, time_ns, b, block, sums)
             if not math.isnan(topup):
                 leaked(block, b, state, topup, time_ns, p, roll[FIRST_SUM:NEWEST_TIME, j])
                 n_events = refrigerant(state, topup, time_ns, events, n_events, d)
             state["time_ns"] = time_ns
-        roll[NEWEST_TIME, j] = max(roll[NEWEST_TIME, j], time_ns)
-        roll[NEWEST_RECEIVED, j] = max(roll[NEWEST_RECEIVED, j], received[i])
         if told:
-            book_rows(block, work, sum_of, device, params, roll, units, sites, i - b, booked, b + 1)
+            book_rows(block, work, sum_of, device, time, received, params, roll, units, sites, i - b, booked, b + 1)
             booked = b + 1
             n_trips = write_version(state, p, d, roll, j, trip_ints, trip_floats, n_trips)
     last = n % BLOCK if n % BLOCK > 0 else min(n, BLOCK)
-    book_rows(block, work, sum_of, device, params, roll, units, sites, n - last, booked, last)
+    book_rows(block, work, sum_of, device, time, received, params, roll, units, sites, n - last, booked, last)
     put_block(block, last, out, codes, n - last)
     put_u_rel(work, last, u_rel, n - last)
     for s in range(open_rollup.size):

@@ -5,6 +5,7 @@ take energy when they rise and give it back when they fall. So over a trip the p
 in brakes, the part of grade the height gained and what descents lost in brakes, and rolling and air get what kept them going.
 """
 
+import math
 from typing import Any, Final
 
 from stream.kernel import inlined, kernel
@@ -21,6 +22,12 @@ from stream.road_load import (
 Parts = tuple[float, float, float, float, float, float, float]
 SCALE_LOW: Final = 0.5  # measured over modelled beyond these is not explained by the model: the rest is other
 SCALE_HIGH: Final = 2.0
+
+
+@inlined
+def empty_share(tare_kg: float, mass_kg: float) -> float:
+    """Tare over gross mass [1], at most 1; 1 where ``mass_kg`` is NaN, not known: nothing is then said of a load."""
+    return 1.0 if math.isnan(mass_kg) else min(tare_kg / mass_kg, 1.0)
 
 
 @inlined

@@ -10,9 +10,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from stream.attribution import battery_ways, engine_ways, scale
+from stream.attribution import battery_ways, empty_share, engine_ways, scale
 from stream.columns import ASSET_KINDS, ENERGY_METHODS, UNKNOWN
-from stream.counters import GAP_S
 from stream.emissions import add_adblue, add_tru, battery_co2e
 from stream.fixed import PER_UNIT, rounded, to_fixed
 from stream.fuel import COUNTER, COUNTER_GAP, COUNTER_HR, FLOW_METER, METER, RATE
@@ -35,7 +34,10 @@ from stream.table import (
     METHOD,
     N2O,
     N_ADDED,
+    NEWEST_RECEIVED,
+    NEWEST_TIME,
     OBSERVED,
+    OF_VEHICLES,
     READINGS,
     ROOM,
     SPLIT,
@@ -43,6 +45,7 @@ from stream.table import (
     U_FIRST,
     UNKNOWN_TIME,
 )
+from stream.transport import GAP_US, time_rows, transport_rows
 from stream.uncertainty import (
     ASSET,
     BY_MODEL,
@@ -67,7 +70,6 @@ from stream.uncertainty import (
 
 VEHICLE: Final = ASSET_KINDS.index("vehicle")
 NONE: Final = ENERGY_METHODS.index("none")
-GAP_US: Final = int(GAP_S * 1e6)
 WIDTH: Final = 8  # rows that are filled in at a time
 FEW: Final = 3  # rows whose sums are added one by one
 _MEASURED_BITS: Final = sum(1 << method for method in (COUNTER_HR, COUNTER, COUNTER_GAP, FLOW_METER, RATE, METER))
@@ -91,15 +93,18 @@ WAYS: Final = N_PARTS * ROOM  # where the CO2e went [µg], seven columns
     AIR,
     CLIMB,
     KINETIC,
-    EMPTY,  # tare over gross mass
+    MASS,  # gross [kg], NaN = not known
     AUX,  # [kW]
     PTO,
     TURNS,  # n/n_cruise
     RATE_MODELLED,  # g/h or kW
     PER_RATE,  # amount of one unit of it in this interval, by the calibrated model [L, kg, kWh]
     SOC,  # [%]
-) = range((N_PARTS + N_WAYS) * ROOM, (N_PARTS + N_WAYS + 23) * ROOM, ROOM)
-N_WORK: Final = N_PARTS + N_WAYS + 23
+    PAYLOAD,  # goods [kg], NaN = unknown
+    KMH,  # speed at the reading
+    IDLE_RPM,  # engine speed, NaN while the power take-off is on
+) = range((N_PARTS + N_WAYS) * ROOM, (N_PARTS + N_WAYS + 26) * ROOM, ROOM)
+N_WORK: Final = N_PARTS + N_WAYS + 26
 
 
 def new_work() -> Any:
@@ -109,9 +114,7 @@ def new_work() -> Any:
 
 @kernel
 def blank_work(work: Any) -> None:
-    """Begin a block: no amount, no error."""
-    for k in range(N_PARTS):
-        fill(work, k * ROOM, 0.0)
+    """Begin a block: no amount."""
     fill(work, AMOUNT, math.nan)
     fill(work, ADBLUE, 0.0)
 
@@ -128,7 +131,7 @@ def _engine_rows(block: Any, work: Any, n: int, p: Any) -> None:
     u_ttw, u_wtt = 0.5 * p["fuel_u_ttw_rel"], 0.5 * p["fuel_u_wtt_rel"]
     aux_kw, p_rated_kw, idle = p["aux_kw"], p["p_rated_kw"], p["idle_g_per_h"]
     willans_a, willans_b = p["willans_a"], p["willans_b"]
-    ef = ef_ttw + ef_wtt
+    tare_kg, ef = p["tare_kg"], ef_ttw + ef_wtt
     for b in range(n):
         amount = work[AMOUNT + b]
         ttw, wtt = to_fixed(amount, ef_ttw), to_fixed(amount, ef_wtt)
@@ -155,10 +158,11 @@ def _engine_rows(block: Any, work: Any, n: int, p: Any) -> None:
         work[ASSET + b] = 0.0 if modelled else 0.5 * u * e_ug
         work[FUEL_TTW + b] = u_ttw * ttw
         work[FUEL_WTT + b] = u_wtt * wtt
+        work[GRID + b] = 0.0
         rate = work[RATE_MODELLED + b]
         nominal_ug = work[PER_RATE + b] * ef * PER_UNIT
         ways = engine_ways(
-            work[ROLL + b], work[AIR + b], work[CLIMB + b], work[KINETIC + b], work[EMPTY + b], v, aux_kw,
+            work[ROLL + b], work[AIR + b], work[CLIMB + b], work[KINETIC + b], empty_share(tare_kg, work[MASS + b]), v, aux_kw,
             work[PTO + b], work[TURNS + b], rate, p_rated_kw, willans_a, willans_b, idle,
         )  # fmt: skip
         told = nominal_ug * rate == nominal_ug * rate
@@ -173,8 +177,16 @@ def _engine_rows(block: Any, work: Any, n: int, p: Any) -> None:
 
 
 @kernel
+def _no_error(work: Any, n: int) -> None:
+    for k in range(N_PARTS):
+        for b in range(n):
+            work[k * ROOM + b] = 0.0
+
+
+@kernel
 def _battery_rows(block: Any, work: Any, n: int, p: Any) -> None:
     """``_engine_rows`` of a vehicle that drives on its battery."""
+    _no_error(work, n)
     for b in range(n):
         battery_co2e(block, b, block[ENERGY + b], p)
         if block[CO2E_WTT + b] == UNKNOWN:
@@ -182,8 +194,6 @@ def _battery_rows(block: Any, work: Any, n: int, p: Any) -> None:
         e_ug = float(block[CO2E_WTT + b])
         method, u, rate = block[METHOD + b], work[U + b], work[RATE_MODELLED + b]
         work[GRID + b] = 0.5 * p["grid_u_rel"] * e_ug
-        work[TRIP + b], work[MODEL + b], work[ASSET + b] = 0.0, 0.0, 0.0
-        work[FUEL_TTW + b], work[FUEL_WTT + b] = 0.0, 0.0
         if method == BY_MODEL:
             work[OWN + b], work[IND + b], work[TRIP + b], work[MODEL + b] = model_parts(
                 e_ug, work[DT_S + b], u, work[U_SECOND + b], U_CLASS_SHARED_BATTERY_REL, work[TAUGHT + b]
@@ -200,8 +210,8 @@ def _battery_rows(block: Any, work: Any, n: int, p: Any) -> None:
         per = 0.0
         if not math.isnan(nominal_ug * rate):
             ways = battery_ways(
-                work[ROLL + b], work[AIR + b], work[CLIMB + b], work[KINETIC + b], work[EMPTY + b], work[V + b],
-                work[AUX + b], work[SOC + b], rate, p,
+                work[ROLL + b], work[AIR + b], work[CLIMB + b], work[KINETIC + b],
+                empty_share(p["tare_kg"], work[MASS + b]), work[V + b], work[AUX + b], work[SOC + b], rate, p,
             )  # fmt: skip
             per = scale(e_ug, nominal_ug, rate)
         for k in range(N_WAYS):
@@ -225,8 +235,9 @@ def _unit_rows(block: Any, work: Any, n: int, p: Any) -> None:
 
 
 @kernel
-def _count_rows(block: Any, work: Any, n: int, is_vehicle: bool) -> None:
+def _count_rows(block: Any, work: Any, n: int, p: Any) -> None:
     """What the first ``n`` rows, of one device, add to their partial sums, and the half-width of each."""
+    is_vehicle = p["kind"] == VEHICLE
     longest_us = GAP_US if is_vehicle else -UNKNOWN - 1
     for b in range(n):
         ttw, wtt, method = block[CO2E_TTW + b], block[CO2E_WTT + b], block[METHOD + b]
@@ -251,7 +262,12 @@ def _count_rows(block: Any, work: Any, n: int, is_vehicle: bool) -> None:
         block[UNKNOWN_TIME + b] = observed_us if method == NONE else 0
         block[READINGS + b] = 1
     if not is_vehicle:
+        for column in OF_VEHICLES:
+            for b in range(n):
+                block[column + b] = UNKNOWN
         return
+    transport_rows(block, work[PAYLOAD:], n, p["capacity_kg"], p["empty_below_kg"])
+    time_rows(block, work[KMH:], work[IDLE_RPM:], n)
     for b in range(n):
         ttw, wtt = block[CO2E_TTW + b], block[CO2E_WTT + b]
         known = (ttw != UNKNOWN) & (wtt != UNKNOWN)
@@ -272,12 +288,17 @@ def _count_rows(block: Any, work: Any, n: int, is_vehicle: bool) -> None:
 
 
 @kernel
-def _add_rows(block: Any, sum_of: Any, roll: Any, begin: int, end: int) -> None:
-    """Add rows to their partial sums."""
+def _add_rows(block: Any, sum_of: Any, time: Any, received: Any, roll: Any, begin: int, end: int) -> None:
+    """Add rows to their partial sums, and keep the newest of their times."""
     while begin < end:
         j, last = sum_of[begin], begin + 1
         while last < end and sum_of[last] == j:
             last += 1
+        newest_ns, received_ns = roll[NEWEST_TIME, j], roll[NEWEST_RECEIVED, j]
+        for b in range(begin, last):
+            newest_ns = max(newest_ns, time[b])
+            received_ns = max(received_ns, received[b])
+        roll[NEWEST_TIME, j], roll[NEWEST_RECEIVED, j] = newest_ns, received_ns
         if last - begin > FEW:
             for k in range(N_ADDED):
                 roll[FIRST_SUM + k, j] += sum_known(block, k * ROOM, begin, last)
@@ -295,6 +316,8 @@ def book_rows(
     work: Any,
     sum_of: Any,
     device: Any,
+    time: Any,
+    received: Any,
     params: Any,
     roll: Any,
     units: bool,
@@ -322,11 +345,13 @@ def book_rows(
             _engine_rows(columns, needs, more, p)
         elif p["has_battery"]:
             _battery_rows(columns, needs, n, p)
+        elif p["kind"] == VEHICLE:
+            _no_error(needs, more)
         if units and p["kind"] == VEHICLE:
             _unit_rows(columns, needs, n, p)
-        _count_rows(columns, needs, more, p["kind"] == VEHICLE)
+        _count_rows(columns, needs, more, p)
         b = last
-    _add_rows(block, sum_of, roll, begin, end)
+    _add_rows(block, sum_of, time[first:], received[first:], roll, begin, end)
 
 
 @kernel

@@ -36,6 +36,12 @@ def times(amount: int, factor: float) -> int:
 
 
 @inlined
+def whole_us(ns: int) -> int:
+    """``ns`` [ns, >= 0] as whole microseconds, cut."""
+    return int(np.uint64(ns) // np.uint64(1000))
+
+
+@inlined
 def plus(a: int, b: int) -> int:
     """``a + b``. UNKNOWN where either is unknown."""
     if a == UNKNOWN or b == UNKNOWN:

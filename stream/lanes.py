@@ -1,4 +1,4 @@
-"""A column of a block at once, on vectors where a processor has them: begun, copied, added up.
+"""A column of a block at once, on vectors where a processor has them: taken, begun, copied, added up.
 
 Each is the loop that stands in its Python form. Written as loops of a known length they would be unrolled, one number at a time.
 """
@@ -53,9 +53,9 @@ def _bytes(builder: Any, address: Any) -> Any:
     return builder.bitcast(address, ir.IntType(8).as_pointer())
 
 
-def _fetch(builder: Any, begin: Any, size: int) -> None:
-    """Ask for ``size`` bytes that will be written."""
-    flags = [ir.Constant(ir.IntType(32), n) for n in (1, 3, 1)]  # to be written, kept near, data
+def _fetch(builder: Any, begin: Any, size: int, write: bool) -> None:
+    """Ask for ``size`` bytes that will be read or written."""
+    flags = [ir.Constant(ir.IntType(32), n) for n in (int(write), 3, 1)]  # write or read, kept near, data
     prefetch = cgutils.get_or_insert_function(
         builder.module, ir.FunctionType(ir.VoidType(), [begin.type, *(f.type for f in flags)]), "llvm.prefetch.p0"
     )
@@ -74,7 +74,7 @@ def _expect_record_vector(typing: Any, records: Any, k: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         array = cgutils.create_struct_proxy(records)(context, builder, args[0])
         at = builder.mul(args[1], ir.Constant(_WORD, size))
-        _fetch(builder, builder.gep(_bytes(builder, array.data), [at]), size)
+        _fetch(builder, builder.gep(_bytes(builder, array.data), [at]), size, False)
         return context.get_dummy_value()
 
     return types.void(records, types.intp), generate
@@ -90,7 +90,7 @@ def _expect_vector(typing: Any, matrix: Any, row: Any, first: Any) -> Any:
         array = cgutils.create_struct_proxy(matrix)(context, builder, args[0])
         at = builder.add(builder.mul(args[1], builder.extract_value(array.shape, 1)), args[2])
         begin = _bytes(builder, builder.gep(array.data, [at]))
-        _fetch(builder, begin, BLOCK * matrix.dtype.bitwidth // 8)
+        _fetch(builder, begin, BLOCK * matrix.dtype.bitwidth // 8, True)
         return context.get_dummy_value()
 
     return types.void(matrix, types.intp, types.intp), generate
@@ -120,6 +120,57 @@ def _copy_vector(typing: Any, block: Any, at: Any, matrix: Any, row: Any, first:
     return types.void(block, types.intp, matrix, types.intp, types.intp), generate
 
 
+def _expect_rows_loop(column: Any, first: int) -> None:
+    """``BLOCK`` rows from ``first`` on are read soon: the processor may fetch them. Changes nothing."""
+
+
+@intrinsic
+def _expect_rows_vector(typing: Any, column: Any, first: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        array = cgutils.create_struct_proxy(column)(context, builder, args[0])
+        begin = _bytes(builder, builder.gep(array.data, [args[1]]))
+        _fetch(builder, begin, BLOCK * column.dtype.bitwidth // 8, False)
+        return context.get_dummy_value()
+
+    return types.void(column, types.intp), generate
+
+
+def _take_loop(columns: Any, bits: int, first: int, rows: int, room: Any) -> int:
+    """Copy ``rows`` rows from ``first`` on of each of ``columns`` whose bit is set to its place in ``room``, ``BLOCK`` numbers each; bits
+    of those that may have a value there, which is not NaN."""
+    for k, column in enumerate(columns):
+        if bits >> k & 1:
+            room[k * BLOCK : k * BLOCK + rows] = column[first : first + rows]
+    return bits
+
+
+@intrinsic
+def _take_vector(typing: Any, columns: Any, bits: Any, first: Any, rows: Any, room: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        numbers = ir.VectorType(ir.DoubleType(), BLOCK)
+        begin = cgutils.create_struct_proxy(room)(context, builder, args[4]).data
+        heard = cgutils.alloca_once_value(builder, args[1])
+        whole = builder.icmp_signed("==", args[3], ir.Constant(_WORD, BLOCK))
+        for k, column in enumerate(columns.types):
+            bit = ir.Constant(_WORD, 1 << k)
+            data = cgutils.create_struct_proxy(column)(context, builder, builder.extract_value(args[0], k)).data
+            source, goal = builder.gep(data, [args[2]]), builder.gep(begin, [ir.Constant(_WORD, k * BLOCK)])
+            is_sent = cgutils.is_not_null(builder, builder.and_(args[1], bit))
+            with builder.if_then(is_sent), builder.if_else(whole) as (all_rows, some_rows):
+                with all_rows:
+                    _fetch(builder, _bytes(builder, builder.gep(source, [ir.Constant(_WORD, BLOCK)])), BLOCK * 8, False)
+                    values = builder.load(builder.bitcast(source, numbers.as_pointer()), align=8)
+                    builder.store(values, builder.bitcast(goal, numbers.as_pointer()), align=8)
+                    told = builder.bitcast(builder.fcmp_ordered("ord", values, values), ir.IntType(BLOCK))
+                    with builder.if_then(cgutils.is_null(builder, told)):
+                        builder.store(builder.xor(builder.load(heard), bit), heard)
+                with some_rows, cgutils.for_range(builder, args[3]) as loop:
+                    builder.store(builder.load(builder.gep(source, [loop.index])), builder.gep(goal, [loop.index]))
+        return builder.load(heard)
+
+    return types.int64(columns, types.int64, types.intp, types.intp, room), generate
+
+
 def _sum_known_loop(block: Any, at: int, begin: int, end: int) -> int:
     """Sum of rows ``begin`` to ``end`` - 1 of the column that begins at ``at``, leaving out what is UNKNOWN."""
     return sum(int(x) for x in block[at + begin : at + end] if x != UNKNOWN)
@@ -147,6 +198,8 @@ def _sum_known_vector(typing: Any, block: Any, at: Any, begin: Any, end: Any) ->
 
 
 sum_known: Final[Any] = _sum_known_loop if _JIT_OFF else _sum_known_vector
+expect_rows: Final[Any] = _expect_rows_loop if _JIT_OFF else _expect_rows_vector
+take: Final[Any] = _take_loop if _JIT_OFF else _take_vector
 fill: Final[Any] = _fill_loop if _JIT_OFF else _fill_vector
 copy: Final[Any] = _copy_loop if _JIT_OFF else _copy_vector
 expect: Final[Any] = _expect_loop if _JIT_OFF else _expect_vector

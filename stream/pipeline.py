@@ -5,15 +5,14 @@ matter: rows are taken per device in the order of their numbers, a row that come
 whatever is added up is int64.
 """
 
-from collections import namedtuple
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from stream.advance import READ, advance_rows
+from stream.advance import advance_rows
 from stream.co2e_rows import new_work
 from stream.columns import EMISSION, EVENT, READING, ROLLUP, TRIP, UNKNOWN, Column
 from stream.event_rows import EVENT_ROW, MOST_PER_ROW
@@ -21,6 +20,7 @@ from stream.fleet import Fleet
 from stream.records import Devices, Records, records
 from stream.result_rows import new_block
 from stream.sequence import ACCEPT, AHEAD, sequence, slots
+from stream.signal_rows import SIGNALS, new_signals, sent
 from stream.state import STATE, StateRows, empty_state, state_block, take_in, words
 from stream.table import BLOCK, EMISSION_CODES, EMISSION_INTS, ROLLUP_ROWS, TRIP_FLOATS, TRIP_INTS
 from stream.trip_rows import ROWS_PER_READING
@@ -30,7 +30,8 @@ MAX_WAITING: Final = (
     200_000  # rows held because one before them is missing; more are dropped, their gateways send again
 )
 Columns = dict[str, npt.NDArray[Any]]
-_Read: Any = namedtuple("_Read", READ)  # type: ignore[misc]
+_VERSIONS: Final = np.full(65_536, KERNEL_VERSION, np.int32)
+_VERSIONS.flags.writeable = False
 _NUMPY: Final = {
     "int64": np.int64,
     "int32": np.int32,
@@ -101,6 +102,9 @@ def empty_columns(table: tuple[Column, ...], n: int = 0) -> Columns:
     return {c.name: np.zeros(n, _NUMPY[c.dtype]) for c in table}
 
 
+_NONE: Final = empty_columns(READING)
+
+
 def start(fleet: Fleet, stored: bytes | Iterable[bytes | memoryview] = ()) -> State:
     """The state before the first reading, or the one kept by ``State.to_bytes``, or as parts in the order in which they were made.
 
@@ -112,12 +116,21 @@ def start(fleet: Fleet, stored: bytes | Iterable[bytes | memoryview] = ()) -> St
     return State(fleet, records(rows), empty_columns(READING))
 
 
+def _each(columns: Columns, make: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]) -> Columns:
+    """``make`` of each column; an array that stands for several (signals that no message held) is made once and stays one."""
+    made: dict[int, npt.NDArray[Any]] = {}
+    for column in columns.values():
+        if id(column) not in made:
+            made[id(column)] = make(column)
+    return {name: made[id(column)] for name, column in columns.items()}
+
+
 def _concatenate(a: Columns, b: Columns) -> Columns:
     return {name: np.concatenate((a[name], b[name])) for name in a}
 
 
 def _take(columns: Columns, rows: npt.NDArray[Any]) -> Columns:
-    return {name: values[rows] for name, values in columns.items()}
+    return _each(columns, lambda values: values[rows])
 
 
 def _boot_began_ns(batch: Columns) -> npt.NDArray[np.int64]:
@@ -140,22 +153,22 @@ def _slots(devices: int, device: Devices) -> tuple[Devices, Devices]:
 
 def _in_order(
     records: Records, touched: Devices, slot: Devices, batch: Columns
-) -> tuple[StateRows, Columns, Devices, npt.NDArray[np.int8]]:
-    """Records of the devices that know which rows they took, the batch, its slots, and a verdict for each row.
+) -> tuple[StateRows, Columns, Devices, npt.NDArray[np.int8], tuple[int, int, int]]:
+    """Records of the devices that know which rows they took, the batch, its slots, a verdict for each row, and ``sequence``'s counts.
 
     The batch comes back sorted by device and number where a row came before its turn.
     """
     rows = records.take(touched)
     n = batch["seq"].size
     verdict = np.empty(n, np.int8)
-    accepted = sequence(rows, slot, batch["boot_id"], batch["seq"], batch["merged"], verdict)
-    if accepted == n or not np.any(verdict == AHEAD):
-        return rows, batch, slot, verdict
+    counts = sequence(rows, slot, batch["boot_id"], batch["seq"], batch["merged"], batch["time_ns"], verdict)
+    if counts[2] == 0:
+        return rows, batch, slot, verdict, counts
     rows = records.take(touched)
     order = np.lexsort((-batch["merged"], batch["seq"], batch["boot_id"], _boot_began_ns(batch), batch["device"]))
     batch, slot = _take(batch, order), slot[order]
-    sequence(rows, slot, batch["boot_id"], batch["seq"], batch["merged"], verdict)
-    return rows, batch, slot, verdict
+    counts = sequence(rows, slot, batch["boot_id"], batch["seq"], batch["merged"], batch["time_ns"], verdict)
+    return rows, batch, slot, verdict, counts
 
 
 def _hold(batch: Columns, ahead: npt.NDArray[np.bool_]) -> tuple[Columns, int]:
@@ -191,15 +204,11 @@ def step(state: State, batch: Columns) -> tuple[State, Results]:
         batch = _concatenate(state.waiting, batch)
         touched, slot = _slots(len(fleet.devices), batch["device"])
     n = batch["seq"].size
-    rows, batch, slot, verdict = _in_order(state.rows, touched, slot, batch)
-    accept = verdict == ACCEPT
-    accepted = int(np.count_nonzero(accept))
-    ahead = verdict == AHEAD
-    waiting, dropped = _hold(batch, ahead) if accepted < n and ahead.any() else (empty_columns(READING), 0)
+    rows, batch, slot, verdict, (accepted, usable, ahead) = _in_order(state.rows, touched, slot, batch)
+    waiting, dropped = _hold(batch, verdict == AHEAD) if ahead else (_NONE, 0)
     duplicates = n - accepted - waiting["seq"].size - dropped
-    usable = accept & (batch["time_ns"] != UNKNOWN)
-    if not usable.all():
-        kept = np.flatnonzero(usable)
+    if usable < n:
+        kept = np.flatnonzero((verdict == ACCEPT) & (batch["time_ns"] != UNKNOWN))
         batch, slot = _take(batch, kept), slot[kept]
     emissions, rollups, trips, events = _advance(fleet, touched, rows, slot, batch)
     results = Results(
@@ -211,7 +220,7 @@ def step(state: State, batch: Columns) -> tuple[State, Results]:
 def retake(state: State, batch: Columns) -> tuple[State, Results]:
     """Results of rows that were taken before, in the order in which each device's rows were taken: for making results anew.
 
-    ``batch`` needs the columns that the kernels read (``stream.advance.READ``) and the readings' names. Copies are not looked for, and
+    ``batch`` needs the columns that the kernels read (``stream.signal_rows.READ``) and the readings' names. Copies are not looked for, and
     the state that comes back does not know which rows were taken.
     """
     touched, slot = _slots(len(state.fleet.devices), batch["device"])
@@ -229,6 +238,11 @@ def _const(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return view
 
 
+def _versions(n: int) -> npt.NDArray[np.int32]:
+    """Column ``kernel_version``: to read, not to write; most steps share one array."""
+    return _VERSIONS[:n] if n <= _VERSIONS.size else np.full(n, KERNEL_VERSION, np.int32)
+
+
 def _advance(
     fleet: Fleet, touched: Devices, rows: StateRows, slot: Devices, batch: Columns
 ) -> tuple[Columns, Columns, Columns, Columns]:
@@ -244,8 +258,13 @@ def _advance(
     # One row after another, so memory is touched only as far as versions are written.
     trip_ints = np.empty((ROWS_PER_READING * n, len(TRIP_INTS)), np.int64)
     trip_floats = np.empty((ROWS_PER_READING * n, len(TRIP_FLOATS)))
+    signals = tuple(_each({name: batch[name] for name in SIGNALS}, _const).values())
     n_rolls, n_trips, n_events = advance_rows(
-        _Read(*(_const(batch[name]) for name in READ)),
+        _const(batch["device"]),
+        _const(batch["time_ns"]),
+        _const(batch["received_ns"]),
+        signals,
+        sent(signals),
         slot,
         touched,
         fleet.params,
@@ -263,17 +282,18 @@ def _advance(
         new_block(),
         new_work(),
         np.empty(BLOCK, np.int64),
+        new_signals(),
     )
     made: Columns = dict(zip(EMISSION_INTS, out, strict=True))
     made.update(zip(EMISSION_CODES, codes, strict=True))
     made.update({name: batch[name] for name in ("device", "boot_id", "seq", "time_ns")})
     made["load_state_p"], made["co2e_u_rel"] = load_p, u_rel
-    made["kernel_version"] = np.full(n, KERNEL_VERSION, np.int32)
+    made["kernel_version"] = _versions(n)
     sums: Columns = dict(zip(ROLLUP_ROWS, np.ascontiguousarray(roll[:, :n_rolls]), strict=True))
-    sums["kernel_version"] = np.full(n_rolls, KERNEL_VERSION, np.int32)
+    sums["kernel_version"] = _versions(n_rolls)
     versions: Columns = dict(zip(TRIP_INTS, trip_ints[:n_trips].T, strict=True))
     versions.update(zip(TRIP_FLOATS, trip_floats[:n_trips].T, strict=True))
-    versions["kernel_version"] = np.full(n_trips, KERNEL_VERSION, np.int32)
+    versions["kernel_version"] = _versions(n_trips)
     return _typed(made, EMISSION), _typed(sums, ROLLUP), _typed(versions, TRIP), _events(fleet, happened[:n_events])
 
 
@@ -281,7 +301,7 @@ def _events(fleet: Fleet, happened: npt.NDArray[np.void]) -> Columns:
     """Rows of the kernels as columns of the table."""
     columns: Columns = {name: happened[name] for name in EVENT_ROW.names or ()}
     columns["asset"] = fleet.params["asset"][happened["device"]]
-    columns["kernel_version"] = np.full(happened.size, KERNEL_VERSION, np.int32)
+    columns["kernel_version"] = _versions(happened.size)
     return {name: np.ascontiguousarray(values) for name, values in _typed(columns, EVENT).items()}
 
 

@@ -16,6 +16,7 @@ from stream.table import (
     ASSET,
     BLOCK,
     CODES_AT,
+    COUNTED,
     DISTANCE_METHOD,
     INTS_AT,
     KIND,
@@ -24,22 +25,24 @@ from stream.table import (
     MINUTE,
     NEWEST_RECEIVED,
     NEWEST_TIME,
+    OF_VEHICLES,
     REGION,
     ROLLUP_LOAD_STATE,
     ROOM,
     ROUTE,
     ROW,
+    ROW_ASSET,
     ROW_REGION,
     ROW_ROUTE,
+    ROW_TRIP,
     TRIP_START,
 )
 
 MINUTE_NS: Final = 60_000_000_000
-_CODES: Final = (DISTANCE_METHOD, METHOD, LOAD_STATE)  # in each of them 0 is "none" or "unknown"
-_NAMES: Final = (ROW_ROUTE, ROW_REGION)  # in each of them -1 is null
-_BLANK: Final = np.array(
-    [0 if k in _CODES else -1 if k in _NAMES else UNKNOWN for k in range(0, len(ROW) * ROOM, ROOM)]
-)
+_CODES: Final = (DISTANCE_METHOD, METHOD)  # in each of them 0 is "none"
+_FILLED: Final = (*COUNTED, *OF_VEHICLES, ROW_ASSET, ROW_ROUTE, ROW_REGION, ROW_TRIP, LOAD_STATE)  # in each row
+_BLANKED: Final = np.array([at for at in range(0, len(ROW) * ROOM, ROOM) if at not in _FILLED])
+_BLANK: Final = np.array([0 if at in _CODES else UNKNOWN for at in _BLANKED])
 _INTS_AT: Final = np.array(INTS_AT)
 _CODES_AT: Final = np.array(CODES_AT)
 
@@ -51,9 +54,9 @@ def new_block() -> Any:
 
 @kernel
 def blank_rows(block: Any) -> None:
-    """Begin a block: nothing is known."""
+    """Begin a block: nothing is known of what is not filled in anyway."""
     for k in range(_BLANK.size):
-        fill(block, k * ROOM, _BLANK[k])
+        fill(block, _BLANKED[k], _BLANK[k])
 
 
 @kernel

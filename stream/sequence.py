@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+from stream.columns import UNKNOWN
 from stream.kernel import kernel
 from stream.state import OLD_BOOTS
 
@@ -26,8 +27,12 @@ def slots(device: Any, table: Any, slot: Any) -> int:
         if table[d] == 0:
             table[d] = n
             n += 1
+    last, stands = -1, 0
     for i in range(device.size):
-        slot[i] = table[device[i]]
+        if device[i] != last:
+            last = device[i]
+            stands = table[last]
+        slot[i] = stands
     return n
 
 
@@ -40,21 +45,24 @@ def _place(first: int, last: int, next_seq: int) -> int:
 
 
 @kernel
-def sequence(state: Any, slot: Any, boot_id: Any, seq: Any, merged: Any, verdict: Any) -> int:
-    """Fill ``verdict`` (n,) int8 for rows in the order given, advancing ``boot_id`` and ``next_seq`` of each device; count accepted.
-    ``slot`` (n,) is where the record of each row's device stands in ``state``.
+def sequence(
+    state: Any, slot: Any, boot_id: Any, seq: Any, merged: Any, time_ns: Any, verdict: Any
+) -> tuple[int, int, int]:
+    """Fill ``verdict`` (n,) int8 for rows in the order given, advancing ``boot_id`` and ``next_seq`` of each device. ``slot`` (n,) is
+    where the record of each row's device stands in ``state``. Returns how many rows are accepted, accepted with a known time, ahead.
 
     A row with number s that stands for m readings covers s-m+1 .. s. It is next when it covers the boot's next number; wholly
     below, it is a duplicate. A boot not heard of begins at 0 and takes the place of the boot before, whose late rows are still
     taken in their own order (a gateway starts a new boot when the old one was confirmed, or lost with its memory).
     """
-    accepted = 0
+    accepted, timeless, ahead = 0, 0, 0
     last = -1
     for i in range(slot.size):
         if i > 0 and last == slot[i] and boot_id[i] == boot_id[i - 1] and seq[i] - merged[i] == seq[i - 1]:
             verdict[i] = ACCEPT  # the row after the one just accepted
             state[last]["next_seq"] = seq[i] + 1
             accepted += 1
+            timeless += time_ns[i] == UNKNOWN
             continue
         last = -1
         s = state[slot[i]]
@@ -69,9 +77,12 @@ def sequence(state: Any, slot: Any, boot_id: Any, seq: Any, merged: Any, verdict
                 if verdict[i] == ACCEPT:
                     s["old_next"][old] = seq[i] + 1
                     accepted += 1
+                    timeless += time_ns[i] == UNKNOWN
+                ahead += verdict[i] == AHEAD
                 continue
             if first > 0:
                 verdict[i] = AHEAD
+                ahead += 1
                 continue
             for k in range(OLD_BOOTS - 1, 0, -1):
                 s["old_boots"][k] = s["old_boots"][k - 1]
@@ -81,9 +92,11 @@ def sequence(state: Any, slot: Any, boot_id: Any, seq: Any, merged: Any, verdict
             s["boot_id"] = boot_id[i]
             s["next_seq"] = 0
         verdict[i] = _place(first, seq[i], s["next_seq"])
+        ahead += verdict[i] == AHEAD
         if verdict[i] != ACCEPT:
             continue
         s["next_seq"] = seq[i] + 1
         accepted += 1
+        timeless += time_ns[i] == UNKNOWN
         last = slot[i]
-    return accepted
+    return accepted, accepted - timeless, ahead

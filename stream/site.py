@@ -3,6 +3,7 @@
 import math
 from typing import Any, Final
 
+from stream import signal_rows as at
 from stream.columns import ENERGY_METHODS, UNKNOWN
 from stream.counters import advance, step_up
 from stream.factors import U_TTW_REL, U_WTT_REL
@@ -81,34 +82,20 @@ def pv_used(state: Any, pv: int, export: int, sums: Any) -> int:
 
 
 @kernel
-def site_energy(
-    state: Any,
-    p: Any,
-    grid_kwh: float,
-    export_kwh: float,
-    pv_kwh: float,
-    gas_kwh: float,
-    genset_l: float,
-    heat_kwh: float,
-    time_ns: int,
-    i: int,
-    out: Any,
-    part: Any,
-    sums: Any,
-) -> None:
-    """Fill row ``i``. Without any meter reading the row is unknown; each carrier adds where it is metered.
+def site_energy(state: Any, p: Any, signals: Any, time_ns: int, i: int, out: Any, part: Any, sums: Any) -> None:
+    """Fill row ``i`` from its meters among the block's ``signals``. Without any reading it is unknown; a carrier adds where it is metered.
 
     A meter that misses a reading settles at its next one, since its counter goes on. Electricity and heat: TTW 0, all of it WTT
     (mission definitions, 6). Solar used on the site has the WTT of its making and no scope 2; exported kWh are counted beside, and
     are never a negative emission. Gas in gross kWh only. Heat without a supplier's factor, and solar in a factor set that has none,
     leave the row's WTT unknown where they are used.
     """
-    grid = _used(state["grid_import"], grid_kwh, time_ns)
-    export = _used(state["grid_export"], export_kwh, time_ns)
-    pv = pv_used(state, _used(state["pv"], pv_kwh, time_ns), export, sums)
-    gas = _used(state["gas_kwh"], gas_kwh, time_ns)
-    heat = _used(state["heat"], heat_kwh, time_ns)
-    genset = UNKNOWN
+    grid = _used(state["grid_import"], signals[at.GRID_KWH + i], time_ns)
+    export = _used(state["grid_export"], signals[at.EXPORT_KWH + i], time_ns)
+    pv = pv_used(state, _used(state["pv"], signals[at.PV_KWH + i], time_ns), export, sums)
+    gas = _used(state["gas_kwh"], signals[at.GAS_KWH + i], time_ns)
+    heat = _used(state["heat"], signals[at.HEAT_KWH + i], time_ns)
+    genset, genset_l = UNKNOWN, signals[at.GENSET + i]
     if not math.isnan(genset_l):
         cap = MAX_GENSET_LPH / 3600.0 * PER_UNIT
         genset = advance(state["genset"], to_fixed(genset_l, PER_UNIT), time_ns, cap, METER_TICK, METER_TICK)
@@ -159,33 +146,24 @@ def site_energy(
 
 
 @kernel
-def site_work(
-    state: Any,
-    forklift_kwh: float,
-    goods_kg: float,
-    inward: float,
-    outward: float,
-    stored: float,
-    time_ns: int,
-    i: int,
-    out: Any,
-    sums: Any,
-) -> None:
-    """What the site did meanwhile: forklift charging (a part of its load), goods and pallets through its doors, positions held.
-
-    ``inward``, ``outward``: counters of pallets; ``stored``: pallet positions occupied; NaN = not measured.
-    """
-    forklift = _used(state["forklift"], forklift_kwh, time_ns)
+def site_work(state: Any, signals: Any, time_ns: int, i: int, out: Any, sums: Any) -> None:
+    """What the site did meanwhile: forklift charging (a part of its load), goods and pallets through its doors, positions held."""
+    forklift = _used(state["forklift"], signals[at.FORKLIFT_KWH + i], time_ns)
     if forklift != UNKNOWN:
         sums[FORKLIFT] += forklift
-    goods = step_up(state["goods_out"], to_fixed(goods_kg, 1e3), time_ns, MAX_GOODS_G_PER_S, MOST_GOODS_G)
+    goods = step_up(state["goods_out"], to_fixed(signals[at.GOODS + i], 1e3), time_ns, MAX_GOODS_G_PER_S, MOST_GOODS_G)
     if goods != UNKNOWN:
         sums[GOODS_OUT] += goods
-    came = step_up(state["pallets_in"], to_fixed(inward, 1.0), time_ns, MAX_PALLETS_PER_S, MOST_PALLETS)
+    came = step_up(
+        state["pallets_in"], to_fixed(signals[at.PALLETS_IN + i], 1.0), time_ns, MAX_PALLETS_PER_S, MOST_PALLETS
+    )
     if came != UNKNOWN:
         sums[PALLETS_IN] += came
-    went = step_up(state["pallets_out"], to_fixed(outward, 1.0), time_ns, MAX_PALLETS_PER_S, MOST_PALLETS)
+    went = step_up(
+        state["pallets_out"], to_fixed(signals[at.PALLETS_OUT + i], 1.0), time_ns, MAX_PALLETS_PER_S, MOST_PALLETS
+    )
     if went != UNKNOWN:
         sums[PALLETS_OUT] += went
+    stored = signals[at.PALLETS_STORED + i]
     if stored >= 0.0 and out[DT + i] != UNKNOWN and out[DT + i] <= PALLETS_HELD_S * 1e6:
         sums[PALLET_TIME] += int(stored) * out[DT + i]

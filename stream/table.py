@@ -63,6 +63,13 @@ IDLE: Final = ROW.index("idle_us") * ROOM
 MOVING: Final = ROW.index("moving_us") * ROOM
 U_FIRST: Final = ROW.index("u_ind_mg2") * ROOM  # and the six after it
 
+# What ``stream.co2e_rows`` fills in of each row, and what of a vehicle's only; a site's are UNKNOWN there.
+COUNTED: Final = (READINGS, OBSERVED, UNKNOWN_TIME, MEASURED, SPLIT, *(U_FIRST + k * ROOM for k in range(7)))
+OF_VEHICLES: Final = (
+    *(DISTANCE_UNKNOWN, TRANSPORT, CAPACITY, PAYLOAD_UNKNOWN, MOVING, IDLE),
+    *(BY_FIRST + k * ROOM for k in range(8)),
+)
+
 _NEWEST: Final = ("newest_time_ns", "newest_received_ns")
 _SUMS: Final = tuple(
     c.name for c in ROLLUP if c.dtype == "int64" and c.name not in ("minute_ns", "trip_start_ns", *_NEWEST)

@@ -9,8 +9,8 @@ import pytest
 from stream.co2e_rows import (
     AMOUNT,
     DT_S,
-    EMPTY,
     KINETIC,
+    MASS,
     PER_RATE,
     RATE_MODELLED,
     ROLL,
@@ -38,6 +38,8 @@ from stream.table import (
     FIRST_SUM,
     FUEL_LIQUID,
     METHOD,
+    NEWEST_RECEIVED,
+    NEWEST_TIME,
     ROLLUP_ROWS,
     ROOM,
     SUM_NAMES,
@@ -65,7 +67,7 @@ def _rows(device: list[int]) -> tuple[Any, Any]:
         block[DT + b], block[DISTANCE + b] = 1_000_000, 20_000
         for k in (V, U, U_SECOND, ROLL, KINETIC, RATE_MODELLED, PER_RATE, TURNS, TICK):
             work[k + b] = rng.uniform(0.1, 20.0)
-        work[EMPTY + b], work[DT_S + b] = 0.5, 1.0
+        work[MASS + b], work[DT_S + b] = rng.choice([np.nan, 30_000.0]), 1.0
         amount = int(rng.integers(1, 10**7)) if rng.random() < 0.8 else UNKNOWN
         if d == SITE:
             for k in range(0, 8 * ROOM, ROOM):
@@ -82,10 +84,16 @@ def _booked(device: list[int], cuts: list[int]) -> tuple[Any, Any, Any]:
     block, work = _rows(device)
     roll = np.zeros((SUMS, len(ROLLUP_ROWS)), np.int64).T
     sum_of = np.array([b * SUMS // BLOCK for b in range(BLOCK)])
+    rng = np.random.default_rng(0)
+    time, received = rng.integers(1, 10**18, (2, len(device)))
     for begin, end in pairwise([0, *cuts, len(device)]):
         book_rows(
-            block, work, sum_of, np.array(device, np.int32), FLEET.params, roll, True, SITE in device, 0, begin, end
-        )
+            block, work, sum_of, np.array(device, np.int32), time, received, FLEET.params, roll, True, SITE in device, 0,
+            begin, end,
+        )  # fmt: skip
+    for row, column in ((NEWEST_TIME, time), (NEWEST_RECEIVED, received)):
+        for j in range(SUMS):
+            assert roll[row, j] == column[sum_of[: len(device)] == j].max(initial=0)
     return block, work, roll
 
 
@@ -133,6 +141,9 @@ def test_a_gap_is_observed_by_meters_only(device: int, observed: int) -> None:
     block[DT] = int(GAP_S * 1e6) + 1
     roll = np.zeros((2, len(ROLLUP_ROWS)), np.int64).T
     which = np.array([device], np.int32)
-    book_rows(block, work, np.zeros(BLOCK, np.int64), which, FLEET.params, roll, False, device == SITE, 0, 0, 1)
+    time = np.zeros(1, np.int64)
+    book_rows(
+        block, work, np.zeros(BLOCK, np.int64), which, time, time, FLEET.params, roll, False, device == SITE, 0, 0, 1
+    )
     told = {name: int(roll[FIRST_SUM + k, 0]) for k, name in enumerate(SUM_NAMES) if roll[FIRST_SUM + k, 0]}
     assert told == {"readings": 1} | ({"observed_us": observed, "unknown_us": observed} if observed else {})

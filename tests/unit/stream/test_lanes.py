@@ -7,7 +7,7 @@ import pytest
 
 from stream.columns import UNKNOWN
 from stream.kernel import kernel
-from stream.lanes import copy, expect, expect_record, fill, sum_known
+from stream.lanes import copy, expect, expect_record, expect_rows, fill, sum_known, take
 from stream.state import empty_state
 from stream.table import BLOCK, ROOM
 
@@ -30,9 +30,15 @@ def _copy(block: Any, at: int, matrix: Any, row: int, first: int) -> None:
 
 
 @kernel
+def _take(columns: Any, bits: int, first: int, rows: int, room: Any) -> Any:
+    return take(columns, bits, first, rows, room)
+
+
+@kernel
 def _expect(matrix: Any, row: int, first: int, records: Any, k: int) -> None:
     expect(matrix, row, first)
     expect_record(records, k)
+    expect_rows(matrix[row], first)
 
 
 @pytest.mark.parametrize(("begin", "end"), [(0, BLOCK), (0, 1), (BLOCK - 1, BLOCK), (3, 20), (7, 7)])
@@ -60,6 +66,23 @@ def test_a_column_is_copied_to_its_place(dtype: type) -> None:
     _copy(block, ROOM, matrix, 1, BLOCK + 3)
     assert (matrix[1, BLOCK + 3 : 2 * BLOCK + 3] == block[ROOM : ROOM + BLOCK]).all()
     assert np.count_nonzero(matrix != -1) == BLOCK
+
+
+@pytest.mark.parametrize("rows", [BLOCK, 1, BLOCK - 1])
+def test_columns_that_were_sent_are_taken_and_no_others(rows: int) -> None:
+    rng = np.random.default_rng(rows)
+    columns = tuple(rng.random((4, 3 * BLOCK)))
+    columns[1][:] = np.nan  # sent by somebody, but not here
+    columns[2][:-1] = np.nan
+    first = 3 * BLOCK - rows  # to the last row
+    room = np.full(4 * BLOCK, -1.0)
+    heard = _take(columns, 0b1110, first, rows, room)
+    for k in (1, 2, 3):
+        np.testing.assert_array_equal(room[k * BLOCK : k * BLOCK + rows], columns[k][first:])
+        assert (room[k * BLOCK + rows : (k + 1) * BLOCK] == -1.0).all()
+    assert (room[:BLOCK] == -1.0).all()
+    assert heard & 0b1101 == 0b1100
+    assert rows < BLOCK or heard == 0b1100
 
 
 def test_asking_for_memory_changes_nothing() -> None:

@@ -11,6 +11,7 @@ from stream.table import (
     CO2E_TTW,
     CODES_AT,
     DISTANCE,
+    DISTANCE_METHOD,
     DT,
     EMISSION_CODES,
     EMISSION_INTS,
@@ -21,8 +22,6 @@ from stream.table import (
     NEWEST_TIME,
     ROLLUP_ROWS,
     ROW,
-    ROW_REGION,
-    ROW_ROUTE,
 )
 from tests.support import T0_NS, fleet
 
@@ -60,7 +59,7 @@ def test_in_new_rows_nothing_is_known() -> None:
     blank_rows(block)
     for b in (0, BLOCK - 1):
         assert (block[DT + b], block[CO2E_TTW + b], block[DISTANCE + b]) == (UNKNOWN, UNKNOWN, UNKNOWN)
-        assert (block[METHOD + b], block[ROW_ROUTE + b], block[ROW_REGION + b]) == (0, -1, -1)
+        assert (block[METHOD + b], block[DISTANCE_METHOD + b]) == (0, 0)
 
 
 def test_columns_of_a_block_are_those_of_the_tables() -> None:
