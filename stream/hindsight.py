@@ -8,6 +8,7 @@ trips whose load is judged by torque are looked at again; an order, scales or un
 import math
 from typing import Any, Final
 
+from stream.aboard import between, mass_log_ratio
 from stream.columns import UNKNOWN
 from stream.kernel import kernel
 from stream.load_state import (
@@ -23,14 +24,14 @@ from stream.load_state import (
     LR_TOUR_BACK,
     LR_TOUR_ON,
     WITH_UNITS,
-    between,
     bounded,
     logit,
-    mass_log_ratio,
     on_tour,
+    probability,
     told,
 )
-from stream.mass import BOBTAIL_SHARE, can_mass, can_tare, torque_is_wrong
+from stream.mass import BOBTAIL_SHARE, TARE_FLOOR_CAN, can_mass, torque_is_wrong
+from stream.torque_scale import scale_without
 from stream.trip_route import STAGE_RETURN, cause_of, stage_of
 from stream.trip_rows import (
     CAPACITY,
@@ -104,12 +105,6 @@ def p_way_home(rise_kg: float, sd_kg: float, capacity_kg: float) -> float:
 
 
 @kernel
-def probability(odds: float) -> float:
-    """Probability of log-odds: 1 / (1 + exp(-odds)) (Eq. 21)."""
-    return 1.0 / (1.0 + math.exp(-odds))
-
-
-@kernel
 def look_back(state: Any, p: Any, g: Any, ints: Any, floats: Any, n: int) -> int:
     """After a trip was closed, judge the one before it again; where its load state changes, write another version as row ``n``.
 
@@ -122,12 +117,12 @@ def look_back(state: Any, p: Any, g: Any, ints: Any, floats: Any, n: int) -> int
     state["past_kind"] = 0
     capacity = p["capacity_kg"]
     before, sd_before = state["past_can_kg"], state["past_can_sd_kg"]
-    tare, sd_tare = can_tare(state, p)
-    true_per_can = p["tare_kg"] / tare
-    aboard = before * true_per_can - p["tare_kg"]
-    sd = true_per_can * math.hypot(sd_before, sd_tare * before / tare)
-    by_mass = bounded(mass_log_ratio(aboard, sd, capacity), ERROR_CAN)
     odds = state["past_odds"]
+    scale, sd_scale = scale_without(state, p, before, sd_before, probability(odds))
+    true_per_can = 1.0 / scale
+    aboard = before * true_per_can - p["tare_kg"]
+    sd = true_per_can * math.hypot(sd_before, max(sd_scale, TARE_FLOOR_CAN) * before * true_per_can)
+    by_mass = bounded(mass_log_ratio(state, aboard, sd, capacity), ERROR_CAN)
     within = kind & TOUR != 0 and kind & STEM == 0
     p_loaded, p_home = probability(odds + on_tour(by_mass, within)), 0.0
     if kind & TOUR and not kind & ENDED:

@@ -8,6 +8,7 @@ within a trip evidence only adds up.
 import math
 from typing import Any, Final
 
+from stream.aboard import UNITS_SHARE, mass_log_ratio
 from stream.columns import LOAD_STATES, UNKNOWN
 from stream.kernel import kernel
 from stream.mass import (
@@ -49,7 +50,6 @@ LR_TOUR_LIGHT: Final = (
     4.0  # empty : loaded, at most, by mass on a tour: on its last quarter the parcels weigh next to nothing
 )
 LR_TOUR_BACK: Final = 0.125  # and comes home
-UNITS_SHARE: Final = 0.06  # of capacity: what empty load units weigh at most (33 roll cages of 32 kg on 25 t: 4 %)
 LIGHTEST_SHARE: Final = 0.02  # of capacity: goods lighter than this are not told from units by mass
 BIT_SCALES, BIT_CAN, BIT_ORDER, BIT_PLACE, BIT_DOORS, BIT_TRAILER, BIT_UNITS, BIT_NEXT = (
     1 << i for i in range(8)
@@ -73,30 +73,16 @@ def logit(p: float) -> float:
 
 
 @kernel
+def probability(odds: float) -> float:
+    """Probability of log-odds: 1 / (1 + exp(-odds)) (Eq. 21)."""
+    return 1.0 / (1.0 + math.exp(-odds))
+
+
+@kernel
 def bounded(log_ratio: float, error: float) -> float:
     """``log_ratio`` of a source that errs with probability ``error``, 0 to 0.5: at most ln((1 - error) / error) (Eq. 21)."""
     limit = math.log((1.0 - error) / error)
     return min(max(log_ratio, -limit), limit)
-
-
-@kernel
-def between(x: float, low: float, high: float, sd: float) -> float:
-    """Density at ``x`` of a value that is even between ``low`` and ``high``, seen with a normal error of ``sd``."""
-    scale = sd * math.sqrt(2.0)
-    return 0.5 * (math.erf((x - low) / scale) - math.erf((x - high) / scale)) / (high - low)
-
-
-@kernel
-def mass_log_ratio(aboard_kg: float, sd_kg: float, capacity_kg: float) -> float:
-    """Log of P(mass aboard | goods) / P(mass aboard | none). None: 0, or empty load units; goods: half even up to capacity, half rising."""
-    x = max(aboard_kg, 0.0)
-    none = 0.6 * math.exp(-0.5 * (x / sd_kg) ** 2) / (sd_kg * math.sqrt(2.0 * math.pi))
-    none += 0.4 * between(x, 0.0, UNITS_SHARE * capacity_kg, sd_kg)
-    low, high = LIGHTEST_SHARE * capacity_kg, 1.05 * capacity_kg
-    x = min(x, capacity_kg)
-    rising = 2.0 * max(x - low, 0.0) / (high - low)  # of even: heavy loads are more common than light ones
-    goods = between(x, low, 2.0 * high, sd_kg) * 2.0 * (0.5 + 0.5 * rising)  # overloaded is no less loaded
-    return math.log((goods + 1e-12) / (none + 1e-12))
 
 
 @kernel
@@ -198,7 +184,7 @@ def decide(state: Any, p: Any, g: Any, origin: int, last_mile: bool, stem: bool)
             mass, sd_mass = _mean(mass, sd_mass, scales, sd)
             aboard, sd_aboard = _mean(aboard, sd_aboard, by_scales, sd_scales)
     if not math.isnan(aboard):
-        by_mass = on_tour(bounded(mass_log_ratio(aboard, sd_aboard, capacity), error), last_mile and not stem)
+        by_mass = on_tour(bounded(mass_log_ratio(state, aboard, sd_aboard, capacity), error), last_mile and not stem)
     cargo, loaded_units, empty_units = state["order_cargo_kg"], state["order_loaded"], state["order_empty"]
     if not math.isnan(cargo):
         odds += bounded(20.0 if cargo >= 1.0 else -20.0, ERROR_ORDER)
@@ -219,7 +205,7 @@ def decide(state: Any, p: Any, g: Any, origin: int, last_mile: bool, stem: bool)
         odds += by_place
         evidence |= BIT_PLACE
     state["odds_but_mass"] = odds
-    p_loaded = 1.0 / (1.0 + math.exp(-odds - by_mass))
+    p_loaded = probability(odds + by_mass)
     found, share, payload, u_payload, units_kg = told(
         p_loaded, aboard, sd_aboard, cargo, loaded_units, empty_units, capacity, p["pallet_positions"],
         state["load_state"] == FULL,
@@ -229,6 +215,7 @@ def decide(state: Any, p: Any, g: Any, origin: int, last_mile: bool, stem: bool)
     state["p_loaded"] = p_loaded
     state["load_state"], state["load_state_p"] = found, share
     state["evidence"] = evidence
+    state["aboard_kg"], state["aboard_sd_kg"] = aboard, sd_aboard
     state["payload_kg"], state["payload_u_kg"] = payload, u_payload
     state["units_kg"] = units_kg
     state["mass_kg"], state["mass_u_kg"] = mass, 1.96 * sd_mass

@@ -7,10 +7,12 @@ take-off, a known place. It ends at 5 km/h or after 20 m. A gap in the readings 
 import math
 from typing import Any, Final
 
+from stream.aboard import learn_loads
 from stream.columns import TRIP_STAGES, UNKNOWN
 from stream.geography import route_by_number
 from stream.kernel import inlined, kernel
 from stream.load_state import (
+    BIT_SCALES,
     COUPLED_CHANGED,
     DOOR_OPENED,
     EMPTY,
@@ -21,6 +23,7 @@ from stream.load_state import (
     after_stop,
     decide,
     forget_load,
+    probability,
     sure_empty,
 )
 from stream.mass import forget_mass, learn_tare
@@ -28,6 +31,7 @@ from stream.places import place_at
 from stream.polygon import METRES_PER_DEG
 from stream.regions import region_at
 from stream.road_load import ENGINE_OFF_RPM
+from stream.torque_scale import learn_scale
 from stream.trip_route import judge_route
 
 LAST_MILE: Final = TRIP_STAGES.index("last_mile")
@@ -334,6 +338,10 @@ def close_trip(state: Any, p: Any, g: Any) -> None:
     state["end_lat_deg"], state["end_lon_deg"] = state["stop_lat_deg"], state["stop_lon_deg"]
     _judge(state, p, g, UNKNOWN)
     learn_tare(state, p, state["p_loaded"] < TEACHES, sure_empty(state))
+    if not math.isnan(state["aboard_kg"]):
+        learn_loads(state, state["aboard_kg"], state["aboard_sd_kg"], p["capacity_kg"], state["p_loaded"])
+    weighed = state["evidence"] & BIT_SCALES != 0
+    learn_scale(state, p, state["p_loaded"] if weighed else probability(state["odds_but_mass"]))
     state["order_from_ns"] = state["stand_ns"]  # what is heard from here on is of the next load
 
 
