@@ -10,9 +10,7 @@ from typing import Any, Final
 from stream.kernel import kernel
 
 UNITS_SHARE: Final = 0.06  # of capacity: what empty load units weigh at most (33 roll cages of 45 kg on 25 t)
-UNITS_COMMON: Final = 0.04  # and mostly (33 positions of 30 kg: pallets of 25 kg, light cages)
 P_NOTHING: Final = 0.6  # of trips without goods: not even units aboard
-P_UNITS_HEAVY: Final = 0.2  # of those with units: heavier than common
 LOAD_EDGES: Final = (
     0.02,
     0.06,
@@ -37,13 +35,9 @@ def between(x: float, low: float, high: float, sd: float) -> float:
 @kernel
 def none_density(x_kg: float, sd_kg: float, capacity_kg: float) -> float:
     """Density [1/kg] of a mass aboard of ``x_kg`` with a normal error of ``sd_kg``, where there are no goods."""
-    common, most = UNITS_COMMON * capacity_kg, UNITS_SHARE * capacity_kg
     z = x_kg / sd_kg
     nothing = math.exp(-0.5 * z * z) / (sd_kg * math.sqrt(2.0 * math.pi))
-    units = (1.0 - P_UNITS_HEAVY) * between(x_kg, 0.0, common, sd_kg) + P_UNITS_HEAVY * between(
-        x_kg, common, most, sd_kg
-    )
-    return P_NOTHING * nothing + (1.0 - P_NOTHING) * units
+    return P_NOTHING * nothing + (1.0 - P_NOTHING) * between(x_kg, 0.0, UNITS_SHARE * capacity_kg, sd_kg)
 
 
 @kernel
@@ -64,13 +58,22 @@ def loads_counted(state: Any) -> float:
 
 
 @kernel
+def band_density(k: int, x_kg: float, sd_kg: float, capacity_kg: float) -> float:
+    """Density [1/kg] of a mass aboard of ``x_kg`` with an error of ``sd_kg`` in band ``k``; the heaviest goes on as high beyond its end."""
+    low, high = LOAD_EDGES[k] * capacity_kg, LOAD_EDGES[k + 1] * capacity_kg
+    if k == N_LOADS - 1:
+        return 2.0 * between(x_kg, low, 2.0 * high - low, sd_kg)
+    return between(x_kg, low, high, sd_kg)
+
+
+@kernel
 def goods_density(state: Any, x_kg: float, sd_kg: float, capacity_kg: float) -> float:
     """Density [1/kg] of a mass aboard of ``x_kg`` with a normal error of ``sd_kg``, where there are goods. Overloaded is no less loaded."""
     x = min(x_kg, capacity_kg)
     found = 0.0
     for k in range(N_LOADS):
         weight = LOADS_PRIOR * usual_share(k) + float(state["loads_seen"][k])
-        found += weight * between(x, LOAD_EDGES[k] * capacity_kg, LOAD_EDGES[k + 1] * capacity_kg, sd_kg)
+        found += weight * band_density(k, x, sd_kg, capacity_kg)
     return found / loads_counted(state)
 
 
@@ -91,5 +94,5 @@ def learn_loads(state: Any, aboard_kg: float, sd_kg: float, capacity_kg: float, 
     seen = state["loads_seen"]
     for k in range(N_LOADS):
         share = (LOADS_PRIOR * usual_share(k) + seen[k]) / counted
-        here = share * between(x, LOAD_EDGES[k] * capacity_kg, LOAD_EDGES[k + 1] * capacity_kg, sd_kg) / density
+        here = share * band_density(k, x, sd_kg, capacity_kg) / density
         seen[k] = seen[k] * (1.0 - 1.0 / LOADS_MEMORY) + p_loaded * here

@@ -23,6 +23,7 @@ from stream.load_state import (
     FULL,
     LR_TOUR_BACK,
     LR_TOUR_ON,
+    STATE_UNKNOWN,
     WITH_UNITS,
     bounded,
     logit,
@@ -32,7 +33,7 @@ from stream.load_state import (
 )
 from stream.mass import BOBTAIL_SHARE, TARE_FLOOR_CAN, can_mass, torque_is_wrong
 from stream.torque_scale import scale_without
-from stream.trip_route import STAGE_RETURN, cause_of, stage_of
+from stream.trip_route import STAGE_RETURN, cause_of, loads_come_from, only_stood, stage_of
 from stream.trip_rows import (
     CAPACITY,
     CAUSE,
@@ -56,9 +57,11 @@ from stream.trips import assigned, is_stem, serves_drops
 KEPT: Final = 1  # bits of ``past_kind``
 TOUR: Final = 2  # it belongs to a tour of drops,
 STEM: Final = 4  # too long to lie within it,
-ENDED: Final = 8  # and where it ended is known
+ENDED: Final = 8  # where it ended is known,
+STOOD: Final = 16  # and nothing was handed over there
 P_HOME: Final = 0.2  # that a stop of a tour is its loading place, before anything is known: a tour has some stops [C]
 HEAVIER: Final = (0.1, 1.05)  # of capacity: what is loaded for a tour
+HELD: Final = 0.7  # a told state is given up below this; it takes load_state.DECIDED to be told
 LIGHTER: Final = (-0.6, 0.05)  # what a drop takes off, or a few returns add
 
 
@@ -81,10 +84,12 @@ def keep_trip(state: Any, p: Any, g: Any, ints: Any, floats: Any, n: int, time_n
     kind = KEPT
     if serves_drops(route, g):
         kind |= TOUR
-        if is_stem(state, g, route):
+        if is_stem(state, p, g, route):
             kind |= STEM
     if not math.isnan(real[END_LAT]):
         kind |= ENDED
+    if only_stood(state, g):
+        kind |= STOOD
     state["past_kind"] = kind
     state["past_odds"] = state["odds_but_mass"]
     state["past_can_kg"], state["past_can_sd_kg"] = mass, sd
@@ -102,6 +107,14 @@ def p_way_home(rise_kg: float, sd_kg: float, capacity_kg: float) -> float:
     more = between(rise_kg, HEAVIER[0] * capacity_kg, HEAVIER[1] * capacity_kg, sd_kg)
     less = between(rise_kg, LIGHTER[0] * capacity_kg, LIGHTER[1] * capacity_kg, sd_kg)
     return probability(logit(P_HOME) + bounded(math.log((more + 1e-15) / (less + 1e-15)), ERROR_CAN))
+
+
+@kernel
+def still_held(was: int, p_loaded: float) -> bool:
+    """Whether load state ``was``, once told, is kept at a P(loaded) that would not have told it: no flapping."""
+    if was == STATE_UNKNOWN:
+        return False
+    return p_loaded <= 1.0 - HELD if was in (EMPTY, WITH_UNITS) else p_loaded >= HELD
 
 
 @kernel
@@ -139,7 +152,7 @@ def look_back(state: Any, p: Any, g: Any, ints: Any, floats: Any, n: int) -> int
     found, share, payload, u_payload, units_kg = told(
         p_loaded, aboard, sd, nothing, nothing, nothing, capacity, nothing, was == FULL
     )
-    if found == was:
+    if found == was or (found == STATE_UNKNOWN and still_held(was, p_loaded)):
         return n
     row[VERSION] += 1
     row[LOAD_STATE], real[LOAD_STATE_P] = found, share
@@ -150,9 +163,9 @@ def look_back(state: Any, p: Any, g: Any, ints: Any, floats: Any, n: int) -> int
     empty = found in (EMPTY, WITH_UNITS)
     stage = STAGE_RETURN
     if not (empty and p_home > 0.5):
-        stage = stage_of(g, row[ROUTE], start, end, empty, state["past_load_from"])
+        stage = stage_of(g, row[ROUTE], start, end, empty, loads_come_from(g, p["route"], state["past_load_from"]))
     row[STAGE] = stage
-    row[CAUSE] = cause_of(g, empty, start, end, stage, row[DISTANCE], state["past_dwell_us"])
+    row[CAUSE] = cause_of(g, empty, start, -1 if kind & STOOD else end, stage, row[DISTANCE], state["past_dwell_us"])
     for k in range(row.size):
         ints[n, k] = row[k]
     for k in range(real.size):

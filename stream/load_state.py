@@ -36,7 +36,7 @@ FULL_SHARE: Final = 0.9  # of capacity or pallet positions
 FULL_MARGIN: Final = 0.03  # a full load stays full down to so much less: no flapping
 # Error rates: how often a source says the wrong thing however sure it is.
 ERROR_SCALES: Final = 0.01
-ERROR_CAN: Final = 0.03
+ERROR_CAN: Final = 0.02
 ERROR_ORDER: Final = 0.02
 ERROR_UNITS: Final = 0.03
 ERROR_TRAILER: Final = 0.01
@@ -50,6 +50,8 @@ LR_TOUR_LIGHT: Final = (
     4.0  # empty : loaded, at most, by mass on a tour: on its last quarter the parcels weigh next to nothing
 )
 LR_TOUR_BACK: Final = 0.125  # and comes home
+HABIT_PRIOR: Final = 4.0  # stops that the rates of any vehicle count for
+HABIT_MEMORY: Final = 60.0  # stops that its own habit remembers
 LIGHTEST_SHARE: Final = 0.02  # of capacity: goods lighter than this are not told from units by mass
 BIT_SCALES, BIT_CAN, BIT_ORDER, BIT_PLACE, BIT_DOORS, BIT_TRAILER, BIT_UNITS, BIT_NEXT = (
     1 << i for i in range(8)
@@ -93,24 +95,44 @@ def _mean(x: float, sd_x: float, y: float, sd_y: float) -> tuple[float, float]:
 
 
 @kernel
-def after_stop(p_loaded: float, bits: int, door_works: bool, place_kind: int, long: bool, last_mile: bool) -> float:
+def after_stop(state: Any, bits: int, door_works: bool, place_kind: int, long: bool, last_mile: bool) -> float:
     """P(loaded) after a stop from ``p_loaded`` before it: what was aboard may have gone, and goods may have come. Rates are [C].
 
     A door that is known to work and stayed shut keeps the load in. Where nothing is known of doors the kind of place decides,
-    then whether there was time to load (``long``). On a tour of drops masses err alike from stop to stop: each is judged anew.
+    then whether there was time to load (``long``). Where loads change, a vehicle's own habit counts: some come back loaded, some never.
+    On a tour of drops masses err alike from stop to stop: each is judged anew.
     """
     gone, come = (0.25, 0.75) if long else (0.08, 0.24)  # tends to P_LOADED
+    handled = long
     if bits & (DOOR_OPENED | LIFT_USED | COUPLED_CHANGED):
-        gone, come = 0.25, 0.35
+        gone, come, handled = 0.25, 0.35, True
     elif bits & SWITCHES_SEEN and door_works:
-        gone, come = 0.01, 0.01
+        gone, come, handled = 0.01, 0.01, False
     elif last_mile:
-        gone, come = 0.25, 0.75
+        gone, come, handled = 0.25, 0.75, False
     elif place_kind == WAREHOUSE:
-        gone, come = 0.25, 0.5
+        gone, come, handled = 0.25, 0.5, True
     elif place_kind in (DEPOT, CHARGER, FUEL_STATION, SERVICE):
-        gone, come = 0.05, 0.05
-    return p_loaded * (1.0 - gone) + (1.0 - p_loaded) * come
+        gone, come, handled = 0.05, 0.05, False
+    p_loaded = state["p_loaded"]
+    state["p_last"] = p_loaded if handled and not last_mile else math.nan
+    if handled and not last_mile:
+        gone = (HABIT_PRIOR * gone + state["turns_gone"]) / (HABIT_PRIOR + state["turns_loaded"])
+        come = (HABIT_PRIOR * come + state["turns_come"]) / (HABIT_PRIOR + state["turns_empty"])
+    return float(p_loaded * (1.0 - gone) + (1.0 - p_loaded) * come)
+
+
+@kernel
+def learn_turn(state: Any) -> None:
+    """After a trip: count what became of the load at the stop before it."""
+    before, now = state["p_last"], state["p_loaded"]
+    if math.isnan(before):
+        return
+    keep = 1.0 - 1.0 / HABIT_MEMORY
+    state["turns_loaded"] = state["turns_loaded"] * keep + before
+    state["turns_gone"] = state["turns_gone"] * keep + before * (1.0 - now)
+    state["turns_empty"] = state["turns_empty"] * keep + 1.0 - before
+    state["turns_come"] = state["turns_come"] * keep + (1.0 - before) * now
 
 
 @kernel

@@ -215,6 +215,14 @@ STATE: Final = np.dtype(
         # what it carries: stream.load_state
         ("decide_ns", "i8"),  # when evidence is looked at next
         ("p_before", "f8"),
+        ("p_last", "f8"),  # P(loaded) of the trip before, where its load may have changed since; else NaN
+        (
+            "turns_loaded",
+            "f8",
+        ),  # such stops that it came to loaded, those after which it was not, and the same of empty
+        ("turns_gone", "f8"),
+        ("turns_empty", "f8"),
+        ("turns_come", "f8"),
         ("p_loaded", "f8"),
         ("odds_but_mass", "f8"),  # log-odds of "loaded" by all evidence but the mass
         ("load_state", "i8"),
@@ -339,6 +347,7 @@ _NAN_AT_FIRST: Final = (
     "region_lat_deg",
     "region_lon_deg",
     "p_before",
+    "p_last",
     "p_loaded",
     "load_state_p",
     "payload_kg",

@@ -17,7 +17,7 @@ FACTORS: Final = 33
 MIDDLE: Final = 16
 PER_SD: Final = 4.0  # steps of the grid to a standard deviation of the prior: +-4 of them in all
 OUTLIER: Final = 0.03  # of the trips, whose mass says nothing: rain, a headwind all day, a trailer of another
-FADES: Final = 0.02  # of the belief, back to the prior with each trip: tyres wear, a new set is fitted
+FADES: Final = 0.02  # of what was learnt, as a power, with each trip: tyres wear, a new set is fitted
 ORDER_U_REL: Final = 0.02  # of a load by order; standard deviation
 
 
@@ -73,13 +73,13 @@ def learn_scale(state: Any, p: Any, p_loaded: float) -> None:
     if math.isnan(mass) or sd > CAN_TEACHES_REL * mass or mass < BOBTAIL_SHARE * p["tare_kg"] or torque_is_wrong(state):
         return
     belief = state["scale_belief"]
-    total, prior = 0.0, 0.0
+    total = 0.0
     for k in range(FACTORS):
-        belief[k] *= trip_likelihood(state, p, factor(state, k), mass, sd, p_loaded, state["order_cargo_kg"])
+        faded = math.pow(belief[k], 1.0 - FADES) * math.pow(_prior(k), FADES)
+        belief[k] = faded * trip_likelihood(state, p, factor(state, k), mass, sd, p_loaded, state["order_cargo_kg"])
         total += belief[k]
-        prior += _prior(k)
     for k in range(FACTORS):
-        belief[k] = (1.0 - FADES) * belief[k] / total + FADES * _prior(k) / prior
+        belief[k] /= total
     state["scale_mean"], state["scale_sd"] = scale_without(state, p, math.nan, math.nan, math.nan)
 
 

@@ -23,6 +23,7 @@ from stream.load_state import (
     after_stop,
     decide,
     forget_load,
+    learn_turn,
     probability,
     sure_empty,
 )
@@ -61,6 +62,9 @@ START_FIX_NS: Final = 90_000_000_000  # a first fix so soon after departure stil
 REGION_MM: Final = 500_000  # driven between two looks at the map
 REGION_SLACK_M: Final = 300.0
 PAUSE_NS: Final = 45_000_000_000  # a stand of a moving trip so long may have been a drop that nothing confirms
+PARCELS_KG: Final = (
+    7_500.0  # permitted mass up to which a vehicle may carry parcels, which are handed over in less than a minute
+)
 STEM_OF_ROUTE: Final = 0.9  # of the distance between a tour's origin and its area, and ...
 STEM_OF_RADIUS: Final = 1.2  # ... of the area's radius, by road: neighbours on a tour lie nearer
 REGION_MISFITS: Final = 3
@@ -308,12 +312,13 @@ def serves_drops(route: int, g: Any) -> bool:
 
 
 @kernel
-def is_stem(state: Any, g: Any, route: int) -> bool:
+def is_stem(state: Any, p: Any, g: Any, route: int) -> bool:
     """Whether the trip is too long to lie within a tour: it is the way out to the customers or the way home from them.
 
-    Never where it paused: the stop may have been a drop, and the trip partly the tour's.
+    Never where a van paused: the stop may have been a drop, and the trip partly the tour's. Nothing is unloaded from a truck so fast.
     """
-    if state["trip_pauses"] > 0 or route < 0 or g.route[route, 0] < 0 or g.route[route, 1] < 0:
+    dropped = state["trip_pauses"] > 0 and p["gvw_kg"] <= PARCELS_KG
+    if dropped or route < 0 or g.route[route, 0] < 0 or g.route[route, 1] < 0:
         return False
     a, b = g.places.circle[g.route[route, 0]], g.places.circle[g.route[route, 1]]
     between_m = metres(a[0], a[1], b[0], b[1])
@@ -326,7 +331,7 @@ def _judge(state: Any, p: Any, g: Any, dwell_us: int) -> None:
     route = assigned(state, p)
     origin = int(g.route[route, 0]) if route >= 0 else -1
     tour = serves_drops(route, g)
-    decide(state, p, g, origin, tour, tour and is_stem(state, g, route))
+    decide(state, p, g, origin, tour, tour and is_stem(state, p, g, route))
     judge_route(state, p, g, dwell_us)
 
 
@@ -338,7 +343,9 @@ def close_trip(state: Any, p: Any, g: Any) -> None:
     state["end_lat_deg"], state["end_lon_deg"] = state["stop_lat_deg"], state["stop_lon_deg"]
     _judge(state, p, g, UNKNOWN)
     learn_tare(state, p, state["p_loaded"] < TEACHES, sure_empty(state))
-    if not math.isnan(state["aboard_kg"]):
+    learn_turn(state)
+    route = assigned(state, p)
+    if not math.isnan(state["aboard_kg"]) and (is_stem(state, p, g, route) or not serves_drops(route, g)):
         learn_loads(state, state["aboard_kg"], state["aboard_sd_kg"], p["capacity_kg"], state["p_loaded"])
     weighed = state["evidence"] & BIT_SCALES != 0
     learn_scale(state, p, state["p_loaded"] if weighed else probability(state["odds_but_mass"]))
@@ -354,7 +361,9 @@ def finish_trip(state: Any, p: Any, g: Any, time_ns: int) -> None:
         state["end_lat_deg"], state["end_lon_deg"] = state["stop_lat_deg"], state["stop_lon_deg"]
     _judge(state, p, g, dwell_us)
     if state["start_place"] >= 0 and state["load_state"] != EMPTY and state["load_state"] != WITH_UNITS:
-        state["load_from"] = state["start_place"]
+        state["load_from"] = (
+            state["start_place"] if state["stop_us"] != UNKNOWN else -1
+        )  # heard under way: not where it loaded
 
 
 @kernel
@@ -363,13 +372,13 @@ def start_trip(state: Any, p: Any, g: Any, time_ns: int) -> None:
     first = state["trip_version"] == 0
     place = max(_look(state, g), -1)
     if first:
-        state["p_before"] = P_LOADED
+        state["p_before"], state["p_last"] = P_LOADED, math.nan
         state["stop_us"] = UNKNOWN
     else:
         kind = int(g.places.kind[place]) if place >= 0 else -1
         long = time_ns - state["stand_ns"] >= LOADING_NS
         state["p_before"] = after_stop(
-            state["p_loaded"],
+            state,
             state["stop_bits"],
             state["door_works"] != 0,
             kind,
