@@ -39,8 +39,8 @@ def trip_likelihood(
     state: Any, p: Any, c: float, mass_kg: float, sd_kg: float, p_loaded: float, cargo_kg: float
 ) -> float:
     """Density [1/kg] of a mass by torque under factor ``c``; goods aboard with ``p_loaded``, or known by order (else NaN)."""
-    capacity = p["capacity_kg"]
-    x, sd = mass_kg / c - p["tare_kg"], sd_kg / c
+    capacity = float(p["capacity_kg"])
+    x, sd = mass_kg / c - float(p["tare_kg"]), sd_kg / c
     nothing_told = OUTLIER / capacity
     if not math.isnan(cargo_kg):
         sd = math.hypot(sd, ORDER_U_REL * cargo_kg)

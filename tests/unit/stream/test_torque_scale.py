@@ -30,7 +30,7 @@ def _trip(state: Any, kg: float, sd_kg: float = 300.0, p_loaded: float = 0.75) -
 
 def test_the_prior_is_the_registry_s_tare() -> None:
     state = _state()
-    assert can_tare(state, P) == (TARE, pytest.approx(0.04 * TARE))
+    assert can_tare(state, P) == pytest.approx((TARE, 0.04 * TARE))
     open_belief(state, P)
     mean, sd = scale_without(state, P, math.nan, math.nan, math.nan)
     assert mean == pytest.approx(1.0)
