@@ -49,15 +49,6 @@ def usual_share(k: int) -> float:
 
 
 @kernel
-def loads_counted(state: Any) -> float:
-    """Trips that the shares of this vehicle rest on, the prior's among them."""
-    total = LOADS_PRIOR
-    for k in range(N_LOADS):
-        total += float(state["loads_seen"][k])
-    return total
-
-
-@kernel
 def band_density(k: int, x_kg: float, sd_kg: float, capacity_kg: float) -> float:
     """Density [1/kg] of a mass aboard of ``x_kg`` with an error of ``sd_kg`` in band ``k``; the heaviest goes on as high beyond its end."""
     low, high = LOAD_EDGES[k] * capacity_kg, LOAD_EDGES[k + 1] * capacity_kg
@@ -70,18 +61,32 @@ def band_density(k: int, x_kg: float, sd_kg: float, capacity_kg: float) -> float
 def goods_density(state: Any, x_kg: float, sd_kg: float, capacity_kg: float) -> float:
     """Density [1/kg] of a mass aboard of ``x_kg`` with a normal error of ``sd_kg``, where there are goods. Overloaded is no less loaded."""
     x = min(x_kg, capacity_kg)
-    found = 0.0
+    found, counted = 0.0, LOADS_PRIOR
     for k in range(N_LOADS):
-        weight = LOADS_PRIOR * usual_share(k) + float(state["loads_seen"][k])
-        found += weight * band_density(k, x, sd_kg, capacity_kg)
-    return found / loads_counted(state)
+        seen = float(state["loads_seen"][k])
+        found += (LOADS_PRIOR * usual_share(k) + seen) * band_density(k, x, sd_kg, capacity_kg)
+        counted += seen
+    return found / counted
 
 
 @kernel
-def mass_log_ratio(state: Any, aboard_kg: float, sd_kg: float, capacity_kg: float) -> float:
-    """Log of P(mass aboard | goods) / P(mass aboard | none) for a mass with a normal error of ``sd_kg`` [kg]."""
+def usual_density(x_kg: float, sd_kg: float, capacity_kg: float) -> float:
+    """The same of any vehicle."""
+    x = min(x_kg, capacity_kg)
+    found = 0.0
+    for k in range(N_LOADS):
+        found += usual_share(k) * band_density(k, x, sd_kg, capacity_kg)
+    return found
+
+
+@kernel
+def mass_log_ratio(state: Any, aboard_kg: float, sd_kg: float, capacity_kg: float, weighed: bool) -> float:
+    """Log of P(mass aboard | goods) / P(mass aboard | none) for a mass with a normal error of ``sd_kg`` [kg].
+
+    ``weighed``: by scales, which are exact enough to say what is aboard whatever the vehicle carries else.
+    """
     x = max(aboard_kg, 0.0)
-    goods = goods_density(state, x, sd_kg, capacity_kg)
+    goods = usual_density(x, sd_kg, capacity_kg) if weighed else goods_density(state, x, sd_kg, capacity_kg)
     return math.log((goods + 1e-12) / (none_density(x, sd_kg, capacity_kg) + 1e-12))
 
 
@@ -89,7 +94,9 @@ def mass_log_ratio(state: Any, aboard_kg: float, sd_kg: float, capacity_kg: floa
 def learn_loads(state: Any, aboard_kg: float, sd_kg: float, capacity_kg: float, p_loaded: float) -> None:
     """Count a trip that was loaded with probability ``p_loaded``, in the bands that its mass aboard [kg] may lie in."""
     x = min(max(aboard_kg, 0.0), capacity_kg)
-    counted = loads_counted(state)
+    counted = LOADS_PRIOR
+    for k in range(N_LOADS):
+        counted += float(state["loads_seen"][k])
     density = goods_density(state, x, sd_kg, capacity_kg) + 1e-12
     seen = state["loads_seen"]
     for k in range(N_LOADS):

@@ -135,7 +135,7 @@ def look_back(state: Any, p: Any, g: Any, ints: Any, floats: Any, n: int) -> int
     true_per_can = 1.0 / scale
     aboard = before * true_per_can - p["tare_kg"]
     sd = true_per_can * math.hypot(sd_before, max(sd_scale, TARE_FLOOR_CAN) * before * true_per_can)
-    by_mass = bounded(mass_log_ratio(state, aboard, sd, capacity), ERROR_CAN)
+    by_mass = bounded(mass_log_ratio(state, aboard, sd, capacity, False), ERROR_CAN)
     within = kind & TOUR != 0 and kind & STEM == 0
     p_loaded, p_home = probability(odds + on_tour(by_mass, within)), 0.0
     if kind & TOUR and not kind & ENDED:

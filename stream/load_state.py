@@ -206,7 +206,8 @@ def decide(state: Any, p: Any, g: Any, origin: int, last_mile: bool, stem: bool)
             mass, sd_mass = _mean(mass, sd_mass, scales, sd)
             aboard, sd_aboard = _mean(aboard, sd_aboard, by_scales, sd_scales)
     if not math.isnan(aboard):
-        by_mass = on_tour(bounded(mass_log_ratio(state, aboard, sd_aboard, capacity), error), last_mile and not stem)
+        ratio = mass_log_ratio(state, aboard, sd_aboard, capacity, evidence & BIT_SCALES != 0)
+        by_mass = on_tour(bounded(ratio, error), last_mile and not stem)
     cargo, loaded_units, empty_units = state["order_cargo_kg"], state["order_loaded"], state["order_empty"]
     if not math.isnan(cargo):
         odds += bounded(20.0 if cargo >= 1.0 else -20.0, ERROR_ORDER)

@@ -40,9 +40,12 @@ def test_a_vehicle_that_often_carries_light_goods_is_believed_to() -> None:
     for _ in range(10):
         learn_loads(light, 2_000.0, 100.0, CAPACITY, 1.0)
         learn_loads(heavy, 22_000.0, 100.0, CAPACITY, 1.0)
-    ratios = [mass_log_ratio(s, 1_700.0, 500.0, CAPACITY) for s in (heavy, _state(), light)]
+    ratios = [mass_log_ratio(s, 1_700.0, 500.0, CAPACITY, False) for s in (heavy, _state(), light)]
     assert ratios == sorted(ratios)
     assert ratios[2] - ratios[1] > 1.0
+    assert (
+        len({mass_log_ratio(s, 1_700.0, 500.0, CAPACITY, True) for s in (heavy, _state(), light)}) == 1
+    )  # scales know
 
 
 def test_a_trip_counts_by_its_probability_of_goods_in_the_bands_its_mass_allows() -> None:
@@ -60,6 +63,6 @@ def test_a_trip_counts_by_its_probability_of_goods_in_the_bands_its_mass_allows(
 def test_a_mass_far_off_everything_is_finite() -> None:
     state = _state()
     for kg in (-1e5, 0.0, 1e6):
-        assert math.isfinite(mass_log_ratio(state, kg, 10.0, CAPACITY))
+        assert math.isfinite(mass_log_ratio(state, kg, 10.0, CAPACITY, False))
         learn_loads(state, kg, 10.0, CAPACITY, 0.5)
     assert np.isfinite(state["loads_seen"]).all()

@@ -211,7 +211,7 @@ def test_a_tour_and_a_short_stop_teach_no_habit() -> None:
 def test_more_mass_is_never_more_empty() -> None:
     state = _state()
     for sd in (100.0, 500.0, 2_000.0):
-        ratios = np.array([mass_log_ratio(state, kg, sd, 25_000.0) for kg in np.linspace(0, 25_000, 200)])
+        ratios = np.array([mass_log_ratio(state, kg, sd, 25_000.0, True) for kg in np.linspace(0, 25_000, 200)])
         assert (np.diff(ratios) > -1e-6).all()
 
 
