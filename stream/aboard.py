@@ -71,7 +71,7 @@ def goods_density(state: Any, x_kg: float, sd_kg: float, capacity_kg: float) -> 
 
 @kernel
 def usual_density(x_kg: float, sd_kg: float, capacity_kg: float) -> float:
-    """The same of any vehicle."""
+    """Density [1/kg] of a mass aboard of ``x_kg`` with an error of ``sd_kg`` in the loads of any vehicle."""
     x = min(x_kg, capacity_kg)
     found = 0.0
     for k in range(N_LOADS):

@@ -111,7 +111,7 @@ def p_way_home(rise_kg: float, sd_kg: float, capacity_kg: float) -> float:
 
 @kernel
 def still_held(was: int, p_loaded: float) -> bool:
-    """Whether load state ``was``, once told, is kept at a P(loaded) that would not have told it: no flapping."""
+    """Whether load state ``was``, once told, is kept at a ``p_loaded`` (0 to 1) that would not have told it: no flapping."""
     if was == STATE_UNKNOWN:
         return False
     return p_loaded <= 1.0 - HELD if was in (EMPTY, WITH_UNITS) else p_loaded >= HELD

@@ -30,7 +30,7 @@ def _prior(k: int) -> float:
 
 @kernel
 def factor(state: Any, k: int) -> float:
-    """Factor ``k`` of the grid."""
+    """Factor ``k`` of the grid: mass by torque over true mass, a ratio near 1."""
     return 1.0 + float(k - MIDDLE) * float(state["scale_step"])
 
 
@@ -85,7 +85,10 @@ def learn_scale(state: Any, p: Any, p_loaded: float) -> None:
 
 @kernel
 def scale_without(state: Any, p: Any, mass_kg: float, sd_kg: float, p_loaded: float) -> tuple[float, float]:
-    """(mean, standard deviation) of the factor by all trips but the one of this mass, standard deviation [kg] and P(goods); NaN: by all."""
+    """(mean, standard deviation) of the factor, ratios, by all trips but the one of this mass and ``sd_kg`` [kg]; NaN: by all trips.
+
+    ``p_loaded``: probability of goods on that trip by all evidence but the torque, 0 to 1.
+    """
     all_of_them = math.isnan(mass_kg) or sd_kg > CAN_TEACHES_REL * mass_kg
     s0, s1, s2 = 0.0, 0.0, 0.0
     for k in range(FACTORS):
