@@ -14,6 +14,7 @@ from stream.kernel import inlined, kernel
 from stream.load_state import (
     BIT_SCALES,
     COUPLED_CHANGED,
+    CUSTOMER,
     DOOR_OPENED,
     EMPTY,
     LIFT_USED,
@@ -360,10 +361,11 @@ def finish_trip(state: Any, p: Any, g: Any, time_ns: int) -> None:
         state["end_place"] = state["stop_place"]
         state["end_lat_deg"], state["end_lon_deg"] = state["stop_lat_deg"], state["stop_lon_deg"]
     _judge(state, p, g, dwell_us)
-    if state["start_place"] >= 0 and state["load_state"] != EMPTY and state["load_state"] != WITH_UNITS:
-        state["load_from"] = (
-            state["start_place"] if state["stop_us"] != UNKNOWN else -1
-        )  # heard under way: not where it loaded
+    start = state["start_place"]
+    hop = start >= 0 and serves_drops(assigned(state, p), g) and g.places.kind[start] == CUSTOMER
+    if start >= 0 and not hop and state["load_state"] != EMPTY and state["load_state"] != WITH_UNITS:
+        known = state["stop_us"] != UNKNOWN  # else first heard under way: that is not where it loaded
+        state["load_from"] = start if known else -1
 
 
 @kernel

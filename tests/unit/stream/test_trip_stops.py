@@ -265,6 +265,29 @@ def test_where_the_last_load_was_not_seen_the_vehicle_s_own_route_tells_where_it
         assert _told(f, *parts)[-1] == told
 
 
+def test_a_hop_between_customers_is_not_where_a_load_comes_from() -> None:
+    """Within a town that holds its own hub: after a tour's hops, out of the hub and empty to a lay-by in that area, to wait."""
+    town = Place("town", "", "customer", *HUB, 30_000.0)
+    tour = Route("tour", "", "hub", "town", "last_mile")
+    f = fleet(Vehicle("t1", "d-t1", "rigid_18t", "diesel_b7", "tour"), routes=(tour,), places=(PLACES[0], town))
+    full, none = 4e3, 0.0
+    near, lay_by = (50.05, 8.0), (50.02, 8.0)
+    parts = (
+        Part(300, 0.0, HUB, cargo=full),
+        Part(300, 40.0, near, cargo=full),
+        Part(600, 0.0, near, cargo=full),
+        Part(300, 40.0, near, cargo=full),
+        Part(600, 0.0, near, cargo=none, switches=IGNITION | DOOR),
+        Part(300, 40.0, near, cargo=none),
+        Part(600, 0.0, HUB, cargo=none),
+        Part(180, 40.0, lay_by, cargo=none),
+        Part(2400, 0.0, lay_by, cargo=none),
+        Part(180, 40.0, lay_by, cargo=none),
+        Part(300, 0.0, HUB, cargo=none),
+    )
+    assert [cause for _, cause in _told(f, *parts)][3:] == ["return", "waiting", "return"]
+
+
 @pytest.mark.parametrize(("door", "cause"), [(0, "waiting"), (DOOR, "reposition")])
 def test_who_waits_within_a_customer_s_area_opens_no_door(door: int, cause: str) -> None:
     shops = Place("shops", "", "customer", *ROAD, 8_000.0)
