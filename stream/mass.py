@@ -143,7 +143,8 @@ def can_row(
     friction [% of ``ref_nm``, N m], ``battery_kw`` [kW], ``grade`` rise over run; NaN = not measured. Source: Vahidi 2005.
     """
     since_ns = time_ns - state["can_ns"]
-    if since_ns < SAMPLE_NS:
+    engine = not p["has_battery"]
+    if since_ns < SAMPLE_NS or math.isnan(torque_pct if engine else battery_kw):
         return
     v0, a0, watts0, ratio0 = state["can_v_ms"], state["can_a_ms2"], state["can_w"], state["can_ratio"]
     dt = since_ns * 1e-9
@@ -154,7 +155,6 @@ def can_row(
     state["can_a_ms2"] = a
     state["can_w"] = math.nan
     state["can_ratio"] = ratio
-    engine = not p["has_battery"]
     if engine and not (math.fabs(ratio - ratio0) <= SHIFT_REL * ratio):
         state["can_shift_ns"] = time_ns
     if not dt < SAMPLE_MAX_S or braking:
