@@ -8,6 +8,7 @@ trips whose load is judged by torque are looked at again; an order, scales or un
 import math
 from typing import Any, Final
 
+from stream.aboard import between, mass_log_ratio
 from stream.columns import UNKNOWN
 from stream.kernel import kernel
 from stream.load_state import (
@@ -22,16 +23,17 @@ from stream.load_state import (
     FULL,
     LR_TOUR_BACK,
     LR_TOUR_ON,
+    STATE_UNKNOWN,
     WITH_UNITS,
-    between,
     bounded,
     logit,
-    mass_log_ratio,
     on_tour,
+    probability,
     told,
 )
-from stream.mass import BOBTAIL_SHARE, can_mass, can_tare, torque_is_wrong
-from stream.trip_route import STAGE_RETURN, cause_of, stage_of
+from stream.mass import BOBTAIL_SHARE, TARE_FLOOR_CAN, can_mass, torque_is_wrong
+from stream.torque_scale import scale_without
+from stream.trip_route import STAGE_RETURN, cause_of, loads_come_from, only_stood, stage_of
 from stream.trip_rows import (
     CAPACITY,
     CAUSE,
@@ -55,9 +57,11 @@ from stream.trips import assigned, is_stem, serves_drops
 KEPT: Final = 1  # bits of ``past_kind``
 TOUR: Final = 2  # it belongs to a tour of drops,
 STEM: Final = 4  # too long to lie within it,
-ENDED: Final = 8  # and where it ended is known
+ENDED: Final = 8  # where it ended is known,
+STOOD: Final = 16  # and nothing was handed over there
 P_HOME: Final = 0.2  # that a stop of a tour is its loading place, before anything is known: a tour has some stops [C]
 HEAVIER: Final = (0.1, 1.05)  # of capacity: what is loaded for a tour
+HELD: Final = 0.7  # a told state is given up below this; it takes load_state.DECIDED to be told
 LIGHTER: Final = (-0.6, 0.05)  # what a drop takes off, or a few returns add
 
 
@@ -80,10 +84,12 @@ def keep_trip(state: Any, p: Any, g: Any, ints: Any, floats: Any, n: int, time_n
     kind = KEPT
     if serves_drops(route, g):
         kind |= TOUR
-        if is_stem(state, g, route):
+        if is_stem(state, p, g, route):
             kind |= STEM
     if not math.isnan(real[END_LAT]):
         kind |= ENDED
+    if only_stood(state, g):
+        kind |= STOOD
     state["past_kind"] = kind
     state["past_odds"] = state["odds_but_mass"]
     state["past_can_kg"], state["past_can_sd_kg"] = mass, sd
@@ -104,9 +110,11 @@ def p_way_home(rise_kg: float, sd_kg: float, capacity_kg: float) -> float:
 
 
 @kernel
-def probability(odds: float) -> float:
-    """Probability of log-odds: 1 / (1 + exp(-odds)) (Eq. 21)."""
-    return 1.0 / (1.0 + math.exp(-odds))
+def still_held(was: int, p_loaded: float) -> bool:
+    """Whether load state ``was``, once told, is kept at a ``p_loaded`` (0 to 1) that would not have told it: no flapping."""
+    if was == STATE_UNKNOWN:
+        return False
+    return p_loaded <= 1.0 - HELD if was in (EMPTY, WITH_UNITS) else p_loaded >= HELD
 
 
 @kernel
@@ -122,12 +130,12 @@ def look_back(state: Any, p: Any, g: Any, ints: Any, floats: Any, n: int) -> int
     state["past_kind"] = 0
     capacity = p["capacity_kg"]
     before, sd_before = state["past_can_kg"], state["past_can_sd_kg"]
-    tare, sd_tare = can_tare(state, p)
-    true_per_can = p["tare_kg"] / tare
-    aboard = before * true_per_can - p["tare_kg"]
-    sd = true_per_can * math.hypot(sd_before, sd_tare * before / tare)
-    by_mass = bounded(mass_log_ratio(aboard, sd, capacity), ERROR_CAN)
     odds = state["past_odds"]
+    scale, sd_scale = scale_without(state, p, before, sd_before, probability(odds))
+    true_per_can = 1.0 / scale
+    aboard = before * true_per_can - p["tare_kg"]
+    sd = true_per_can * math.hypot(sd_before, max(sd_scale, TARE_FLOOR_CAN) * before * true_per_can)
+    by_mass = bounded(mass_log_ratio(state, aboard, sd, capacity, False), ERROR_CAN)
     within = kind & TOUR != 0 and kind & STEM == 0
     p_loaded, p_home = probability(odds + on_tour(by_mass, within)), 0.0
     if kind & TOUR and not kind & ENDED:
@@ -144,7 +152,7 @@ def look_back(state: Any, p: Any, g: Any, ints: Any, floats: Any, n: int) -> int
     found, share, payload, u_payload, units_kg = told(
         p_loaded, aboard, sd, nothing, nothing, nothing, capacity, nothing, was == FULL
     )
-    if found == was:
+    if found == was or (found == STATE_UNKNOWN and still_held(was, p_loaded)):
         return n
     row[VERSION] += 1
     row[LOAD_STATE], real[LOAD_STATE_P] = found, share
@@ -155,9 +163,9 @@ def look_back(state: Any, p: Any, g: Any, ints: Any, floats: Any, n: int) -> int
     empty = found in (EMPTY, WITH_UNITS)
     stage = STAGE_RETURN
     if not (empty and p_home > 0.5):
-        stage = stage_of(g, row[ROUTE], start, end, empty, state["past_load_from"])
+        stage = stage_of(g, row[ROUTE], start, end, empty, loads_come_from(g, p["route"], state["past_load_from"]))
     row[STAGE] = stage
-    row[CAUSE] = cause_of(g, empty, start, end, stage, row[DISTANCE], state["past_dwell_us"])
+    row[CAUSE] = cause_of(g, empty, start, -1 if kind & STOOD else end, stage, row[DISTANCE], state["past_dwell_us"])
     for k in range(row.size):
         ints[n, k] = row[k]
     for k in range(real.size):

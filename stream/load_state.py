@@ -8,6 +8,7 @@ within a trip evidence only adds up.
 import math
 from typing import Any, Final
 
+from stream.aboard import UNITS_SHARE, mass_log_ratio
 from stream.columns import LOAD_STATES, UNKNOWN
 from stream.kernel import kernel
 from stream.mass import (
@@ -35,7 +36,7 @@ FULL_SHARE: Final = 0.9  # of capacity or pallet positions
 FULL_MARGIN: Final = 0.03  # a full load stays full down to so much less: no flapping
 # Error rates: how often a source says the wrong thing however sure it is.
 ERROR_SCALES: Final = 0.01
-ERROR_CAN: Final = 0.03
+ERROR_CAN: Final = 0.02
 ERROR_ORDER: Final = 0.02
 ERROR_UNITS: Final = 0.03
 ERROR_TRAILER: Final = 0.01
@@ -49,7 +50,8 @@ LR_TOUR_LIGHT: Final = (
     4.0  # empty : loaded, at most, by mass on a tour: on its last quarter the parcels weigh next to nothing
 )
 LR_TOUR_BACK: Final = 0.125  # and comes home
-UNITS_SHARE: Final = 0.06  # of capacity: what empty load units weigh at most (33 roll cages of 32 kg on 25 t: 4 %)
+HABIT_PRIOR: Final = 4.0  # stops that the rates of any vehicle count for
+HABIT_MEMORY: Final = 60.0  # stops that its own habit remembers
 LIGHTEST_SHARE: Final = 0.02  # of capacity: goods lighter than this are not told from units by mass
 BIT_SCALES, BIT_CAN, BIT_ORDER, BIT_PLACE, BIT_DOORS, BIT_TRAILER, BIT_UNITS, BIT_NEXT = (
     1 << i for i in range(8)
@@ -73,30 +75,16 @@ def logit(p: float) -> float:
 
 
 @kernel
+def probability(odds: float) -> float:
+    """Probability of log-odds: 1 / (1 + exp(-odds)) (Eq. 21)."""
+    return 1.0 / (1.0 + math.exp(-odds))
+
+
+@kernel
 def bounded(log_ratio: float, error: float) -> float:
     """``log_ratio`` of a source that errs with probability ``error``, 0 to 0.5: at most ln((1 - error) / error) (Eq. 21)."""
     limit = math.log((1.0 - error) / error)
     return min(max(log_ratio, -limit), limit)
-
-
-@kernel
-def between(x: float, low: float, high: float, sd: float) -> float:
-    """Density at ``x`` of a value that is even between ``low`` and ``high``, seen with a normal error of ``sd``."""
-    scale = sd * math.sqrt(2.0)
-    return 0.5 * (math.erf((x - low) / scale) - math.erf((x - high) / scale)) / (high - low)
-
-
-@kernel
-def mass_log_ratio(aboard_kg: float, sd_kg: float, capacity_kg: float) -> float:
-    """Log of P(mass aboard | goods) / P(mass aboard | none). None: 0, or empty load units; goods: half even up to capacity, half rising."""
-    x = max(aboard_kg, 0.0)
-    none = 0.6 * math.exp(-0.5 * (x / sd_kg) ** 2) / (sd_kg * math.sqrt(2.0 * math.pi))
-    none += 0.4 * between(x, 0.0, UNITS_SHARE * capacity_kg, sd_kg)
-    low, high = LIGHTEST_SHARE * capacity_kg, 1.05 * capacity_kg
-    x = min(x, capacity_kg)
-    rising = 2.0 * max(x - low, 0.0) / (high - low)  # of even: heavy loads are more common than light ones
-    goods = between(x, low, 2.0 * high, sd_kg) * 2.0 * (0.5 + 0.5 * rising)  # overloaded is no less loaded
-    return math.log((goods + 1e-12) / (none + 1e-12))
 
 
 @kernel
@@ -107,24 +95,44 @@ def _mean(x: float, sd_x: float, y: float, sd_y: float) -> tuple[float, float]:
 
 
 @kernel
-def after_stop(p_loaded: float, bits: int, door_works: bool, place_kind: int, long: bool, last_mile: bool) -> float:
+def after_stop(state: Any, bits: int, door_works: bool, place_kind: int, long: bool, last_mile: bool) -> float:
     """P(loaded) after a stop from ``p_loaded`` before it: what was aboard may have gone, and goods may have come. Rates are [C].
 
     A door that is known to work and stayed shut keeps the load in. Where nothing is known of doors the kind of place decides,
-    then whether there was time to load (``long``). On a tour of drops masses err alike from stop to stop: each is judged anew.
+    then whether there was time to load (``long``). Where loads change, a vehicle's own habit counts: some come back loaded, some never.
+    On a tour of drops masses err alike from stop to stop: each is judged anew.
     """
     gone, come = (0.25, 0.75) if long else (0.08, 0.24)  # tends to P_LOADED
+    handled = long
     if bits & (DOOR_OPENED | LIFT_USED | COUPLED_CHANGED):
-        gone, come = 0.25, 0.35
+        gone, come, handled = 0.25, 0.35, True
     elif bits & SWITCHES_SEEN and door_works:
-        gone, come = 0.01, 0.01
+        gone, come, handled = 0.01, 0.01, False
     elif last_mile:
-        gone, come = 0.25, 0.75
+        gone, come, handled = 0.25, 0.75, False
     elif place_kind == WAREHOUSE:
-        gone, come = 0.25, 0.5
+        gone, come, handled = 0.25, 0.5, True
     elif place_kind in (DEPOT, CHARGER, FUEL_STATION, SERVICE):
-        gone, come = 0.05, 0.05
-    return p_loaded * (1.0 - gone) + (1.0 - p_loaded) * come
+        gone, come, handled = 0.05, 0.05, False
+    p_loaded = state["p_loaded"]
+    state["p_last"] = p_loaded if handled and not last_mile else math.nan
+    if handled and not last_mile:
+        gone = (HABIT_PRIOR * gone + state["turns_gone"]) / (HABIT_PRIOR + state["turns_loaded"])
+        come = (HABIT_PRIOR * come + state["turns_come"]) / (HABIT_PRIOR + state["turns_empty"])
+    return float(p_loaded * (1.0 - gone) + (1.0 - p_loaded) * come)
+
+
+@kernel
+def learn_turn(state: Any) -> None:
+    """After a trip: count what became of the load at the stop before it."""
+    before, now = state["p_last"], state["p_loaded"]
+    if math.isnan(before):
+        return
+    keep = 1.0 - 1.0 / HABIT_MEMORY
+    state["turns_loaded"] = state["turns_loaded"] * keep + before
+    state["turns_gone"] = state["turns_gone"] * keep + before * (1.0 - now)
+    state["turns_empty"] = state["turns_empty"] * keep + 1.0 - before
+    state["turns_come"] = state["turns_come"] * keep + (1.0 - before) * now
 
 
 @kernel
@@ -198,7 +206,8 @@ def decide(state: Any, p: Any, g: Any, origin: int, last_mile: bool, stem: bool)
             mass, sd_mass = _mean(mass, sd_mass, scales, sd)
             aboard, sd_aboard = _mean(aboard, sd_aboard, by_scales, sd_scales)
     if not math.isnan(aboard):
-        by_mass = on_tour(bounded(mass_log_ratio(aboard, sd_aboard, capacity), error), last_mile and not stem)
+        ratio = mass_log_ratio(state, aboard, sd_aboard, capacity, evidence & BIT_SCALES != 0)
+        by_mass = on_tour(bounded(ratio, error), last_mile and not stem)
     cargo, loaded_units, empty_units = state["order_cargo_kg"], state["order_loaded"], state["order_empty"]
     if not math.isnan(cargo):
         odds += bounded(20.0 if cargo >= 1.0 else -20.0, ERROR_ORDER)
@@ -219,7 +228,7 @@ def decide(state: Any, p: Any, g: Any, origin: int, last_mile: bool, stem: bool)
         odds += by_place
         evidence |= BIT_PLACE
     state["odds_but_mass"] = odds
-    p_loaded = 1.0 / (1.0 + math.exp(-odds - by_mass))
+    p_loaded = probability(odds + by_mass)
     found, share, payload, u_payload, units_kg = told(
         p_loaded, aboard, sd_aboard, cargo, loaded_units, empty_units, capacity, p["pallet_positions"],
         state["load_state"] == FULL,
@@ -229,6 +238,7 @@ def decide(state: Any, p: Any, g: Any, origin: int, last_mile: bool, stem: bool)
     state["p_loaded"] = p_loaded
     state["load_state"], state["load_state_p"] = found, share
     state["evidence"] = evidence
+    state["aboard_kg"], state["aboard_sd_kg"] = aboard, sd_aboard
     state["payload_kg"], state["payload_u_kg"] = payload, u_payload
     state["units_kg"] = units_kg
     state["mass_kg"], state["mass_u_kg"] = mass, 1.96 * sd_mass

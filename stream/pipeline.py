@@ -25,7 +25,7 @@ from stream.state import STATE, StateRows, empty_state, state_block, take_in, wo
 from stream.table import BLOCK, EMISSION_CODES, EMISSION_INTS, ROLLUP_ROWS, TRIP_FLOATS, TRIP_INTS
 from stream.trip_rows import ROWS_PER_READING
 
-KERNEL_VERSION: Final = 4
+KERNEL_VERSION: Final = 5
 MAX_WAITING: Final = (
     200_000  # rows held because one before them is missing; more are dropped, their gateways send again
 )

@@ -7,8 +7,10 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from stream.aboard import N_LOADS
 from stream.columns import UNKNOWN
 from stream.table import TRIP_FLOATS, TRIP_INTS, TRIP_SUMS
+from stream.torque_scale import FACTORS
 
 COUNTERS: Final = (
     "odometer",
@@ -213,11 +215,21 @@ STATE: Final = np.dtype(
         # what it carries: stream.load_state
         ("decide_ns", "i8"),  # when evidence is looked at next
         ("p_before", "f8"),
+        ("p_last", "f8"),  # P(loaded) of the trip before, where its load may have changed since; else NaN
+        (
+            "turns_loaded",
+            "f8",
+        ),  # such stops that it came to loaded, those after which it was not, and the same of empty
+        ("turns_gone", "f8"),
+        ("turns_empty", "f8"),
+        ("turns_come", "f8"),
         ("p_loaded", "f8"),
         ("odds_but_mass", "f8"),  # log-odds of "loaded" by all evidence but the mass
         ("load_state", "i8"),
         ("load_state_p", "f8"),
         ("evidence", "i8"),
+        ("aboard_kg", "f8"),  # goods or units by mass, NaN = not weighed, and its standard deviation
+        ("aboard_sd_kg", "f8"),
         ("payload_kg", "f8"),  # goods, NaN = not known
         ("payload_u_kg", "f8"),
         ("units_kg", "f8"),  # empty load units
@@ -241,23 +253,30 @@ STATE: Final = np.dtype(
         ("scales_sum2", "f8"),
         ("scales_ns", "i8"),
         ("can_n", "i8"),
-        ("can_phi2", "f8"),
-        ("can_y_phi", "f8"),
-        ("pull_phi2", "f8"),  # the same of the running acceleration, and sums of squares over the ones before it
-        ("pull_y_phi", "f8"),
-        ("pulls_xx", "f8"),
-        ("pulls_xy", "f8"),
-        ("pulls_yy", "f8"),
+        ("can_taken", "i8"),  # all samples of the filter, can_n those of acceleration, can_pulls accelerations
+        ("can_pulls", "i8"),
+        ("can_kg", "f8"),  # the filter's mass, the force nobody measures, their variances and covariance
+        ("can_var", "f8"),
+        ("can_covariance", "f8"),
+        ("can_push_n", "f8"),
+        ("can_push_var", "f8"),
+        ("can_scatter", "f8"),  # squares of what was off, in units of what was expected
+        ("can_taken_ns", "i8"),
+        ("can_cruise_ns", "i8"),
         ("pull_ns", "i8"),
         ("can_ns", "i8"),
         ("can_v_ms", "f8"),
+        ("can_a_ms2", "f8"),
         ("can_w", "f8"),
         ("can_ratio", "f8"),
         ("can_shift_ns", "i8"),
         ("tare_scales_kg", "f8"),
         ("tare_scales_n", "i8"),
-        ("tare_can_kg", "f8"),
-        ("tare_can_n", "i8"),
+        ("scale_belief", "f8", (FACTORS,)),  # over factors of the mass by torque, scale_step apart; 0 = not begun
+        ("scale_step", "f8"),
+        ("scale_mean", "f8"),
+        ("scale_sd", "f8"),
+        ("loads_seen", "f8", (N_LOADS,)),  # trips by how heavy they were loaded
         (
             "weight_by_can",
             "f8",
@@ -328,6 +347,7 @@ _NAN_AT_FIRST: Final = (
     "region_lat_deg",
     "region_lon_deg",
     "p_before",
+    "p_last",
     "p_loaded",
     "load_state_p",
     "payload_kg",
@@ -341,10 +361,13 @@ _NAN_AT_FIRST: Final = (
     "order_loaded",
     "order_empty",
     "can_v_ms",
+    "can_a_ms2",
     "can_w",
     "can_ratio",
     "tare_scales_kg",
-    "tare_can_kg",
+    "scale_mean",
+    "aboard_kg",
+    "aboard_sd_kg",
     "weight_by_can",
     "weight_by_order",
     "fix_lat_deg",
@@ -373,7 +396,7 @@ _NONE_AT_FIRST: Final = (
 )
 StateRows = npt.NDArray[np.void]
 _MAGIC: Final = b"FS"
-_VERSION: Final = 9
+_VERSION: Final = 10
 _HEADER: Final = 2 + 1 + 4 + 4 + 4
 
 

@@ -5,7 +5,20 @@ from typing import Any, Final
 from stream.columns import EMPTY_CAUSES, ROUTE_SOURCES, TRIP_STAGES, UNKNOWN
 from stream.geography import route_between
 from stream.kernel import kernel
-from stream.load_state import CHARGER, DEPOT, EMPTY, FUEL_STATION, SERVICE, WAREHOUSE, WITH_UNITS
+from stream.load_state import (
+    CHARGER,
+    COUPLED_CHANGED,
+    CUSTOMER,
+    DEPOT,
+    DOOR_OPENED,
+    EMPTY,
+    FUEL_STATION,
+    LIFT_USED,
+    SERVICE,
+    SWITCHES_SEEN,
+    WAREHOUSE,
+    WITH_UNITS,
+)
 
 DISPATCH: Final = ROUTE_SOURCES.index("dispatch")
 INFERRED: Final = ROUTE_SOURCES.index("inferred")
@@ -27,11 +40,30 @@ WAITING_US: Final = 1_800_000_000  # ... that ends in a stop of at least this at
 
 
 @kernel
+def loads_come_from(g: Any, own_route: int, load_from: int) -> int:
+    """Place that the last load came from; where no trip has shown it, that of the vehicle's own route (-1 none)."""
+    if load_from < 0 <= own_route:
+        return int(g.route[own_route, 0])
+    return load_from
+
+
+@kernel
+def only_stood(state: Any, g: Any) -> bool:
+    """Whether nothing was handed over at the stop after the trip: at a customer's, and a door that is known to work stayed shut."""
+    end, bits = state["end_place"], state["stop_bits"]
+    shut = bits & SWITCHES_SEEN != 0 and bits & (DOOR_OPENED | LIFT_USED | COUPLED_CHANGED) == 0
+    return bool(end >= 0 and g.places.kind[end] == CUSTOMER and state["door_works"] and shut)
+
+
+@kernel
 def stage_of(g: Any, route: int, start: int, end: int, empty: bool, load_from: int) -> int:
     """Stage of a trip on ``route`` by its ends (-1 unknown): its own on the way out, return on the way back.
 
-    An empty trip to where the last load came from is a return, whatever route leads there.
+    An empty trip to where the last load came from is a return, whatever route leads there, but not from a depot: nothing was delivered
+    there, and the next load is what it drives to.
     """
+    if empty and start >= 0 and g.places.kind[start] == DEPOT and start != end:
+        return STAGE_REPOSITION
     if empty and end >= 0 and end == load_from and start != end:
         return STAGE_RETURN
     if route < 0:
@@ -89,6 +121,7 @@ def judge_route(state: Any, p: Any, g: Any, dwell_us: int) -> None:
     if route < 0:
         source = 0
     state["trip_route"], state["route_source"] = route, source
-    stage = stage_of(g, route, start, end, empty, state["load_from"])
+    stage = stage_of(g, route, start, end, empty, loads_come_from(g, p["route"], state["load_from"]))
     state["trip_stage"] = stage
-    state["trip_cause"] = cause_of(g, empty, start, end, stage, state["trip_sums"][0], dwell_us)
+    to = -1 if only_stood(state, g) else end
+    state["trip_cause"] = cause_of(g, empty, start, to, stage, state["trip_sums"][0], dwell_us)

@@ -7,11 +7,14 @@ take-off, a known place. It ends at 5 km/h or after 20 m. A gap in the readings 
 import math
 from typing import Any, Final
 
+from stream.aboard import learn_loads
 from stream.columns import TRIP_STAGES, UNKNOWN
 from stream.geography import route_by_number
 from stream.kernel import inlined, kernel
 from stream.load_state import (
+    BIT_SCALES,
     COUPLED_CHANGED,
+    CUSTOMER,
     DOOR_OPENED,
     EMPTY,
     LIFT_USED,
@@ -21,6 +24,8 @@ from stream.load_state import (
     after_stop,
     decide,
     forget_load,
+    learn_turn,
+    probability,
     sure_empty,
 )
 from stream.mass import forget_mass, learn_tare
@@ -28,6 +33,7 @@ from stream.places import place_at
 from stream.polygon import METRES_PER_DEG
 from stream.regions import region_at
 from stream.road_load import ENGINE_OFF_RPM
+from stream.torque_scale import learn_scale
 from stream.trip_route import judge_route
 
 LAST_MILE: Final = TRIP_STAGES.index("last_mile")
@@ -57,6 +63,9 @@ START_FIX_NS: Final = 90_000_000_000  # a first fix so soon after departure stil
 REGION_MM: Final = 500_000  # driven between two looks at the map
 REGION_SLACK_M: Final = 300.0
 PAUSE_NS: Final = 45_000_000_000  # a stand of a moving trip so long may have been a drop that nothing confirms
+PARCELS_KG: Final = (
+    7_500.0  # permitted mass up to which a vehicle may carry parcels, which are handed over in less than a minute
+)
 STEM_OF_ROUTE: Final = 0.9  # of the distance between a tour's origin and its area, and ...
 STEM_OF_RADIUS: Final = 1.2  # ... of the area's radius, by road: neighbours on a tour lie nearer
 REGION_MISFITS: Final = 3
@@ -304,12 +313,13 @@ def serves_drops(route: int, g: Any) -> bool:
 
 
 @kernel
-def is_stem(state: Any, g: Any, route: int) -> bool:
+def is_stem(state: Any, p: Any, g: Any, route: int) -> bool:
     """Whether the trip is too long to lie within a tour: it is the way out to the customers or the way home from them.
 
-    Never where it paused: the stop may have been a drop, and the trip partly the tour's.
+    Never where a van paused: the stop may have been a drop, and the trip partly the tour's. Nothing is unloaded from a truck so fast.
     """
-    if state["trip_pauses"] > 0 or route < 0 or g.route[route, 0] < 0 or g.route[route, 1] < 0:
+    dropped = state["trip_pauses"] > 0 and p["gvw_kg"] <= PARCELS_KG
+    if dropped or route < 0 or g.route[route, 0] < 0 or g.route[route, 1] < 0:
         return False
     a, b = g.places.circle[g.route[route, 0]], g.places.circle[g.route[route, 1]]
     between_m = metres(a[0], a[1], b[0], b[1])
@@ -322,7 +332,7 @@ def _judge(state: Any, p: Any, g: Any, dwell_us: int) -> None:
     route = assigned(state, p)
     origin = int(g.route[route, 0]) if route >= 0 else -1
     tour = serves_drops(route, g)
-    decide(state, p, g, origin, tour, tour and is_stem(state, g, route))
+    decide(state, p, g, origin, tour, tour and is_stem(state, p, g, route))
     judge_route(state, p, g, dwell_us)
 
 
@@ -334,6 +344,12 @@ def close_trip(state: Any, p: Any, g: Any) -> None:
     state["end_lat_deg"], state["end_lon_deg"] = state["stop_lat_deg"], state["stop_lon_deg"]
     _judge(state, p, g, UNKNOWN)
     learn_tare(state, p, state["p_loaded"] < TEACHES, sure_empty(state))
+    learn_turn(state)
+    route = assigned(state, p)
+    if not math.isnan(state["aboard_kg"]) and (is_stem(state, p, g, route) or not serves_drops(route, g)):
+        learn_loads(state, state["aboard_kg"], state["aboard_sd_kg"], p["capacity_kg"], state["p_loaded"])
+    weighed = state["evidence"] & BIT_SCALES != 0
+    learn_scale(state, p, state["p_loaded"] if weighed else probability(state["odds_but_mass"]))
     state["order_from_ns"] = state["stand_ns"]  # what is heard from here on is of the next load
 
 
@@ -345,8 +361,11 @@ def finish_trip(state: Any, p: Any, g: Any, time_ns: int) -> None:
         state["end_place"] = state["stop_place"]
         state["end_lat_deg"], state["end_lon_deg"] = state["stop_lat_deg"], state["stop_lon_deg"]
     _judge(state, p, g, dwell_us)
-    if state["start_place"] >= 0 and state["load_state"] != EMPTY and state["load_state"] != WITH_UNITS:
-        state["load_from"] = state["start_place"]
+    start = state["start_place"]
+    hop = start >= 0 and serves_drops(assigned(state, p), g) and g.places.kind[start] == CUSTOMER
+    if start >= 0 and not hop and state["load_state"] != EMPTY and state["load_state"] != WITH_UNITS:
+        known = state["stop_us"] != UNKNOWN  # else first heard under way: that is not where it loaded
+        state["load_from"] = start if known else -1
 
 
 @kernel
@@ -355,13 +374,13 @@ def start_trip(state: Any, p: Any, g: Any, time_ns: int) -> None:
     first = state["trip_version"] == 0
     place = max(_look(state, g), -1)
     if first:
-        state["p_before"] = P_LOADED
+        state["p_before"], state["p_last"] = P_LOADED, math.nan
         state["stop_us"] = UNKNOWN
     else:
         kind = int(g.places.kind[place]) if place >= 0 else -1
         long = time_ns - state["stand_ns"] >= LOADING_NS
         state["p_before"] = after_stop(
-            state["p_loaded"],
+            state,
             state["stop_bits"],
             state["door_works"] != 0,
             kind,

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from stream.aboard import mass_log_ratio
 from stream.columns import LOAD_STATES
-from stream.load_state import P_LOADED, after_stop, decide, forget_load, mass_log_ratio
-from stream.mass import forget_mass
+from stream.load_state import P_LOADED, after_stop, decide, forget_load, learn_turn
+from stream.mass import ALIKE, forget_mass, start_filter
 from stream.places import Place
 from stream.state import empty_state
 from tests.support import fleet
@@ -36,12 +37,11 @@ def _weight(state: Any, kg: float, noise: float = 300.0, n: int = 1800) -> None:
     state["scales_n"], state["scales_sum"], state["scales_sum2"] = n, n * x, n * (x * x + noise * noise)
 
 
-def _torque(state: Any, kg: float) -> None:
-    """Ten accelerations of eight samples, each 5 % off to either side."""
-    phi2 = 8 * 0.4**2
-    state["can_n"], state["can_phi2"], state["can_y_phi"] = 80, 10 * phi2, 10 * kg * phi2
-    state["pulls_xx"], state["pulls_xy"] = 10 * phi2**2, 10 * kg * phi2**2
-    state["pulls_yy"] = 10 * (kg * phi2) ** 2 * (1 + 0.05**2)
+def _torque(state: Any, kg: float, sd_kg: float = 500.0) -> None:
+    """A mass by torque of many samples that lay from each other as far as was expected."""
+    start_filter(state, kg, sd_kg)
+    state["can_n"], state["can_taken"], state["can_pulls"] = 80, 200, 10
+    state["can_scatter"] = 200 / ALIKE
 
 
 def _says(state: Any, origin: int = -1, tour: bool = False, stem: bool = False) -> str:
@@ -159,21 +159,59 @@ def test_full_stays_full_within_its_margin() -> None:
     assert _says(state) == "full"
 
 
+def _after(p_loaded: float, bits: int, door_works: bool, place: int, long: bool) -> float:
+    state = _state()
+    state["p_loaded"] = p_loaded
+    return after_stop(state, bits, door_works, place, long, False)
+
+
 def test_a_door_that_stayed_shut_keeps_the_load_and_nothing_known_leads_to_the_prior() -> None:
     opened, seen = 1, 8
-    assert after_stop(0.02, seen, True, -1, True, False) < 0.05
-    assert after_stop(0.98, seen, True, HUB, True, False) > 0.95
-    assert 0.2 < after_stop(0.02, opened | seen, True, -1, True, False) < 0.8
-    assert after_stop(0.5, 0, False, -1, True, False) == pytest.approx(P_LOADED)
+    assert _after(0.02, seen, True, -1, True) < 0.05
+    assert _after(0.98, seen, True, HUB, True) > 0.95
+    assert 0.2 < _after(0.02, opened | seen, True, -1, True) < 0.8
+    assert _after(0.5, 0, False, -1, True) == pytest.approx(P_LOADED)
     p = 0.01
     for _ in range(200):
-        p = after_stop(p, 0, False, -1, False, False)
+        p = _after(p, 0, False, -1, False)
     assert p == pytest.approx(P_LOADED)
 
 
+def _turns(loads: list[float], last_mile: bool = False) -> Any:
+    """A vehicle whose trips were loaded with these probabilities, each after a long stop."""
+    state = _state()
+    state["p_last"], state["p_loaded"] = math.nan, loads[0]
+    for p in loads[1:]:
+        after_stop(state, 0, False, -1, True, last_mile)
+        state["p_loaded"] = p
+        learn_turn(state)
+    return state
+
+
+def test_what_a_vehicle_does_after_a_load_is_learnt_from_itself() -> None:
+    """Out loaded and back empty, day after day: after a load it is empty next, after an empty trip loaded."""
+    state = _turns([0.98, 0.02] * 10 + [0.98])
+    assert after_stop(state, 0, False, -1, True, False) < 0.35
+    state["p_loaded"] = 0.02
+    assert after_stop(state, 0, False, -1, True, False) > 0.85  # 0.75 of any vehicle
+    always = _turns([0.98] * 20)
+    assert after_stop(always, 0, False, -1, True, False) > 0.9
+    assert always["turns_loaded"] == pytest.approx(sum(0.98 * (1 - 1 / 60) ** k for k in range(19)))
+
+
+def test_a_tour_and_a_short_stop_teach_no_habit() -> None:
+    assert _turns([0.98, 0.02] * 5, last_mile=True)["turns_loaded"] == 0.0
+    state = _state()
+    state["p_loaded"] = 0.9
+    after_stop(state, 0, False, -1, False, False)
+    learn_turn(state)
+    assert state["turns_loaded"] == 0.0
+
+
 def test_more_mass_is_never_more_empty() -> None:
+    state = _state()
     for sd in (100.0, 500.0, 2_000.0):
-        ratios = np.array([mass_log_ratio(kg, sd, 25_000.0) for kg in np.linspace(0, 25_000, 200)])
+        ratios = np.array([mass_log_ratio(state, kg, sd, 25_000.0, True) for kg in np.linspace(0, 25_000, 200)])
         assert (np.diff(ratios) > -1e-6).all()
 
 

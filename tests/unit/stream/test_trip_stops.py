@@ -215,6 +215,94 @@ def test_causes_of_empty_trips() -> None:
     assert (loaded[1]["empty_cause"], loaded[1]["load_state"]) == ("none", "partial")
 
 
+def _told(f: Fleet, *parts: Part) -> list[tuple[str, str]]:
+    """(stage, cause) of each trip in its newest version."""
+    _, r = step(start(f), _day(*parts))
+    last = np.append(np.diff(r.trips["trip_start_ns"]) != 0, True)
+    pairs = zip(r.trips["stage"][last], r.trips["empty_cause"][last], strict=True)
+    return [(TRIP_STAGES[a], EMPTY_CAUSES[b]) for a, b in pairs]
+
+
+def test_from_a_depot_an_empty_vehicle_drives_to_its_next_load() -> None:
+    """Goods from hub to town, nothing back to the hub and on to the depot; in the morning to the hub."""
+    f = fleet(
+        Vehicle("t1", "d-t1", "artic_40t", "diesel_b7", "out"),
+        routes=ROUTES,
+        places=(*PLACES, Place("yard", "", "depot", *ROAD)),
+    )
+    none = Part(600, 60.0, cargo=0.0)
+    told = _told(
+        f,
+        Part(300, 0.0, HUB, cargo=8e3),
+        Part(600, 60.0, cargo=8e3),
+        Part(900, 0.0, TOWN, cargo=0.0),
+        none,
+        Part(300, 0.0, HUB, cargo=0.0),
+        none,
+        Part(3000, 0.0, ROAD, cargo=0.0),
+        none,
+        Part(300, 0.0, HUB, cargo=0.0),
+    )
+    assert told[1:] == [
+        ("trunk", "none"),
+        ("return", "return"),
+        ("trunk", "to_depot"),
+        ("reposition", "reposition"),
+    ]
+
+
+def test_where_the_last_load_was_not_seen_the_vehicle_s_own_route_tells_where_it_comes_from() -> None:
+    """First heard on its way with goods; then from the end of its route to the origin, though a trunk route leads there too."""
+    routes = (Route("out", "", "hub", "town", "trunk"), Route("back", "", "town", "hub", "trunk"))
+    for own, told in (("out", ("return", "return")), (None, ("trunk", "reposition"))):
+        f = fleet(Vehicle("t1", "d-t1", "artic_40t", "diesel_b7", own), routes=routes, places=PLACES)
+        parts = (
+            Part(600, 60.0, PUMP, cargo=8e3),
+            Part(900, 0.0, TOWN, cargo=0.0),
+            Part(600, 60.0, cargo=0.0),
+            Part(300, 0.0, HUB, cargo=0.0),
+        )
+        assert _told(f, *parts)[-1] == told
+
+
+def test_a_hop_between_customers_is_not_where_a_load_comes_from() -> None:
+    """Within a town that holds its own hub: after a tour's hops, out of the hub and empty to a lay-by in that area, to wait."""
+    town = Place("town", "", "customer", *HUB, 30_000.0)
+    tour = Route("tour", "", "hub", "town", "last_mile")
+    f = fleet(Vehicle("t1", "d-t1", "rigid_18t", "diesel_b7", "tour"), routes=(tour,), places=(PLACES[0], town))
+    full, none = 4e3, 0.0
+    near, lay_by = (50.05, 8.0), (50.02, 8.0)
+    parts = (
+        Part(300, 0.0, HUB, cargo=full),
+        Part(300, 40.0, near, cargo=full),
+        Part(600, 0.0, near, cargo=full),
+        Part(300, 40.0, near, cargo=full),
+        Part(600, 0.0, near, cargo=none, switches=IGNITION | DOOR),
+        Part(300, 40.0, near, cargo=none),
+        Part(600, 0.0, HUB, cargo=none),
+        Part(180, 40.0, lay_by, cargo=none),
+        Part(2400, 0.0, lay_by, cargo=none),
+        Part(180, 40.0, lay_by, cargo=none),
+        Part(300, 0.0, HUB, cargo=none),
+    )
+    assert [cause for _, cause in _told(f, *parts)][3:] == ["return", "waiting", "return"]
+
+
+@pytest.mark.parametrize(("door", "cause"), [(0, "waiting"), (DOOR, "reposition")])
+def test_who_waits_within_a_customer_s_area_opens_no_door(door: int, cause: str) -> None:
+    shops = Place("shops", "", "customer", *ROAD, 8_000.0)
+    f = fleet(Vehicle("t1", "d-t1", "artic_40t", "diesel_b7"), routes=ROUTES, places=(*PLACES, shops))
+    none = Part(60, 60.0, cargo=0.0)
+    parts = (
+        Part(300, 0.0, TOWN, cargo=0.0, switches=IGNITION | DOOR),
+        none,
+        Part(2000, 0.0, ROAD, cargo=0.0, switches=IGNITION | door),
+        none,
+        Part(300, 0.0, HUB, cargo=0.0),
+    )
+    assert _told(f, *parts)[1][1] == cause
+
+
 def test_an_order_heard_at_a_stop_is_of_the_next_trip() -> None:
     full = Part(1200, 80.0, cargo=20_000.0)
     trips = _trips(_day(Part(300, 0.0, HUB, cargo=20_000.0), full, Part(300, 0.0, TOWN, cargo=0.0), AWAY, STAND))
@@ -303,21 +391,31 @@ def test_the_load_does_not_flap_on_a_recorded_weight_that_does() -> None:
 
 
 @pytest.mark.parametrize(
-    ("km", "pauses", "stem"), [(10.0, 0, False), (24.0, 0, False), (26.0, 0, True), (26.0, 1, False)]
+    ("vehicle_class", "km", "pauses", "stem"),
+    [
+        ("rigid_18t", 10.0, 0, False),
+        ("rigid_18t", 24.0, 0, False),
+        ("rigid_18t", 26.0, 0, True),
+        ("rigid_18t", 26.0, 1, True),  # nothing is unloaded from a truck in less than a minute,
+        ("van_3.5t", 26.0, 0, True),
+        ("van_3.5t", 26.0, 1, False),  # a parcel is
+    ],
 )
-def test_the_way_out_or_home_of_a_tour_is_longer_than_its_hops(km: float, pauses: int, stem: bool) -> None:
+def test_the_way_out_or_home_of_a_tour_is_longer_than_its_hops(
+    vehicle_class: str, km: float, pauses: int, stem: bool
+) -> None:
     """An area of 20 km radius, 27.8 km from the hub: 0.9 times that, and 1.2 times the radius, are 25.0 and 24 km."""
     places = (Place("hub", "", "warehouse", 50.0, 8.0), Place("area", "", "customer", 50.25, 8.0, 20_000.0))
     f = fleet(
-        Vehicle("t1", "d-t1", "rigid_18t", "diesel_b7", "tour"),
+        Vehicle("t1", "d-t1", vehicle_class, "diesel_b7", "tour"),
         routes=(Route("tour", "", "hub", "area", "last_mile"), Route("open", "", "hub", None, "last_mile")),
         places=places,
     )
     state = empty_state(1)[0]
     state["trip_mm"], state["trip_pauses"] = int(km * 1e6), pauses
-    assert is_stem(state, f.geography, 0) is stem
-    assert is_stem(state, f.geography, 1) is False  # where it ends is not known
-    assert is_stem(state, f.geography, -1) is False
+    assert is_stem(state, f.params[0], f.geography, 0) is stem
+    assert is_stem(state, f.params[0], f.geography, 1) is False  # where it ends is not known
+    assert is_stem(state, f.params[0], f.geography, -1) is False
 
 
 def test_a_pause_that_is_no_stop_is_kept_in_mind() -> None:
