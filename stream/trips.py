@@ -344,11 +344,12 @@ def close_trip(state: Any, p: Any, g: Any) -> None:
     state["end_lat_deg"], state["end_lon_deg"] = state["stop_lat_deg"], state["stop_lon_deg"]
     _judge(state, p, g, UNKNOWN)
     learn_tare(state, p, state["p_loaded"] < TEACHES, sure_empty(state))
-    learn_turn(state)
+    weighed = state["evidence"] & BIT_SCALES != 0
+    if not weighed:  # scales say what is aboard whatever is usual
+        learn_turn(state)
     route = assigned(state, p)
     if not math.isnan(state["aboard_kg"]) and (is_stem(state, p, g, route) or not serves_drops(route, g)):
         learn_loads(state, state["aboard_kg"], state["aboard_sd_kg"], p["capacity_kg"], state["p_loaded"])
-    weighed = state["evidence"] & BIT_SCALES != 0
     learn_scale(state, p, state["p_loaded"] if weighed else probability(state["odds_but_mass"]))
     state["order_from_ns"] = state["stand_ns"]  # what is heard from here on is of the next load
 

@@ -425,3 +425,13 @@ def test_a_pause_that_is_no_stop_is_kept_in_mind() -> None:
     assert np.unique(r.trips["trip_start_ns"]).size == 2  # standing at the hub, then one drive
     assert state.rows["trip_pauses"][0] == 1
     assert state.rows["trip_mm"][0] == pytest.approx(4e6, rel=0.03)
+
+
+@pytest.mark.parametrize(("gross_kg", "learnt"), [(29_000.0, False), (np.nan, True)])
+def test_habit_is_learnt_where_no_scales_say_what_is_aboard(gross_kg: float, learnt: bool) -> None:
+    """Six drives of seven minutes and stops of twenty: time to load."""
+    v = np.tile(np.concatenate([np.full(420, 60.0), np.zeros(1200)]), 6)
+    truck = Vehicle("t", "d-t", "artic_40t", "diesel_b7")
+    batch = readings(np.arange(v.size), speed_kmh=v, engine_speed_rpm=np.full(v.size, 900.0), gross_weight_kg=gross_kg)
+    state, _ = step(start(fleet(truck)), batch)
+    assert (state.rows["turns_loaded"][0] + state.rows["turns_empty"][0] > 0.0) == learnt
