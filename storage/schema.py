@@ -137,8 +137,8 @@ QUARANTINE: Final = pa.schema(
 )
 
 
-def _number(name: str, kind: pa.DataType, unit: str, doc: str) -> pa.Field:
-    return pa.field(name, kind, False, {"unit": unit, "doc": doc})
+def _number(name: str, kind: pa.DataType, unit: str, doc: str, *, nullable: bool = False) -> pa.Field:
+    return pa.field(name, kind, nullable, {"unit": unit, "doc": doc})
 
 
 BATCHES: Final = pa.schema(
@@ -151,17 +151,11 @@ BATCHES: Final = pa.schema(
         _number("time_ns", pa.int64(), "ns", "Device time of the first reading, UTC since 1970."),
         _number("received_ns", pa.int64(), "ns", "When the server received it, UTC since 1970."),
         _number("frame_sha256", pa.binary(32), "", "SHA-256 of the frame, its flag historical cleared."),
-        pa.field(
-            "previous_sha256", pa.binary(32), True, {"unit": "", "doc": "The same of the gateway's batch before it."}
-        ),
-        pa.field("signature", pa.binary(64), True, {"unit": "", "doc": "Ed25519 signature of the gateway."}),
+        _number("previous_sha256", pa.binary(32), "", "The same of the gateway's batch before it.", nullable=True),
+        _number("signature", pa.binary(64), "", "Ed25519 signature of the gateway.", nullable=True),
         _number("frame", pa.binary(), "", "The whole frame as it was received."),
     ]
 )
-
-
-def _maybe(name: str, kind: pa.DataType, unit: str, doc: str) -> pa.Field:
-    return pa.field(name, kind, True, {"unit": unit, "doc": doc})
 
 
 GATEWAYS: Final = pa.schema(
@@ -174,16 +168,30 @@ GATEWAYS: Final = pa.schema(
         _number("retained", pa.bool_(), "", "Kept by the broker: it was said before received_ns, nobody knows when."),
         _number("boot_id", pa.int64(), "", "Boot of the gateway."),
         _text("software", "Its version."),
-        _maybe("waiting", pa.int64(), "1", "Readings that the server has not confirmed."),
-        _maybe("oldest_ns", pa.int64(), "ns", "Device time of the oldest of them, UTC since 1970; null without any."),
-        _maybe("fill", pa.float64(), "1", "Share of the outbox that is taken, 0 to 1."),
-        _maybe("thinned", pa.int64(), "1", "Readings that it merged into others in this boot, as the outbox was full."),
-        _maybe("in_memory", pa.bool_(), "", "The outbox is not on a disk: it is lost with the process."),
+        _number("waiting", pa.int64(), "1", "Readings that the server has not confirmed.", nullable=True),
+        _number(
+            "oldest_ns",
+            pa.int64(),
+            "ns",
+            "Device time of the oldest of them, UTC since 1970; null without any.",
+            nullable=True,
+        ),
+        _number("fill", pa.float64(), "1", "Share of the outbox that is taken, 0 to 1.", nullable=True),
+        _number(
+            "thinned",
+            pa.int64(),
+            "1",
+            "Readings that it merged into others in this boot, as the outbox was full.",
+            nullable=True,
+        ),
+        _number(
+            "in_memory", pa.bool_(), "", "The outbox is not on a disk: it is lost with the process.", nullable=True
+        ),
         _text("clock", "What its clock rests on."),
-        _maybe("undated", pa.int64(), "1", "Readings that wait for a clock."),
+        _number("undated", pa.int64(), "1", "Readings that wait for a clock.", nullable=True),
         _text("missing", "Sources that give nothing because of a fault."),
         _text("stuck", "Signals that stand still although others say that they must move."),
-        _maybe("config_version", pa.int64(), "1", "Remote configuration in force; null without one."),
+        _number("config_version", pa.int64(), "1", "Remote configuration in force; null without one.", nullable=True),
         _text("config_refused", "Why its newest one was not taken."),
     ]
 )

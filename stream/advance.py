@@ -58,7 +58,7 @@ from stream.fuel import (
 from stream.grade import BY_FILTER, BY_MAP, filtered_grade, height_of
 from stream.hindsight import keep_trip, look_back
 from stream.kernel import inlined, kernel
-from stream.lanes import expect_record, expect_rows
+from stream.lanes import expect_record, expect_rows, take
 from stream.mass import GRADE_TRUST, can_row, scales_row
 from stream.plausibility import usable_odometer_m, usable_wheel_kmh
 from stream.result_rows import begin_sum, blank_rows, expect_block, holds, put_block
@@ -73,7 +73,7 @@ from stream.road_load import (
     rough_factor,
     torque_fuel_g_per_h,
 )
-from stream.signal_rows import ENGINE, EXTRAS, HEIGHTS, ORDERS, WEATHER, hear
+from stream.signal_rows import ENGINE, EXTRAS, HEIGHTS, ORDERS, WEATHER
 from stream.site import site_energy, site_work
 from stream.table import (
     BLOCK,
@@ -238,7 +238,7 @@ def advance_rows(
             units, sites = False, False
             if i + BLOCK <= n:
                 expect_block(out, codes, i)
-            heard = hear(columns, sent, i, min(BLOCK, n - i), signals)
+            heard = take(columns, sent, i, min(BLOCK, n - i), signals)
             expect_rows(time, i + BLOCK)
             expect_rows(received, i + BLOCK)
             expect_rows(device, i + BLOCK)

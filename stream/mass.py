@@ -88,7 +88,7 @@ def forget_mass(state: Any) -> None:
 def scales_row(state: Any, tare_kg: float, gvw_kg: float, gross_kg: float, v_ms: float, time_ns: int) -> None:
     """Take a gross weight m [kg] while the vehicle rolls (v [m/s]): standing it may be half unloaded, or on three axles.
 
-    Between 0.7 of ``tare_kg`` and 1.3 of ``gvw_kg``; air bellows err by 2 to 5 % (science reference, section 5; TRL RR103).
+    Between 0.3 of ``tare_kg`` and 1.6 of ``gvw_kg``; air bellows err by 2 to 5 % (science reference, section 5; TRL RR103).
     """
     if v_ms > 1.4 and 0.3 * tare_kg < gross_kg < 1.6 * gvw_kg and time_ns - state["scales_ns"] >= SAMPLE_NS:
         x = gross_kg - tare_kg

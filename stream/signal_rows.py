@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from stream.kernel import kernel
-from stream.lanes import take
 from stream.table import BLOCK
 
 SIGNALS: Final = (
@@ -154,9 +153,3 @@ def sent(columns: Sequence[npt.NDArray[np.float64]]) -> int:
             seen[id(column)] = has_value(column)
         bits |= seen[id(column)] << k
     return bits
-
-
-@kernel
-def hear(columns: Any, bits: int, first: int, rows: int, signals: Any) -> int:
-    """Copy ``rows`` rows from ``first`` on of those ``columns`` whose bit is set; returns bits of those that may have a value there."""
-    return int(take(columns, bits, first, rows, signals))

@@ -20,6 +20,9 @@ from dashboards.grafana.sql import BUCKET, Query, bucketed, emitted, known, raw,
 
 COUNTED = f"{VEHICLES} AND NOT coalesce(excluded, false)"
 DRIVEN = "coalesce(sum(distance_mm), 0)"
+DAY_NS = 86_400_000_000_000
+# Figures of now are dated by the server's clock, milliseconds after the "to" that the browser sent: a day more is allowed.
+TO_NOW = f"<= $__unixEpochNanoTo() + {DAY_NS}"
 EMPTY = "sum(distance_mm) FILTER (load_state IN ('empty', 'empty_with_load_units'))"
 UNKNOWN = "sum(distance_mm) FILTER (load_state = 'unknown')"
 LOW = f"100.0 * coalesce({EMPTY}, 0) / nullif({DRIVEN}, 0)"
@@ -160,10 +163,10 @@ def empty() -> dashboard.Dashboard:
 def progress() -> dashboard.Dashboard:
     """How far each baseline's target path is kept."""
     now = raw(
-        """SELECT scope, key, baseline_year, target_year, target_reduction_pct, co2e_wtw_kg, target_to_date_kg,
+        f"""SELECT scope, key, baseline_year, target_year, target_reduction_pct, co2e_wtw_kg, target_to_date_kg,
         100 * (co2e_wtw_kg / nullif(target_to_date_kg, 0) - 1) AS gap_pct, 100 * reduction AS reduction_pct, 100 * progress AS progress_pct,
         kg_per_activity, baseline_kg_per_activity, activity_unit, 100 * measured_share AS measured_pct, 100 * coverage AS coverage_pct
-        FROM progress_to_date WHERE factor_set = '${factor_set}' AND as_of_ns <= $__unixEpochNanoTo() + 86400000000000 ORDER BY 1, 2""",
+        FROM progress_to_date WHERE factor_set = '${{factor_set}}' AND as_of_ns {TO_NOW} ORDER BY 1, 2""",
         "scope",
         "key",
         "baseline_year",
@@ -252,7 +255,7 @@ def progress() -> dashboard.Dashboard:
 def _told(amount: str, value: str) -> Query:
     """What gateways said of themselves in the last day of the dashboard's time, of the 20 with most of it: each hour is a file, and
     a month of them took half a second. Not filled: between two words a line is drawn."""
-    inside = """$__timeFilter(time) AND received_ns > $__unixEpochNanoTo() - 86400000000000
+    inside = f"""$__timeFilter(time) AND received_ns > $__unixEpochNanoTo() - {DAY_NS}
         AND day >= ($__timeTo()::TIMESTAMP - INTERVAL 1 DAY)::DATE"""
     return raw(
         f"""SELECT $__timeGroupAlias(time, $__interval), device AS metric, max({amount}) AS "{value}" FROM gateways
@@ -268,8 +271,8 @@ def _told(amount: str, value: str) -> Query:
 def operations() -> dashboard.Dashboard:
     """Whether the system itself is well: what is lost, late, refused, silent."""
     health = raw(
-        """SELECT sum(missing)::DOUBLE AS "missing", 100.0 * sum(missing) / nullif(sum(missing + present), 0) AS "missing %"
-        FROM sequence_holes WHERE newest_ns >= $__unixEpochNanoFrom() AND newest_ns <= $__unixEpochNanoTo() + 86400000000000""",
+        f"""SELECT sum(missing)::DOUBLE AS "missing", 100.0 * sum(missing) / nullif(sum(missing + present), 0) AS "missing %"
+        FROM sequence_holes WHERE newest_ns >= $__unixEpochNanoFrom() AND newest_ns {TO_NOW}""",
         "missing",
         "missing %",
     )
@@ -301,8 +304,8 @@ def operations() -> dashboard.Dashboard:
         "refused",
     )
     silent = raw(
-        """SELECT kind, asset, age_s, expected_now FROM assets_seen
-        WHERE factor_set = '${factor_set}' AND now_at_ns <= $__unixEpochNanoTo() + 86400000000000 ORDER BY age_s DESC NULLS FIRST LIMIT 200""",
+        f"""SELECT kind, asset, age_s, expected_now FROM assets_seen
+        WHERE factor_set = '${{factor_set}}' AND now_at_ns {TO_NOW} ORDER BY age_s DESC NULLS FIRST LIMIT 200""",
         "kind",
         "asset",
         "age_s",
@@ -318,16 +321,16 @@ def operations() -> dashboard.Dashboard:
         "readings",
     )
     thinned = raw(
-        """SELECT device, sum(merged_away)::BIGINT AS merged_away, 100.0 * sum(merged_away) / sum(present) AS merged_pct
-        FROM sequence_holes WHERE newest_ns >= $__unixEpochNanoFrom() AND newest_ns <= $__unixEpochNanoTo() + 86400000000000 GROUP BY 1 HAVING sum(merged_away) > 0 ORDER BY 2 DESC LIMIT 200""",
+        f"""SELECT device, sum(merged_away)::BIGINT AS merged_away, 100.0 * sum(merged_away) / sum(present) AS merged_pct
+        FROM sequence_holes WHERE newest_ns >= $__unixEpochNanoFrom() AND newest_ns {TO_NOW} GROUP BY 1 HAVING sum(merged_away) > 0 ORDER BY 2 DESC LIMIT 200""",
         "device",
         "merged_away",
         "merged_pct",
     )
     gateways = raw(
-        """SELECT count(*) FILTER (status = 'online') AS "online", count(*) FILTER (status = 'offline') AS "offline",
+        f"""SELECT count(*) FILTER (status = 'online') AS "online", count(*) FILTER (status = 'offline') AS "offline",
         count(*) FILTER (status IS NULL) AS "never heard", sum(waiting)::DOUBLE AS "readings waiting", max(oldest_age_s) AS "oldest s"
-        FROM gateways_now WHERE now_at_ns <= $__unixEpochNanoTo() + 86400000000000""",
+        FROM gateways_now WHERE now_at_ns {TO_NOW}""",
         "online",
         "offline",
         "never heard",
@@ -335,9 +338,9 @@ def operations() -> dashboard.Dashboard:
         "oldest s",
     )
     outboxes = raw(
-        """SELECT device, asset, status, 100 * fill AS fill_pct, waiting::DOUBLE AS waiting, oldest_age_s AS oldest_s, thinned::DOUBLE AS thinned,
+        f"""SELECT device, asset, status, 100 * fill AS fill_pct, waiting::DOUBLE AS waiting, oldest_age_s AS oldest_s, thinned::DOUBLE AS thinned,
         in_memory, clock, missing, age_s AS told_s FROM gateways_now
-        WHERE now_at_ns <= $__unixEpochNanoTo() + 86400000000000 ORDER BY fill DESC NULLS LAST, oldest_age_s DESC NULLS LAST, device LIMIT 200""",
+        WHERE now_at_ns {TO_NOW} ORDER BY fill DESC NULLS LAST, oldest_age_s DESC NULLS LAST, device LIMIT 200""",
         "device",
         "asset",
         "status",
@@ -351,15 +354,15 @@ def operations() -> dashboard.Dashboard:
         "told_s",
     )
     disk = raw(
-        """SELECT lake_bytes::DOUBLE AS "lake", free_bytes::DOUBLE AS "free", bytes_per_day::DOUBLE AS "growth a day"
-        FROM disk_now WHERE time_ns <= $__unixEpochNanoTo() + 86400000000000""",
+        f"""SELECT lake_bytes::DOUBLE AS "lake", free_bytes::DOUBLE AS "free", bytes_per_day::DOUBLE AS "growth a day"
+        FROM disk_now WHERE time_ns {TO_NOW}""",
         "lake",
         "free",
         "growth a day",
     )
     left = raw(
-        """SELECT 100 * free_share AS "free", days_left AS "days left", age_s AS "looked at"
-        FROM disk_now WHERE time_ns <= $__unixEpochNanoTo() + 86400000000000""",
+        f"""SELECT 100 * free_share AS "free", days_left AS "days left", age_s AS "looked at"
+        FROM disk_now WHERE time_ns {TO_NOW}""",
         "free",
         "days left",
         "looked at",
