@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from grafana_foundation_sdk.builders import dashboard
 
-from dashboards.grafana import boards_detail, boards_fleet, boards_manage
+from dashboards.grafana import boards_detail, boards_fleet, boards_manage, boards_operations
 from dashboards.grafana.sql import as_json
 
 BUILDERS: Final[tuple[Callable[[], dashboard.Dashboard], ...]] = (
@@ -16,7 +16,7 @@ BUILDERS: Final[tuple[Callable[[], dashboard.Dashboard], ...]] = (
     boards_detail.warehouse,
     boards_manage.empty,
     boards_manage.progress,
-    boards_manage.operations,
+    boards_operations.operations,
 )
 
 

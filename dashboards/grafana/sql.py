@@ -11,9 +11,12 @@ from grafana_foundation_sdk.cog import variants
 from grafana_foundation_sdk.models.dashboard import DataSourceRef
 
 from storage.bands import U_PARTS
+from storage.disk_views import DAY_NS
 
 DATASOURCE_UID: Final = "fleetco2"
 DATASOURCE_TYPE: Final = "grafana-postgresql-datasource"
+# Figures of now are dated by the server's clock, milliseconds after the "to" that the browser sent: a day more is allowed.
+TO_NOW: Final = f"<= $__unixEpochNanoTo() + {DAY_NS}"
 BUCKET: Final = "$__timeGroupAlias(time, $__interval, NULL)"  # a macro's argument must be a plain column: Grafana ends it at the first )
 
 BASES: Final = ("CO2e WTW", "CO2e TTW", "CO2 TTW")  # of the variable ``basis``
