@@ -214,337 +214,338 @@ def advance_rows(
     """
     n_rolls, n_trips, n_events = 0, 0, 0
     n = device.size
-    heard, booked = 0, 0
-    units, sites = False, False
-    for i in range(n):
-        d, s = _index(device[i]), _index(slot[i])
-        state = states[s]
-        p = params[d]
-        time_ns = time[i]
-        if i + AHEAD < n and slot[i + AHEAD] != slot[i + AHEAD - 1]:
-            expect_record(states, slot[i + AHEAD])
-            expect_record(params, device[i + AHEAD])
-        b = i % BLOCK
-        if b == 0:
-            if i > 0:
-                book_rows(
-                    block, work, sum_of, device, time, received, params, roll, units, sites, i - BLOCK, booked, BLOCK
+    for first in range(0, n, BLOCK):
+        rows = min(BLOCK, n - first)
+        blank_rows(block)
+        blank_work(work)
+        heard = take(columns, sent, first, rows, signals)
+        if rows == BLOCK:
+            expect_block(out, codes, first)
+        expect_rows(time, first + BLOCK)
+        expect_rows(received, first + BLOCK)
+        expect_rows(device, first + BLOCK)
+        expect_rows(slot, first + BLOCK)
+        booked = 0
+        units, sites = False, False
+        for b in range(rows):
+            i = first + b
+            d, s = _index(device[i]), _index(slot[i])
+            state = states[s]
+            p = params[d]
+            time_ns = time[i]
+            if i + AHEAD < n and slot[i + AHEAD] != slot[i + AHEAD - 1]:
+                expect_record(states, slot[i + AHEAD])
+                expect_record(params, device[i + AHEAD])
+            kmh = math.nan
+            told = False
+            is_vehicle = p["kind"] == VEHICLE
+            newer = state["time_ns"] == UNKNOWN or time_ns > state["time_ns"]
+            gross, rpm_now, cargo_kg = signals[at.GROSS + b], signals[at.RPM + b], math.nan
+            bits = switch_bits(signals[at.SWITCHES + b])
+            if heard & ORDERS:
+                cargo_kg = signals[at.CARGO + b]
+            pto_given, tru_total, adblue_total, topup, roughness = math.nan, math.nan, math.nan, math.nan, math.nan
+            if heard & EXTRAS:
+                pto_given, tru_total, adblue_total = (
+                    signals[at.PTO_KW + b],
+                    signals[at.TRU_TOTAL + b],
+                    signals[at.ADBLUE_TOTAL + b],
                 )
-                put_block(block, BLOCK, out, codes, i - BLOCK)
-                put_u_rel(work, BLOCK, u_rel, i - BLOCK)
-                booked = 0
-            blank_rows(block)
-            blank_work(work)
-            units, sites = False, False
-            if i + BLOCK <= n:
-                expect_block(out, codes, i)
-            heard = take(columns, sent, i, min(BLOCK, n - i), signals)
-            expect_rows(time, i + BLOCK)
-            expect_rows(received, i + BLOCK)
-            expect_rows(device, i + BLOCK)
-            expect_rows(slot, i + BLOCK)
-        kmh = math.nan
-        told = False
-        is_vehicle = p["kind"] == VEHICLE
-        newer = state["time_ns"] == UNKNOWN or time_ns > state["time_ns"]
-        gross, rpm_now, cargo_kg = signals[at.GROSS + b], signals[at.RPM + b], math.nan
-        bits = switch_bits(signals[at.SWITCHES + b])
-        if heard & ORDERS:
-            cargo_kg = signals[at.CARGO + b]
-        pto_given, tru_total, adblue_total, topup, roughness = math.nan, math.nan, math.nan, math.nan, math.nan
-        if heard & EXTRAS:
-            pto_given, tru_total, adblue_total = (
-                signals[at.PTO_KW + b],
-                signals[at.TRU_TOTAL + b],
-                signals[at.ADBLUE_TOTAL + b],
-            )
-            topup, roughness = signals[at.TOPUP + b], signals[at.IRI + b]
-        if newer:
-            dt_s = math.nan
-            if state["time_ns"] != UNKNOWN:
-                block[DT + b] = whole_us(time_ns - state["time_ns"])
-                dt_s = (time_ns - state["time_ns"]) * 1e-9
-            if is_vehicle:
-                held_s = dt_s if 0.0 < dt_s <= HOLD_S else math.nan
-                raw_kmh, gps_kmh, driven_m, rate_lph = (
-                    signals[at.SPEED + b],
-                    signals[at.GPS_SPEED + b],
-                    signals[at.ODOMETER + b],
-                    signals[at.FUEL_RATE + b],
-                )
-                lat, lon, hdop = signals[at.LAT + b], signals[at.LON + b], signals[at.HDOP + b]
-                fuel_hr, fuel_total = signals[at.FUEL_HR + b], signals[at.FUEL_TOTAL + b]
-                level_pct, battery_kw = signals[at.LEVEL + b], signals[at.BATTERY_KW + b]
-                wheel_kmh = usable_wheel_kmh(state, raw_kmh)
-                driven, how = distance(state, usable_odometer_m(state, driven_m), wheel_kmh, gps_kmh, time_ns, held_s)
-                block[DISTANCE + b], block[DISTANCE_METHOD + b] = driven, how
-                amount, method, u = UNKNOWN, NONE, math.nan
-                tick, due, u_shaped = 0.0, 0.0, 0.0
-                v0, v1 = _speeds(state, wheel_kmh, gps_kmh)
-                v = 0.5 * (v0 + v1)
-                air = held_air(state, time_ns)
-                height, slope = math.nan, math.nan
-                height_m, ref_nm, kpa = math.nan, math.nan, math.nan
-                if heard & HEIGHTS:
-                    height_m, slope, kpa = signals[at.ALT + b], signals[at.GRADE + b] * 0.01, signals[at.BARO + b]
-                    height = height_of(height_m, hdop, kpa)
-                if heard & WEATHER:
-                    ref_nm = signals[at.REF_TORQUE + b]
-                    air |= hear_weather(
-                        state,
-                        signals[at.BARO + b],
-                        signals[at.WIND + b],
-                        signals[at.WIND_FROM + b],
-                        signals[at.RAIN + b],
-                        ref_nm,
-                        time_ns,
+                topup, roughness = signals[at.TOPUP + b], signals[at.IRI + b]
+            if newer:
+                dt_s = math.nan
+                if state["time_ns"] != UNKNOWN:
+                    block[DT + b] = whole_us(time_ns - state["time_ns"])
+                    dt_s = (time_ns - state["time_ns"]) * 1e-9
+                if is_vehicle:
+                    held_s = dt_s if 0.0 < dt_s <= HOLD_S else math.nan
+                    raw_kmh, gps_kmh, driven_m, rate_lph = (
+                        signals[at.SPEED + b],
+                        signals[at.GPS_SPEED + b],
+                        signals[at.ODOMETER + b],
+                        signals[at.FUEL_RATE + b],
                     )
-                observe(state, air, signals[at.TEMP + b], height_m, gross, time_ns, dt_s)
-                filtered, grade_source = filtered_grade(state, height, v * dt_s)
-                if math.isnan(slope):
-                    slope = filtered
-                else:
-                    grade_source = BY_MAP
-                moved = not math.isnan(held_s + v)
-                hours = dt_s * PER_HOUR if moved else math.nan
-                pto, pto_assumed = 0.0, False
-                if not math.isnan(pto_given):
-                    pto = max(pto_given, 0.0)
-                elif pto_switched(bits):
-                    pto = p["pto_kw"]
-                    pto_assumed = pto > 0.0
-                roll_w, air_w, climb_w, kinetic_w, wheel_w = 0.0, 0.0, 0.0, 0.0, 0.0
-                mass, mass_known = mass_of(state, p)
-                if moved:
-                    along, across = 0.0, 0.0
-                    if not math.isnan(state["wind_speed_ms"]):
-                        along, across = apparent_wind(
-                            state["wind_speed_ms"], state["wind_from_deg"], signals[at.HEADING + b]
+                    lat, lon, hdop = signals[at.LAT + b], signals[at.LON + b], signals[at.HDOP + b]
+                    fuel_hr, fuel_total = signals[at.FUEL_HR + b], signals[at.FUEL_TOTAL + b]
+                    level_pct, battery_kw = signals[at.LEVEL + b], signals[at.BATTERY_KW + b]
+                    wheel_kmh = usable_wheel_kmh(state, raw_kmh)
+                    driven, how = distance(
+                        state, usable_odometer_m(state, driven_m), wheel_kmh, gps_kmh, time_ns, held_s
+                    )
+                    block[DISTANCE + b], block[DISTANCE_METHOD + b] = driven, how
+                    amount, method, u = UNKNOWN, NONE, math.nan
+                    tick, due, u_shaped = 0.0, 0.0, 0.0
+                    v0, v1 = _speeds(state, wheel_kmh, gps_kmh)
+                    v = 0.5 * (v0 + v1)
+                    air = held_air(state, time_ns)
+                    height, slope = math.nan, math.nan
+                    height_m, ref_nm, kpa = math.nan, math.nan, math.nan
+                    if heard & HEIGHTS:
+                        height_m, slope, kpa = signals[at.ALT + b], signals[at.GRADE + b] * 0.01, signals[at.BARO + b]
+                        height = height_of(height_m, hdop, kpa)
+                    if heard & WEATHER:
+                        ref_nm = signals[at.REF_TORQUE + b]
+                        air |= hear_weather(
+                            state,
+                            signals[at.BARO + b],
+                            signals[at.WIND + b],
+                            signals[at.WIND_FROM + b],
+                            signals[at.RAIN + b],
+                            ref_nm,
+                            time_ns,
                         )
-                    drag_n = air_drag_n(
-                        v, along, across, state["rho"], p["cda_m2"], p["yaw_a1"], p["yaw_a2"], p["yaw_a3"]
-                    )
-                    crr = p["crr"] * state["tyre"]
-                    if not math.isnan(roughness):
-                        crr *= rough_factor(roughness, v)
-                    roll_w, air_w, climb_w, kinetic_w = road_powers_w(
-                        v0, v1, dt_s, mass, p["f_rot"], crr, slope, drag_n
-                    )
-                    wheel_w = roll_w + air_w + climb_w + kinetic_w
-                work[ROLL + b], work[AIR + b], work[CLIMB + b], work[KINETIC + b] = roll_w, air_w, climb_w, kinetic_w
-                work[MASS + b] = mass if mass_known else math.nan
-                work[MEAN_SPEED + b], work[DT_S + b], work[PTO + b] = v, dt_s, pto
-                u_second = U_MODEL_SECOND_REL
-                if p["has_battery"]:
-                    aux_kw = pto if ignition_off(bits) else p["aux_kw"] + hvac_kw(state["temp_c"]) + pto
-                    rate = battery_power_kw(
-                        wheel_w, v, aux_kw, p["p_rated_kw"], p["eta_drive"], p["eta_regen"], signals[at.SOC + b]
-                    )
-                    amount, method, u = battery_energy(
-                        state,
-                        p,
-                        signals[at.BATTERY_KWH + b],
-                        battery_kw,
-                        rate * hours,
-                        time_ns,
-                        held_s,
-                        dt_s,
-                    )
-                    block[ENERGY + b] = amount
-                    if _known(amount, p):
-                        tick, due = battery_tick(state, method)
-                    work[AUX + b], work[SOC + b] = aux_kw, signals[at.SOC + b]
-                    work[RATE_MODELLED + b], work[PER_RATE + b] = rate, state["road"]["ratio"] * hours
-                elif p["has_fuel"]:
-                    turns = 1.0 if math.isnan(rpm_now) else rpm_now / p["cruise_rpm"]
-                    rate = engine_fuel_g_per_h(
-                        wheel_w, v, p["aux_kw"], pto, p["p_rated_kw"], turns, p["willans_a"], p["willans_b"],
-                        p["idle_g_per_h"],
-                    )  # fmt: skip
-                    if _engine_off(rpm_now, bits):
-                        rate = 0.0
-                    elif math.isnan(rpm_now) and bits == UNKNOWN and standing_s(state, time_ns) > UNSEEN_IDLE_S:
-                        rate = math.nan
-                    per_h = hours * p["fuel_per_g"]
-                    by_road = rate * per_h
-                    indicated_kw, torque_use = math.nan, math.nan
-                    if heard & ENGINE:
-                        reference = p["ref_torque_nm"] if math.isnan(state["ref_torque_nm"]) else state["ref_torque_nm"]
-                        indicated_kw = signals[at.TORQUE + b] * rpm_now * reference * (1e-5 * RAD_S_PER_RPM)
-                        indicated_kwh = integrate(state["engine_kw"], indicated_kw, held_s, PER_HOUR)
-                        if not math.isnan(indicated_kwh):
-                            torque_use = torque_fuel_g_per_h(indicated_kwh, p["willans_b"]) * p["fuel_per_g"]
-                    state["engine_kw"] = indicated_kw
-                    if p["fuel_is_gas"]:
-                        amount, method, u = gas_fuel(
-                            state, p, signals[at.GAS_TOTAL + b], by_road, torque_use, time_ns, dt_s
-                        )
-                        block[FUEL_GAS + b] = amount
+                    observe(state, air, signals[at.TEMP + b], height_m, gross, time_ns, dt_s)
+                    filtered, grade_source = filtered_grade(state, height, v * dt_s)
+                    if math.isnan(slope):
+                        slope = filtered
                     else:
-                        running = rpm_now > ENGINE_OFF_RPM or v > MOVING_MS
-                        amount, method, u = liquid_fuel(
-                            state, p, fuel_hr, fuel_total, signals[at.FUEL_FLOW + b], level_pct, rate_lph, by_road,
-                            torque_use, running, time_ns, held_s, dt_s,
-                        )  # fmt: skip
-                        block[FUEL_LIQUID + b] = amount
-                    if amount != UNKNOWN:
-                        work[AMOUNT + b] = float(amount)
-                    if amount > 0:
-                        tick, due, u_shaped = fuel_tick(state, p, method)
-                    work[TURNS + b] = turns
-                    work[RATE_MODELLED + b], work[PER_RATE + b] = rate, state["road"]["ratio"] * per_h
-                    if method == MODEL and by_torque(state, p, torque_use):
-                        u_second = U_TORQUE_SECOND_REL
-                if method == MODEL and u_second == U_MODEL_SECOND_REL:
-                    u = widened(
-                        state, u, mass_known, grade_source == BY_MAP, grade_source == BY_FILTER,
-                        not math.isnan(roughness), pto_assumed,
-                    )  # fmt: skip
-                block[METHOD + b] = method
-                work[U_AMOUNT + b], work[U_SECOND + b], work[TAUGHT + b] = u, u_second, state["road"]["modelled"]
-                work[TICK + b], work[DUE + b], work[U_SHAPED + b] = tick, due, u_shaped
-                if heard & EXTRAS or bits != UNKNOWN or state["tru_owed_nl"] != 0:
-                    tru_nl, tru_modelled = tru_fuel(state, p["tru_lph"], tru_total, bits, time_ns, dt_s)
-                    units = True
-                    block[TRU_FUEL + b] = tru_due(state, tru_nl, _known(amount, p))
-                    work[TRU_U + b] = U_TRU_MODEL_REL if tru_modelled else U_COUNTER_REL
-                if not math.isnan(adblue_total) or state["adblue_owed_nl"] != 0:
-                    units = True
-                    work[ADBLUE + b] = float(adblue_due(state, adblue_total, time_ns, p, _known(amount, p)))
-                level = signals[at.SOC + b] if p["has_battery"] else level_pct
-                found = notice(
-                    state, p, lat, lon, hdop, raw_kmh, gps_kmh, driven_m, rpm_now, rate_lph,
-                    signals[at.SWITCHES + b], gross, cargo_kg, fuel_hr, fuel_total, level, amount, time_ns, dt_s,
-                )  # fmt: skip
-                if found != 0:
-                    n_events = act(
-                        found, state, p, lat, lon, hdop, raw_kmh, gps_kmh, gross, fuel_hr,
-                        fuel_total, method, time_ns, dt_s, events, n_events, d,
-                    )  # fmt: skip
-                kmh = gps_kmh if math.isnan(wheel_kmh) else wheel_kmh
-                did = follow(
-                    state,
-                    time_ns,
-                    dt_s,
-                    wheel_kmh,
-                    gps_kmh,
-                    driven,
-                    lat,
-                    lon,
-                    hdop,
-                    rpm_now,
-                    signals[at.SWITCHES + b],
-                )
-                if did & LOOK:
-                    did = stop_at_place(state, geography)
-                if did:
-                    told = True
-                    if did & CLOSED or (
-                        did & STARTED and state["trip_version"] > 0 and state["trip_end_ns"] == UNKNOWN
-                    ):
-                        close_trip(state, p, geography)
-                        n_trips = look_back(state, p, geography, trip_ints, trip_floats, n_trips)
-                    if did & STARTED:
-                        if open_rollup[s] >= 0:
-                            book_rows(
-                                block,
-                                work,
-                                sum_of,
-                                device,
-                                time,
-                                received,
-                                params,
-                                roll,
-                                units,
-                                sites,
-                                i - b,
-                                booked,
-                                b,
+                        grade_source = BY_MAP
+                    moved = not math.isnan(held_s + v)
+                    hours = dt_s * PER_HOUR if moved else math.nan
+                    pto, pto_assumed = 0.0, False
+                    if not math.isnan(pto_given):
+                        pto = max(pto_given, 0.0)
+                    elif pto_switched(bits):
+                        pto = p["pto_kw"]
+                        pto_assumed = pto > 0.0
+                    roll_w, air_w, climb_w, kinetic_w, wheel_w = 0.0, 0.0, 0.0, 0.0, 0.0
+                    mass, mass_known = mass_of(state, p)
+                    if moved:
+                        along, across = 0.0, 0.0
+                        if not math.isnan(state["wind_speed_ms"]):
+                            along, across = apparent_wind(
+                                state["wind_speed_ms"], state["wind_from_deg"], signals[at.HEADING + b]
                             )
-                            booked = b
-                            add_rollup(state, roll, open_rollup[s])
-                            open_rollup[s] = -1
-                        if state["trip_version"] > 0:
-                            finish_trip(state, p, geography, time_ns)
-                            n_trips = write_version(state, p, d, roll, -1, trip_ints, trip_floats, n_trips)
-                            keep_trip(state, p, geography, trip_ints, trip_floats, n_trips - 1, time_ns)
-                        start_trip(state, p, geography, time_ns)
-                        begin_spans(state)
-                if heard & ORDERS and hold_signals(
-                    state,
-                    cargo_kg,
-                    signals[at.UNITS_LOADED + b],
-                    signals[at.UNITS_EMPTY + b],
-                    signals[at.ROUTE_NUMBER + b],
-                    time_ns,
-                ):
-                    dispatch(state, geography)
-                if state["trip_phase"] != STOPPED:
-                    v_ms = kmh / 3.6
-                    state["trip_top_kmh"] = max(state["trip_top_kmh"], kmh)
-                    scales_row(state, p["tare_kg"], p["gvw_kg"], gross, v_ms, time_ns)
-                    torque_pct, friction_pct = math.nan, math.nan
-                    if heard & ENGINE:
-                        torque_pct, friction_pct = signals[at.TORQUE + b], signals[at.FRICTION + b]
-                    can_row(
-                        state, p, v_ms, rpm_now, torque_pct, friction_pct, ref_nm, battery_kw,
-                        slope if grade_source == BY_MAP else GRADE_TRUST * slope, brakes(bits), time_ns,
+                        drag_n = air_drag_n(
+                            v, along, across, state["rho"], p["cda_m2"], p["yaw_a1"], p["yaw_a2"], p["yaw_a3"]
+                        )
+                        crr = p["crr"] * state["tyre"]
+                        if not math.isnan(roughness):
+                            crr *= rough_factor(roughness, v)
+                        roll_w, air_w, climb_w, kinetic_w = road_powers_w(
+                            v0, v1, dt_s, mass, p["f_rot"], crr, slope, drag_n
+                        )
+                        wheel_w = roll_w + air_w + climb_w + kinetic_w
+                    work[ROLL + b], work[AIR + b], work[CLIMB + b], work[KINETIC + b] = (
+                        roll_w,
+                        air_w,
+                        climb_w,
+                        kinetic_w,
+                    )
+                    work[MASS + b] = mass if mass_known else math.nan
+                    work[MEAN_SPEED + b], work[DT_S + b], work[PTO + b] = v, dt_s, pto
+                    u_second = U_MODEL_SECOND_REL
+                    if p["has_battery"]:
+                        aux_kw = pto if ignition_off(bits) else p["aux_kw"] + hvac_kw(state["temp_c"]) + pto
+                        rate = battery_power_kw(
+                            wheel_w, v, aux_kw, p["p_rated_kw"], p["eta_drive"], p["eta_regen"], signals[at.SOC + b]
+                        )
+                        amount, method, u = battery_energy(
+                            state,
+                            p,
+                            signals[at.BATTERY_KWH + b],
+                            battery_kw,
+                            rate * hours,
+                            time_ns,
+                            held_s,
+                            dt_s,
+                        )
+                        block[ENERGY + b] = amount
+                        if _known(amount, p):
+                            tick, due = battery_tick(state, method)
+                        work[AUX + b], work[SOC + b] = aux_kw, signals[at.SOC + b]
+                        work[RATE_MODELLED + b], work[PER_RATE + b] = rate, state["road"]["ratio"] * hours
+                    elif p["has_fuel"]:
+                        turns = 1.0 if math.isnan(rpm_now) else rpm_now / p["cruise_rpm"]
+                        rate = engine_fuel_g_per_h(
+                            wheel_w, v, p["aux_kw"], pto, p["p_rated_kw"], turns, p["willans_a"], p["willans_b"],
+                            p["idle_g_per_h"],
+                        )  # fmt: skip
+                        if _engine_off(rpm_now, bits):
+                            rate = 0.0
+                        elif math.isnan(rpm_now) and bits == UNKNOWN and standing_s(state, time_ns) > UNSEEN_IDLE_S:
+                            rate = math.nan
+                        per_h = hours * p["fuel_per_g"]
+                        by_road = rate * per_h
+                        indicated_kw, torque_use = math.nan, math.nan
+                        if heard & ENGINE:
+                            reference = (
+                                p["ref_torque_nm"] if math.isnan(state["ref_torque_nm"]) else state["ref_torque_nm"]
+                            )
+                            indicated_kw = signals[at.TORQUE + b] * rpm_now * reference * (1e-5 * RAD_S_PER_RPM)
+                            indicated_kwh = integrate(state["engine_kw"], indicated_kw, held_s, PER_HOUR)
+                            if not math.isnan(indicated_kwh):
+                                torque_use = torque_fuel_g_per_h(indicated_kwh, p["willans_b"]) * p["fuel_per_g"]
+                        state["engine_kw"] = indicated_kw
+                        if p["fuel_is_gas"]:
+                            amount, method, u = gas_fuel(
+                                state, p, signals[at.GAS_TOTAL + b], by_road, torque_use, time_ns, dt_s
+                            )
+                            block[FUEL_GAS + b] = amount
+                        else:
+                            running = rpm_now > ENGINE_OFF_RPM or v > MOVING_MS
+                            amount, method, u = liquid_fuel(
+                                state, p, fuel_hr, fuel_total, signals[at.FUEL_FLOW + b], level_pct, rate_lph, by_road,
+                                torque_use, running, time_ns, held_s, dt_s,
+                            )  # fmt: skip
+                            block[FUEL_LIQUID + b] = amount
+                        if amount != UNKNOWN:
+                            work[AMOUNT + b] = float(amount)
+                        if amount > 0:
+                            tick, due, u_shaped = fuel_tick(state, p, method)
+                        work[TURNS + b] = turns
+                        work[RATE_MODELLED + b], work[PER_RATE + b] = rate, state["road"]["ratio"] * per_h
+                        if method == MODEL and by_torque(state, p, torque_use):
+                            u_second = U_TORQUE_SECOND_REL
+                    if method == MODEL and u_second == U_MODEL_SECOND_REL:
+                        u = widened(
+                            state, u, mass_known, grade_source == BY_MAP, grade_source == BY_FILTER,
+                            not math.isnan(roughness), pto_assumed,
+                        )  # fmt: skip
+                    block[METHOD + b] = method
+                    work[U_AMOUNT + b], work[U_SECOND + b], work[TAUGHT + b] = u, u_second, state["road"]["modelled"]
+                    work[TICK + b], work[DUE + b], work[U_SHAPED + b] = tick, due, u_shaped
+                    if heard & EXTRAS or bits != UNKNOWN or state["tru_owed_nl"] != 0:
+                        tru_nl, tru_modelled = tru_fuel(state, p["tru_lph"], tru_total, bits, time_ns, dt_s)
+                        units = True
+                        block[TRU_FUEL + b] = tru_due(state, tru_nl, _known(amount, p))
+                        work[TRU_U + b] = U_TRU_MODEL_REL if tru_modelled else U_COUNTER_REL
+                    if not math.isnan(adblue_total) or state["adblue_owed_nl"] != 0:
+                        units = True
+                        work[ADBLUE + b] = float(adblue_due(state, adblue_total, time_ns, p, _known(amount, p)))
+                    level = signals[at.SOC + b] if p["has_battery"] else level_pct
+                    found = notice(
+                        state, p, lat, lon, hdop, raw_kmh, gps_kmh, driven_m, rpm_now, rate_lph,
+                        signals[at.SWITCHES + b], gross, cargo_kg, fuel_hr, fuel_total, level, amount, time_ns, dt_s,
                     )  # fmt: skip
-                    if start_is_open(state, time_ns) and not math.isnan(lat):
-                        find_start(state, geography, lat, lon, hdop)
-                    if time_ns >= state["decide_ns"]:
-                        told |= look_again(state, p, geography, time_ns)
-                if region_due(state, driven) and not math.isnan(lat):
-                    find_region(state, geography, lat, lon, hdop)
-                state["speed_kmh"] = wheel_kmh
-                state["gps_speed_kmh"] = gps_kmh
-                state["fuel_rate_lph"] = rate_lph
-                state["battery_power_kw"] = battery_kw
-        if is_vehicle:
-            route, region, trip_ns = state["trip_route"], state["region"], state["trip_start_ns"]
-            load_state, load_p[i] = state["load_state"], state["load_state_p"]
-        else:
-            route, region, trip_ns, load_state, load_p[i] = -1, p["region"], UNKNOWN, 0, math.nan
-        block[ROW_ASSET + b], block[ROW_ROUTE + b], block[ROW_REGION + b] = p["asset"], route, region
-        block[ROW_TRIP + b], block[LOAD_STATE + b] = trip_ns, load_state
-        j = open_rollup[s]
-        if not holds(roll, j, time_ns, route, region, trip_ns, load_state):
-            if j >= 0 and is_vehicle:
-                book_rows(block, work, sum_of, device, time, received, params, roll, units, sites, i - b, booked, b)
-                booked = b
-                add_rollup(state, roll, j)
-            j = n_rolls
-            n_rolls += 1
-            open_rollup[s] = j
-            begin_sum(roll, j, p, time_ns, received[i], route, region, trip_ns, load_state)
-        sum_of[b] = j
-        if is_vehicle:
-            pto_on = pto_given > 0.0 or pto_switched(bits)
-            work[PAYLOAD + b], work[KMH + b] = payload(p, state, gross, cargo_kg), kmh
-            work[IDLE_RPM + b] = math.nan if pto_on else rpm_now
-            if pto_on:
-                work_by_pto(block, b, state, kmh)
-        if not is_vehicle:
-            sites = True
-            for k in range(N_PARTS):
-                work[k * ROOM + b] = 0.0
-        if newer:
+                    if found != 0:
+                        n_events = act(
+                            found, state, p, lat, lon, hdop, raw_kmh, gps_kmh, gross, fuel_hr,
+                            fuel_total, method, time_ns, dt_s, events, n_events, d,
+                        )  # fmt: skip
+                    kmh = gps_kmh if math.isnan(wheel_kmh) else wheel_kmh
+                    did = follow(
+                        state,
+                        time_ns,
+                        dt_s,
+                        wheel_kmh,
+                        gps_kmh,
+                        driven,
+                        lat,
+                        lon,
+                        hdop,
+                        rpm_now,
+                        signals[at.SWITCHES + b],
+                    )
+                    if did & LOOK:
+                        did = stop_at_place(state, geography)
+                    if did:
+                        told = True
+                        if did & CLOSED or (
+                            did & STARTED and state["trip_version"] > 0 and state["trip_end_ns"] == UNKNOWN
+                        ):
+                            close_trip(state, p, geography)
+                            n_trips = look_back(state, p, geography, trip_ints, trip_floats, n_trips)
+                        if did & STARTED:
+                            if open_rollup[s] >= 0:
+                                book_rows(
+                                    block,
+                                    work,
+                                    sum_of,
+                                    device,
+                                    time,
+                                    received,
+                                    params,
+                                    roll,
+                                    units,
+                                    sites,
+                                    first,
+                                    booked,
+                                    b,
+                                )
+                                booked = b
+                                add_rollup(state, roll, open_rollup[s])
+                                open_rollup[s] = -1
+                            if state["trip_version"] > 0:
+                                finish_trip(state, p, geography, time_ns)
+                                n_trips = write_version(state, p, d, roll, -1, trip_ints, trip_floats, n_trips)
+                                keep_trip(state, p, geography, trip_ints, trip_floats, n_trips - 1, time_ns)
+                            start_trip(state, p, geography, time_ns)
+                            begin_spans(state)
+                    if heard & ORDERS and hold_signals(
+                        state,
+                        cargo_kg,
+                        signals[at.UNITS_LOADED + b],
+                        signals[at.UNITS_EMPTY + b],
+                        signals[at.ROUTE_NUMBER + b],
+                        time_ns,
+                    ):
+                        dispatch(state, geography)
+                    if state["trip_phase"] != STOPPED:
+                        v_ms = kmh / 3.6
+                        state["trip_top_kmh"] = max(state["trip_top_kmh"], kmh)
+                        scales_row(state, p["tare_kg"], p["gvw_kg"], gross, v_ms, time_ns)
+                        torque_pct, friction_pct = math.nan, math.nan
+                        if heard & ENGINE:
+                            torque_pct, friction_pct = signals[at.TORQUE + b], signals[at.FRICTION + b]
+                        can_row(
+                            state, p, v_ms, rpm_now, torque_pct, friction_pct, ref_nm, battery_kw,
+                            slope if grade_source == BY_MAP else GRADE_TRUST * slope, brakes(bits), time_ns,
+                        )  # fmt: skip
+                        if start_is_open(state, time_ns) and not math.isnan(lat):
+                            find_start(state, geography, lat, lon, hdop)
+                        if time_ns >= state["decide_ns"]:
+                            told |= look_again(state, p, geography, time_ns)
+                    if region_due(state, driven) and not math.isnan(lat):
+                        find_region(state, geography, lat, lon, hdop)
+                    state["speed_kmh"] = wheel_kmh
+                    state["gps_speed_kmh"] = gps_kmh
+                    state["fuel_rate_lph"] = rate_lph
+                    state["battery_power_kw"] = battery_kw
+            if is_vehicle:
+                route, region, trip_ns = state["trip_route"], state["region"], state["trip_start_ns"]
+                load_state, load_p[i] = state["load_state"], state["load_state_p"]
+            else:
+                route, region, trip_ns, load_state, load_p[i] = -1, p["region"], UNKNOWN, 0, math.nan
+            block[ROW_ASSET + b], block[ROW_ROUTE + b], block[ROW_REGION + b] = p["asset"], route, region
+            block[ROW_TRIP + b], block[LOAD_STATE + b] = trip_ns, load_state
+            j = open_rollup[s]
+            if not holds(roll, j, time_ns, route, region, trip_ns, load_state):
+                if j >= 0 and is_vehicle:
+                    book_rows(block, work, sum_of, device, time, received, params, roll, units, sites, first, booked, b)
+                    booked = b
+                    add_rollup(state, roll, j)
+                j = n_rolls
+                n_rolls += 1
+                open_rollup[s] = j
+                begin_sum(roll, j, p, time_ns, received[i], route, region, trip_ns, load_state)
+            sum_of[b] = j
+            if is_vehicle:
+                pto_on = pto_given > 0.0 or pto_switched(bits)
+                work[PAYLOAD + b], work[KMH + b] = payload(p, state, gross, cargo_kg), kmh
+                work[IDLE_RPM + b] = math.nan if pto_on else rpm_now
+                if pto_on:
+                    work_by_pto(block, b, state, kmh)
             if not is_vehicle:
-                sums = roll[FIRST_SUM:NEWEST_TIME, j]
-                site_energy(state, p, signals, time_ns, b, block, work, sums)
-                site_work(state, signals, time_ns, b, block, sums)
-            if not math.isnan(topup):
-                leaked(block, b, state, topup, time_ns, p, roll[FIRST_SUM:NEWEST_TIME, j])
-                n_events = refrigerant(state, topup, time_ns, events, n_events, d)
-            state["time_ns"] = time_ns
-        if told:
-            book_rows(block, work, sum_of, device, time, received, params, roll, units, sites, i - b, booked, b + 1)
-            booked = b + 1
-            n_trips = write_version(state, p, d, roll, j, trip_ints, trip_floats, n_trips)
-    last = n % BLOCK if n % BLOCK > 0 else min(n, BLOCK)
-    book_rows(block, work, sum_of, device, time, received, params, roll, units, sites, n - last, booked, last)
-    put_block(block, last, out, codes, n - last)
-    put_u_rel(work, last, u_rel, n - last)
+                sites = True
+                for k in range(N_PARTS):
+                    work[k * ROOM + b] = 0.0
+            if newer:
+                if not is_vehicle:
+                    sums = roll[FIRST_SUM:NEWEST_TIME, j]
+                    site_energy(state, p, signals, time_ns, b, block, work, sums)
+                    site_work(state, signals, time_ns, b, block, sums)
+                if not math.isnan(topup):
+                    leaked(block, b, state, topup, time_ns, p, roll[FIRST_SUM:NEWEST_TIME, j])
+                    n_events = refrigerant(state, topup, time_ns, events, n_events, d)
+                state["time_ns"] = time_ns
+            if told:
+                book_rows(block, work, sum_of, device, time, received, params, roll, units, sites, first, booked, b + 1)
+                booked = b + 1
+                n_trips = write_version(state, p, d, roll, j, trip_ints, trip_floats, n_trips)
+        book_rows(block, work, sum_of, device, time, received, params, roll, units, sites, first, booked, rows)
+        put_block(block, rows, out, codes, first)
+        put_u_rel(work, rows, u_rel, first)
     for s in range(open_rollup.size):
         if open_rollup[s] >= 0 and params[owner[s]]["kind"] == VEHICLE:
             add_rollup(states[s], roll, open_rollup[s])
