@@ -228,7 +228,7 @@ def advance_rows(
         booked = 0
         units, sites = False, False
         for b in range(rows):
-            i = first + b
+            i = _index(first + b)
             d, s = _index(device[i]), _index(slot[i])
             state = states[s]
             p = params[d]
@@ -415,7 +415,7 @@ def advance_rows(
                         work[ADBLUE + b] = float(adblue_due(state, adblue_total, time_ns, p, _known(amount, p)))
                     level = signals[at.SOC + b] if p["has_battery"] else level_pct
                     found = notice(
-                        state, p, lat, lon, hdop, raw_kmh, gps_kmh, driven_m, rpm_now, rate_lph,
+                        state, p, lat, lon, hdop, raw_kmh, wheel_kmh, gps_kmh, driven_m, rpm_now, rate_lph,
                         signals[at.SWITCHES + b], gross, cargo_kg, fuel_hr, fuel_total, level, amount, time_ns, dt_s,
                     )  # fmt: skip
                     if found != 0:

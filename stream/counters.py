@@ -40,12 +40,12 @@ def advance(c: Any, now: int, time_ns: int, cap_per_s: float, tick: int, lsb: in
         return UNKNOWN
     last = c["last"]
     if last != UNKNOWN:
-        cap = cap_per_s * ((time_ns - c["time_ns"]) * 1e-9) + tick
-        if 0 <= now - last <= cap:
+        rise = now - last
+        if 0 <= rise <= tick or 0 <= rise <= cap_per_s * ((time_ns - c["time_ns"]) * 1e-9) + tick:
             c["suspect"] = UNKNOWN
             c["last"] = now
             c["time_ns"] = time_ns
-            return int(now - last)
+            return int(rise)
     return int(_jump(c, now, time_ns, cap_per_s, tick, lsb))
 
 
@@ -95,14 +95,11 @@ def step_up(c: Any, now: int, time_ns: int, cap_per_s: float, most: int) -> int:
 
 
 @inlined
-def settle(c: Any, risen: int, estimate: int, tick: int, shaped: bool) -> int:
-    """Amount to book for this reading from a counter; UNKNOWN when it stands still although use is estimated.
+def count(c: Any, risen: int, estimate: int, tick: int) -> None:
+    """Take a rise into a counter's account: ``ahead`` keeps booked minus counted.
 
-    ``risen`` >= 0 from ``advance``; ``estimate``: this interval's use by rate or model, or UNKNOWN. ``ahead`` keeps
-    booked minus counted, so whatever was estimated while the counter was away is settled when it returns, and the sum of all
-    bookings differs from the counter by at most one tick. A ``shaped`` counter is too coarse for one reading: the estimate is
-    booked, bent by at most 15 % towards the counter, more where it would leave the tick. Nothing booked is ever negative. What was
-    booked while a counter stood still, and it then goes on from where it stood, is not taken back.
+    ``risen`` >= 0 from ``advance``; ``estimate``: this interval's use by rate or model, or UNKNOWN. What was booked while a counter stood
+    still, and it then goes on from where it stood, is not taken back.
     """
     ahead = c["ahead"] - risen
     silent = c["silent"]
@@ -114,7 +111,18 @@ def settle(c: Any, risen: int, estimate: int, tick: int, shaped: bool) -> int:
         silent += estimate
     c["ahead"] = ahead
     c["silent"] = silent
-    if silent > 2 * tick and estimate != UNKNOWN:
+
+
+@inlined
+def settle(c: Any, estimate: int, tick: int, shaped: bool) -> int:
+    """Amount to book for this reading from a counter, its rise ``count``-ed; UNKNOWN when it stands still although use is estimated.
+
+    Whatever was estimated while the counter was away is settled when it returns, and the sum of all bookings differs from the counter
+    by at most one tick. A ``shaped`` counter is too coarse for one reading: the estimate is booked, bent by at most 15 % towards the
+    counter, more where it would leave the tick. Nothing booked is ever negative.
+    """
+    ahead = c["ahead"]
+    if c["silent"] > 2 * tick and estimate != UNKNOWN:
         return UNKNOWN
     if not shaped or estimate == UNKNOWN:
         return max(0, int(-ahead))

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from stream.columns import DISTANCE_METHODS, UNKNOWN
-from stream.counters import advance, book, settle
+from stream.counters import advance, book, count, settle
 from stream.fixed import PER_METRE, to_fixed
 from stream.kernel import inlined
 
@@ -47,7 +47,8 @@ def distance(
     c = state["odometer"]
     risen = advance(c, to_fixed(odometer_m, PER_METRE), time_ns, V_MAX_MM_PER_S, ODOMETER_TICK_MM, ODOMETER_LSB_MM)
     if risen != UNKNOWN:
-        amount = settle(c, risen, estimate, ODOMETER_TICK_MM, False)
+        count(c, risen, estimate, ODOMETER_TICK_MM)
+        amount = settle(c, estimate, ODOMETER_TICK_MM, False)
     if amount != UNKNOWN:
         method = BY_ODOMETER
     else:

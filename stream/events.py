@@ -145,11 +145,10 @@ def _stand(
 
 
 @inlined
-def speed_believed_kmh(state: Any, wheel_kmh: float, gps_kmh: float, hdop: float) -> tuple[float, bool]:
-    """Speed of the wheels unless it is known to be wrong, else of a receiver with a good fix; NaN. And whether it is the wheels'."""
-    v_kmh = usable_wheel_kmh(state, wheel_kmh)
-    if not math.isnan(v_kmh):
-        return v_kmh, True
+def speed_believed_kmh(usable_kmh: float, gps_kmh: float, hdop: float) -> tuple[float, bool]:
+    """Speed of the wheels, NaN where it is known to be wrong, else of a receiver with a good fix; NaN. And whether it is the wheels'."""
+    if not math.isnan(usable_kmh):
+        return usable_kmh, True
     return (math.nan if hdop > HDOP_MAX else gps_kmh), False
 
 
@@ -161,6 +160,7 @@ def notice(
     lon_deg: float,
     hdop: float,
     wheel_kmh: float,
+    usable_kmh: float,
     gps_kmh: float,
     odometer_m: float,
     rpm: float,
@@ -177,12 +177,12 @@ def notice(
 ) -> int:
     """Take in one reading of a vehicle; returns bits for the parts ``act`` must look at, 0 for none.
 
-    Signals are raw, as sent; ``level_pct``: of the tank or the battery. ``amount``: fuel (nL, µg) or energy (µWh) booked for it;
-    ``dt_s``: since the reading before, NaN for the first.
+    Signals are raw, as sent, but ``usable_kmh`` (``plausibility.usable_wheel_kmh``); ``level_pct``: of the tank or the battery.
+    ``amount``: fuel (nL, µg) or energy (µWh) booked for it; ``dt_s``: since the reading before, NaN for the first.
     """
     found = _position(state, lat_deg, lon_deg, gps_kmh, time_ns)
     found |= _compare(state, wheel_kmh, odometer_m, gps_kmh, hdop, dt_s)
-    v_kmh, by_wheel = speed_believed_kmh(state, wheel_kmh, gps_kmh, hdop)
+    v_kmh, by_wheel = speed_believed_kmh(usable_kmh, gps_kmh, hdop)
     found |= _manoeuvre(state, v_kmh, by_wheel, time_ns)
     if v_kmh > p["speed_limit_kmh"] + SPEEDING_TOLERANCE_KMH or state["fast_ns"] != UNKNOWN:
         found |= SPEEDING
@@ -241,7 +241,7 @@ def act(
     if found & STRETCH:
         n = stretches(state, time_ns, events, n, device)
     if found & (MANOEUVRE | SPEEDING):
-        v_kmh, by_wheel = speed_believed_kmh(state, wheel_kmh, gps_kmh, hdop)
+        v_kmh, by_wheel = speed_believed_kmh(usable_wheel_kmh(state, wheel_kmh), gps_kmh, hdop)
         if found & MANOEUVRE:
             mass_kg = p["mass_kg"]
             if state["mass_kg"] > 0.0:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from stream.columns import ENERGY_METHODS, UNKNOWN
-from stream.counters import GAP_S, HOLD_S, advance, book, settle
+from stream.counters import GAP_S, HOLD_S, advance, book, count, settle
 from stream.distance import PER_HOUR, integrate
 from stream.fixed import PER_UNIT, to_fixed
 from stream.kernel import inlined, kernel
@@ -48,12 +48,22 @@ U_METHOD_REL: Final = np.array([math.nan, 0.035, 0.035, 0.035, 0.02, 0.045, U_TA
 
 @inlined
 def _from_counter(
-    c: Any, now: int, estimate: int, cap_per_s: float, tick: int, lsb: int, shaped: bool, time_ns: int
+    c: Any,
+    now: int,
+    estimate: int,
+    cap_per_s: float,
+    tick: int,
+    lsb: int,
+    shaped: bool,
+    time_ns: int,
+    asked: bool,
 ) -> int:
+    """Amount by a counter, UNKNOWN where it is not ``asked`` for: then it keeps its account only."""
     risen = advance(c, now, time_ns, cap_per_s, tick, lsb)
     if risen == UNKNOWN:
         return UNKNOWN
-    return settle(c, risen, estimate, tick, shaped)
+    count(c, risen, estimate, tick)
+    return settle(c, estimate, tick, shaped) if asked else UNKNOWN
 
 
 @inlined
@@ -158,7 +168,8 @@ def liquid_fuel(
     if not math.isnan(total_hr_l):
         c = state["fuel_hr"]
         counted_s = (time_ns - c["time_ns"]) * 1e-9
-        by_hr = _from_counter(c, to_fixed(total_hr_l, PER_UNIT), estimate, cap, HR_TICK_NL, HR_LSB_NL, False, time_ns)
+        now = to_fixed(total_hr_l, PER_UNIT)
+        by_hr = _from_counter(c, now, estimate, cap, HR_TICK_NL, HR_LSB_NL, False, time_ns, True)
     if not math.isnan(total_l):
         c = state["fuel"]
         now = to_fixed(total_l, PER_UNIT)
@@ -168,12 +179,15 @@ def liquid_fuel(
         fine = state["fuel_tick_nl"] != UNKNOWN and state["fuel_tick_nl"] < FINE_TICK_NL
         if by_hr == UNKNOWN:
             counted_s = (time_ns - c["time_ns"]) * 1e-9
-        by_coarse = _from_counter(c, now, estimate, cap, COARSE_TICK_NL, COARSE_TICK_NL, not fine, time_ns)
+        asked = by_hr == UNKNOWN
+        by_coarse = _from_counter(c, now, estimate, cap, COARSE_TICK_NL, COARSE_TICK_NL, not fine, time_ns, asked)
     if not math.isnan(flow_l):
         c = state["fuel_flow"]
-        if by_hr == UNKNOWN and by_coarse == UNKNOWN:
+        asked = by_hr == UNKNOWN and by_coarse == UNKNOWN
+        if asked:
             counted_s = (time_ns - c["time_ns"]) * 1e-9
-        by_flow = _from_counter(c, to_fixed(flow_l, PER_UNIT), estimate, cap, HR_TICK_NL, HR_LSB_NL, False, time_ns)
+        now = to_fixed(flow_l, PER_UNIT)
+        by_flow = _from_counter(c, now, estimate, cap, HR_TICK_NL, HR_LSB_NL, False, time_ns, asked)
     amount, method, u = UNKNOWN, NONE, math.nan
     if by_hr != UNKNOWN:
         amount, method = by_hr, COUNTER_HR
@@ -222,7 +236,8 @@ def gas_fuel(
     c = state["gas"]
     counted_s = (time_ns - c["time_ns"]) * 1e-9
     cap = p["fuel_cap_per_s"]
-    amount = _from_counter(c, to_fixed(total_kg, PER_UNIT), model, cap, COARSE_TICK_NL, COARSE_TICK_NL, True, time_ns)
+    now = to_fixed(total_kg, PER_UNIT)
+    amount = _from_counter(c, now, model, cap, COARSE_TICK_NL, COARSE_TICK_NL, True, time_ns, True)
     method = COUNTER
     if amount != UNKNOWN:
         u = U_METHOD_REL[COUNTER]

@@ -12,6 +12,7 @@ _OPTIONS: Final[dict[str, Any]] = {
     "fastmath": False,
     "_nrt": False,
 }
+JIT_OFF: Final = bool(vars(numba.config)["DISABLE_JIT"])  # kernels run as they stand, in Python
 F = TypeVar("F", bound=Callable[..., Any])
 
 

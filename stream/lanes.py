@@ -5,17 +5,16 @@ Each is the loop that stands in its Python form. Written as loops of a known len
 
 from typing import Any, Final
 
-import numba
 import numba.core.cgutils
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
 from stream.columns import UNKNOWN
+from stream.kernel import JIT_OFF
 from stream.table import BLOCK
 
 cgutils: Final[Any] = numba.core.cgutils  # has no types
-_JIT_OFF: Final[Any] = vars(numba.config)["DISABLE_JIT"]
 CACHE_LINE: Final = 64  # bytes
 _WORD: Final = ir.IntType(64)
 _COLUMN: Final = ir.VectorType(_WORD, BLOCK)
@@ -197,10 +196,10 @@ def _sum_known_vector(typing: Any, block: Any, at: Any, begin: Any, end: Any) ->
     return types.int64(block, types.intp, types.intp, types.intp), generate
 
 
-sum_known: Final[Any] = _sum_known_loop if _JIT_OFF else _sum_known_vector
-expect_rows: Final[Any] = _expect_rows_loop if _JIT_OFF else _expect_rows_vector
-take: Final[Any] = _take_loop if _JIT_OFF else _take_vector
-fill: Final[Any] = _fill_loop if _JIT_OFF else _fill_vector
-copy: Final[Any] = _copy_loop if _JIT_OFF else _copy_vector
-expect: Final[Any] = _expect_loop if _JIT_OFF else _expect_vector
-expect_record: Final[Any] = _expect_record_loop if _JIT_OFF else _expect_record_vector
+sum_known: Final[Any] = _sum_known_loop if JIT_OFF else _sum_known_vector
+expect_rows: Final[Any] = _expect_rows_loop if JIT_OFF else _expect_rows_vector
+take: Final[Any] = _take_loop if JIT_OFF else _take_vector
+fill: Final[Any] = _fill_loop if JIT_OFF else _fill_vector
+copy: Final[Any] = _copy_loop if JIT_OFF else _copy_vector
+expect: Final[Any] = _expect_loop if JIT_OFF else _expect_vector
+expect_record: Final[Any] = _expect_record_loop if JIT_OFF else _expect_record_vector

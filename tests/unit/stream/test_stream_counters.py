@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from stream.columns import UNKNOWN
-from stream.counters import advance, book, settle
+from stream.counters import advance, book, count, settle
 from stream.state import COUNTERS, empty_state
 from tests.support import S_NS, T0_NS
 
@@ -77,7 +77,8 @@ def test_shaped_bookings_stay_within_a_tick_of_the_counter(bias: float) -> None:
             used_at_anchor = used
             book(state[0][K], 0)
             continue
-        amount = settle(state[0][K], risen, int(rate * bias), tick, True)
+        count(state[0][K], risen, int(rate * bias), tick)
+        amount = settle(state[0][K], int(rate * bias), tick, True)
         assert amount >= 0
         booked += amount
         book(state[0][K], amount)
@@ -92,7 +93,8 @@ def test_counter_that_stands_still_gives_way_to_the_estimate() -> None:
     got = []
     for i in range(1, 100):
         risen = advance(state[0][K], 0, T0_NS + i * S_NS, 1e9, tick, tick)
-        amount = settle(state[0][K], risen, 10_000_000, tick, False)
+        count(state[0][K], risen, 10_000_000, tick)
+        amount = settle(state[0][K], 10_000_000, tick, False)
         got.append(amount)
         book(state[0][K], 10_000_000 if amount == UNKNOWN else amount)
     assert got[0] == 0
