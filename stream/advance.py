@@ -58,10 +58,10 @@ from stream.fuel import (
 from stream.grade import BY_FILTER, BY_MAP, filtered_grade, height_of
 from stream.hindsight import keep_trip, look_back
 from stream.kernel import inlined, kernel
-from stream.lanes import expect_record, expect_rows, take
+from stream.lanes import expect_at, expect_record, take
 from stream.mass import GRADE_TRUST, can_row, scales_row
 from stream.plausibility import usable_odometer_m, usable_wheel_kmh
-from stream.result_rows import begin_sum, blank_rows, expect_block, holds, put_block
+from stream.result_rows import begin_sum, blank_rows, holds, put_block
 from stream.road_load import (
     ENGINE_OFF_RPM,
     air_drag_n,
@@ -73,7 +73,7 @@ from stream.road_load import (
     rough_factor,
     torque_fuel_g_per_h,
 )
-from stream.signal_rows import ENGINE, EXTRAS, HEIGHTS, ORDERS, WEATHER
+from stream.signal_rows import ENGINE, EXTRAS, HEIGHTS, ORDERS, WEATHER, WORD, far_columns
 from stream.site import site_energy, site_work
 from stream.table import (
     BLOCK,
@@ -201,30 +201,26 @@ def advance_rows(
     work: Any,
     sum_of: Any,
     signals: Any,
+    far: Any,
 ) -> tuple[int, int, int]:
     """Fill ``out`` (int64 columns x n), ``codes`` (int32 columns x n), ``u_rel`` and ``load_p`` for every reading, ``roll`` with
     partial sums, ``trip_ints`` and ``trip_floats`` with versions of trips, ``events``; return how many sums, versions and events
     there are. ``block`` (rows of emissions before they become columns), ``work`` (what their CO2e needs) and ``sum_of`` (their
-    partial sums), ``signals`` are room to work in. ``columns``: those of the signals, ``sent``: bits of those that any row has a value of.
-    ``states`` and ``open_rollup`` have one row per device that has readings here: ``slot`` names that of each reading, ``owner``
-    the device of each.
+    partial sums), ``signals``, ``far`` are room to work in. ``columns``: those of the signals, ``sent``: bits of those that any row has a
+    value of. ``states`` and ``open_rollup`` have one row per device that has readings here: ``slot`` names that of each reading,
+    ``owner`` the device of each.
 
     A row that is not newer than the newest taken from its device is kept as a reading, but nothing is computed from it: what the
     counters show then was booked already.
     """
     n_rolls, n_trips, n_events = 0, 0, 0
     n = device.size
+    n_far = far_columns(columns, sent, time, received, out, far)
     for first in range(0, n, BLOCK):
         rows = min(BLOCK, n - first)
         blank_rows(block)
         blank_work(work)
         heard = take(columns, sent, first, rows, signals)
-        if rows == BLOCK:
-            expect_block(out, codes, first)
-        expect_rows(time, first + BLOCK)
-        expect_rows(received, first + BLOCK)
-        expect_rows(device, first + BLOCK)
-        expect_rows(slot, first + BLOCK)
         booked = 0
         units, sites = False, False
         for b in range(rows):
@@ -233,6 +229,8 @@ def advance_rows(
             state = states[s]
             p = params[d]
             time_ns = time[i]
+            for k in range(b, n_far, BLOCK):
+                expect_at(far[k] + (first + BLOCK) * WORD)
             if i + AHEAD < n and slot[i + AHEAD] != slot[i + AHEAD - 1]:
                 expect_record(states, slot[i + AHEAD])
                 expect_record(params, device[i + AHEAD])

@@ -16,6 +16,7 @@ from numba.extending import intrinsic
 from stream.columns import UNKNOWN
 from stream.kernel import JIT_OFF, inlined
 
+cgutils: Final[Any] = numba.core.cgutils  # has no types
 PER_UNIT: Final = 1e9
 PER_METRE: Final = 1e3
 PER_SECOND: Final = 1e6
@@ -33,9 +34,7 @@ def _nearest_instruction(typing: Any, x: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         whole, number = ir.IntType(64), ir.DoubleType()
-        lrint = numba.core.cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(whole, [number]), "llvm.lrint.i64.f64"
-        )
+        lrint = cgutils.get_or_insert_function(builder.module, ir.FunctionType(whole, [number]), "llvm.lrint.i64.f64")
         return builder.call(lrint, args)
 
     return types.int64(types.float64), generate

@@ -52,9 +52,9 @@ def _bytes(builder: Any, address: Any) -> Any:
     return builder.bitcast(address, ir.IntType(8).as_pointer())
 
 
-def _fetch(builder: Any, begin: Any, size: int, write: bool) -> None:
+def _fetch(builder: Any, begin: Any, size: int) -> None:
     """Ask for ``size`` bytes that will be read or written."""
-    flags = [ir.Constant(ir.IntType(32), n) for n in (int(write), 3, 1)]  # write or read, kept near, data
+    flags = [ir.Constant(ir.IntType(32), n) for n in (0, 3, 1)]  # to read, kept near, data
     prefetch = cgutils.get_or_insert_function(
         builder.module, ir.FunctionType(ir.VoidType(), [begin.type, *(f.type for f in flags)]), "llvm.prefetch.p0"
     )
@@ -73,26 +73,23 @@ def _expect_record_vector(typing: Any, records: Any, k: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         array = cgutils.create_struct_proxy(records)(context, builder, args[0])
         at = builder.mul(args[1], ir.Constant(_WORD, size))
-        _fetch(builder, builder.gep(_bytes(builder, array.data), [at]), size, False)
+        _fetch(builder, builder.gep(_bytes(builder, array.data), [at]), size)
         return context.get_dummy_value()
 
     return types.void(records, types.intp), generate
 
 
-def _expect_loop(matrix: Any, row: int, first: int) -> None:
-    """``copy`` to there comes soon: the processor may fetch the memory. Changes nothing."""
+def _expect_at_loop(address: int) -> None:
+    """``BLOCK`` numbers at ``address`` are read or written soon: the processor may fetch them. Changes nothing, wherever it points."""
 
 
 @intrinsic
-def _expect_vector(typing: Any, matrix: Any, row: Any, first: Any) -> Any:
+def _expect_at_vector(typing: Any, address: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        array = cgutils.create_struct_proxy(matrix)(context, builder, args[0])
-        at = builder.add(builder.mul(args[1], builder.extract_value(array.shape, 1)), args[2])
-        begin = _bytes(builder, builder.gep(array.data, [at]))
-        _fetch(builder, begin, BLOCK * matrix.dtype.bitwidth // 8, True)
+        _fetch(builder, builder.inttoptr(args[0], ir.IntType(8).as_pointer()), BLOCK * 8)
         return context.get_dummy_value()
 
-    return types.void(matrix, types.intp, types.intp), generate
+    return types.void(types.intp), generate
 
 
 def _copy_loop(block: Any, at: int, matrix: Any, row: int, first: int) -> None:
@@ -119,21 +116,6 @@ def _copy_vector(typing: Any, block: Any, at: Any, matrix: Any, row: Any, first:
     return types.void(block, types.intp, matrix, types.intp, types.intp), generate
 
 
-def _expect_rows_loop(column: Any, first: int) -> None:
-    """``BLOCK`` rows from ``first`` on are read soon: the processor may fetch them. Changes nothing."""
-
-
-@intrinsic
-def _expect_rows_vector(typing: Any, column: Any, first: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        array = cgutils.create_struct_proxy(column)(context, builder, args[0])
-        begin = _bytes(builder, builder.gep(array.data, [args[1]]))
-        _fetch(builder, begin, BLOCK * column.dtype.bitwidth // 8, False)
-        return context.get_dummy_value()
-
-    return types.void(column, types.intp), generate
-
-
 def _take_loop(columns: Any, bits: int, first: int, rows: int, room: Any) -> int:
     """Copy ``rows`` rows from ``first`` on of each of ``columns`` whose bit is set to its place in ``room``, ``BLOCK`` numbers each; bits
     of those that may have a value there, which is not NaN."""
@@ -157,7 +139,6 @@ def _take_vector(typing: Any, columns: Any, bits: Any, first: Any, rows: Any, ro
             is_sent = cgutils.is_not_null(builder, builder.and_(args[1], bit))
             with builder.if_then(is_sent), builder.if_else(whole) as (all_rows, some_rows):
                 with all_rows:
-                    _fetch(builder, _bytes(builder, builder.gep(source, [ir.Constant(_WORD, BLOCK)])), BLOCK * 8, False)
                     values = builder.load(builder.bitcast(source, numbers.as_pointer()), align=8)
                     builder.store(values, builder.bitcast(goal, numbers.as_pointer()), align=8)
                     told = builder.bitcast(builder.fcmp_ordered("ord", values, values), ir.IntType(BLOCK))
@@ -197,9 +178,8 @@ def _sum_known_vector(typing: Any, block: Any, at: Any, begin: Any, end: Any) ->
 
 
 sum_known: Final[Any] = _sum_known_loop if JIT_OFF else _sum_known_vector
-expect_rows: Final[Any] = _expect_rows_loop if JIT_OFF else _expect_rows_vector
 take: Final[Any] = _take_loop if JIT_OFF else _take_vector
 fill: Final[Any] = _fill_loop if JIT_OFF else _fill_vector
 copy: Final[Any] = _copy_loop if JIT_OFF else _copy_vector
-expect: Final[Any] = _expect_loop if JIT_OFF else _expect_vector
+expect_at: Final[Any] = _expect_at_loop if JIT_OFF else _expect_at_vector
 expect_record: Final[Any] = _expect_record_loop if JIT_OFF else _expect_record_vector

@@ -20,7 +20,7 @@ from stream.fleet import Fleet
 from stream.records import Devices, Records, records
 from stream.result_rows import new_block
 from stream.sequence import ACCEPT, AHEAD, sequence, slots
-from stream.signal_rows import SIGNALS, new_signals, sent
+from stream.signal_rows import SIGNALS, new_far, new_signals, sent
 from stream.state import STATE, StateRows, empty_state, state_block, take_in, words
 from stream.table import BLOCK, EMISSION_CODES, EMISSION_INTS, ROLLUP_ROWS, TRIP_FLOATS, TRIP_INTS
 from stream.trip_rows import ROWS_PER_READING
@@ -283,6 +283,7 @@ def _advance(
         new_work(),
         np.empty(BLOCK, np.int64),
         new_signals(),
+        new_far(len(EMISSION_INTS)),
     )
     made: Columns = dict(zip(EMISSION_INTS, out, strict=True))
     made.update(zip(EMISSION_CODES, codes, strict=True))

@@ -11,7 +11,7 @@ import numpy as np
 
 from stream.columns import UNKNOWN
 from stream.kernel import inlined, kernel
-from stream.lanes import copy, expect, fill
+from stream.lanes import copy, fill
 from stream.table import (
     ASSET,
     BLOCK,
@@ -57,15 +57,6 @@ def blank_rows(block: Any) -> None:
     """Begin a block: nothing is known of what is not filled in anyway."""
     for k in range(_BLANK.size):
         fill(block, _BLANKED[k], _BLANK[k])
-
-
-@kernel
-def expect_block(ints: Any, codes: Any, first: int) -> None:
-    """``put_block`` to there comes soon. Its stores go to 22 places of memory at once, and waiting for these cost a fifth of a reading."""
-    for k in range(_INTS_AT.size):
-        expect(ints, k, first)
-    for k in range(_CODES_AT.size):
-        expect(codes, k, first)
 
 
 @kernel

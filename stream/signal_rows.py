@@ -63,6 +63,7 @@ SIGNALS: Final = (
     "precipitation_mm_h",
     "road_iri_m_per_km",
 )
+WORD: Final = 8  # bytes of a number
 READ: Final = ("device", "time_ns", "received_ns", *SIGNALS)  # of the table ``readings``
 # Where each begins, in the order of ``SIGNALS``.
 (
@@ -133,6 +134,33 @@ EXTRAS: Final = _bits(PTO_KW, TRU_TOTAL, ADBLUE_TOTAL, TOPUP, IRI)
 def new_signals() -> Any:
     """Room for the signals of a block, none sent."""
     return np.full(len(SIGNALS) * BLOCK, np.nan)
+
+
+def new_far(results: int) -> Any:
+    """Room for ``far_columns``, of ``results`` columns of results."""
+    return np.empty(len(SIGNALS) + 2 + results, np.int64)
+
+
+@kernel
+def far_columns(columns: Any, bits: int, time: Any, received: Any, results: Any, far: Any) -> int:
+    """Fill ``far`` with the addresses of the columns that a block is taken from (of ``columns``, those whose bit of ``bits`` is set) and of
+    those of ``results`` (k, n) it is put to; count these.
+
+    They are asked for while the block before is worked on, one with each row: waiting for them costs a tenth of a reading, and asking
+    for all of them at once as much, for no more than a few dozen requests are under way at a time.
+    """
+    n = 0
+    for k in range(len(columns)):
+        if bits >> k & 1:
+            far[n] = columns[k].ctypes.data
+            n += 1
+    for column in (time, received):
+        far[n] = column.ctypes.data
+        n += 1
+    for k in range(results.shape[0]):
+        far[n] = results[k].ctypes.data
+        n += 1
+    return n
 
 
 @kernel

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stream.columns import UNKNOWN
-from stream.result_rows import MINUTE_NS, begin_sum, blank_rows, expect_block, holds, new_block, put_block
+from stream.result_rows import MINUTE_NS, begin_sum, blank_rows, holds, new_block, put_block
 from stream.table import (
     BLOCK,
     CO2,
@@ -37,7 +37,6 @@ def test_blocks_become_columns(n: int) -> None:
         piece = wanted[:, first : first + BLOCK]
         for at, values in zip((*INTS_AT, *CODES_AT), piece, strict=True):
             block[at : at + values.size] = values
-        expect_block(ints, codes, first)
         put_block(block, piece.shape[1], ints, codes, first)
     np.testing.assert_array_equal(np.vstack((ints, codes)), wanted)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stream.columns import SIGNALS as ALL
-from stream.signal_rows import BARO, HEIGHTS, ORDERS, READ, SIGNALS, WEATHER, has_value, sent
+from stream.signal_rows import BARO, HEIGHTS, ORDERS, READ, SIGNALS, WEATHER, far_columns, has_value, new_far, sent
 from stream.table import BLOCK
 
 
@@ -38,3 +38,16 @@ def test_each_signal_has_a_bit() -> None:
 )
 def test_a_group_is_bits_of_its_signals(bits: int, names: set[str]) -> None:
     assert {name for k, name in enumerate(SIGNALS) if bits >> k & 1} == names
+
+
+def test_far_columns_are_those_that_are_touched() -> None:
+    columns = tuple(np.zeros(BLOCK) for _ in SIGNALS)
+    for column in columns:
+        column.flags.writeable = False
+    time, received = np.zeros((2, BLOCK), np.int64)
+    results = np.zeros((3, BLOCK), np.int64)
+    far = new_far(3)
+    wanted = (columns[1], columns[48], time, received, *results)
+    assert far_columns(columns, 1 << 1 | 1 << 48, time, received, results, far) == len(wanted)
+    assert far[: len(wanted)].tolist() == [column.ctypes.data for column in wanted]
+    assert far_columns(columns, (1 << len(SIGNALS)) - 1, time, received, results, far) == far.size
