@@ -56,14 +56,16 @@ def sequence(
     taken in their own order (a gateway starts a new boot when the old one was confirmed, or lost with its memory).
     """
     accepted, timeless, ahead = 0, 0, 0
-    last = -1
+    last, boot, newest = -1, 0, 0
     for i in range(slot.size):
-        if i > 0 and last == slot[i] and boot_id[i] == boot_id[i - 1] and seq[i] - merged[i] == seq[i - 1]:
+        if slot[i] == last and boot_id[i] == boot and seq[i] - merged[i] == newest:
             verdict[i] = ACCEPT  # the row after the one just accepted
-            state[last]["next_seq"] = seq[i] + 1
+            newest = seq[i]
             accepted += 1
             timeless += time_ns[i] == UNKNOWN
             continue
+        if last >= 0:
+            state[last]["next_seq"] = newest + 1
         last = -1
         s = state[slot[i]]
         first = seq[i] - merged[i] + 1
@@ -95,8 +97,9 @@ def sequence(
         ahead += verdict[i] == AHEAD
         if verdict[i] != ACCEPT:
             continue
-        s["next_seq"] = seq[i] + 1
         accepted += 1
         timeless += time_ns[i] == UNKNOWN
-        last = slot[i]
+        last, boot, newest = slot[i], boot_id[i], seq[i]
+    if last >= 0:
+        state[last]["next_seq"] = newest + 1
     return accepted, accepted - timeless, ahead
