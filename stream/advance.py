@@ -221,6 +221,7 @@ def advance_rows(
         blank_rows(block)
         blank_work(work)
         heard = take(columns, sent, first, rows, signals)
+        alone = slot[first] == slot[min(first + BLOCK + AHEAD, n) - 1]  # it is only asked for memory by this
         booked = 0
         units, sites = False, False
         for b in range(rows):
@@ -229,15 +230,16 @@ def advance_rows(
             state = states[s]
             p = params[d]
             time_ns = time[i]
-            for k in range(b, n_far, BLOCK):
-                expect_at(far[k] + (first + BLOCK) * WORD)
-            if i + AHEAD < n and slot[i + AHEAD] != slot[i + AHEAD - 1]:
+            expect_at(far[b] + (first + BLOCK) * WORD)
+            if b + BLOCK < n_far:
+                expect_at(far[b + BLOCK] + (first + BLOCK) * WORD)
+            if not alone and i + AHEAD < n and slot[i + AHEAD] != slot[i + AHEAD - 1]:
                 expect_record(states, slot[i + AHEAD])
                 expect_record(params, device[i + AHEAD])
             kmh = math.nan
             told = False
             is_vehicle = p["kind"] == VEHICLE
-            newer = state["time_ns"] == UNKNOWN or time_ns > state["time_ns"]
+            newer = time_ns > state["time_ns"]  # UNKNOWN is the least there is
             gross, rpm_now, cargo_kg = signals[at.GROSS + b], signals[at.RPM + b], math.nan
             bits = switch_bits(signals[at.SWITCHES + b])
             if heard & ORDERS:

@@ -23,8 +23,9 @@ U_PTO_REL: Final = 0.15
 
 @inlined
 def held_air(state: Any, time_ns: int) -> bool:
-    """Forget what was heard more than an hour ago; whether air density and tyre factor are not known yet."""
-    if time_ns - state["slow_ns"] > HELD_NS:
+    """Forget what was heard more than an hour ago; whether air density and tyre factor are not known any more, or not yet."""
+    old = time_ns - state["slow_ns"] > HELD_NS
+    if old:
         state["temp_c"] = math.nan
         state["baro_kpa"] = math.nan
         state["wind_speed_ms"] = math.nan
@@ -33,7 +34,7 @@ def held_air(state: Any, time_ns: int) -> bool:
         state["gross_kg"] = math.nan
         state["rho_height_m"] = math.nan
         state["slow_ns"] = time_ns
-    return math.isnan(state["rho_height_m"])
+    return bool(old)
 
 
 @inlined

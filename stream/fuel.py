@@ -156,12 +156,13 @@ def liquid_fuel(
     only while the engine surely runs: a parked truck invents no fuel.
     """
     rate_l = integrate(state["fuel_rate_lph"], rate_lph, held_s, PER_HOUR)
-    model_l, u_model = modelled(state, p, road_l, torque_l)
     rate = to_fixed(rate_l, PER_UNIT)
-    model = to_fixed(model_l, PER_UNIT)
-    estimate = rate
-    if rate == UNKNOWN and engine_surely_on:
-        estimate = model
+    estimate, model, u_model = rate, UNKNOWN, math.nan
+    if rate == UNKNOWN:  # else nobody asks the model
+        model_l, u_model = modelled(state, p, road_l, torque_l)
+        model = to_fixed(model_l, PER_UNIT)
+        if engine_surely_on:
+            estimate = model
     cap = p["fuel_cap_per_s"]
     by_hr, by_coarse, by_flow = UNKNOWN, UNKNOWN, UNKNOWN
     counted_s = math.inf

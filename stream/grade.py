@@ -58,7 +58,8 @@ def filtered_grade(state: Any, height_m: float, run_m: float) -> tuple[float, in
         state["height_seen_m"] = math.nan
         run_m = 0.0
     if math.isnan(height_m):
-        state["grade"] *= FADE_M / (FADE_M + run_m)
+        if state["grade"] != 0.0:
+            state["grade"] *= FADE_M / (FADE_M + run_m)
         state["height_m"] = math.nan
         state["height_seen_m"] = math.nan
     elif run_m < 0.1:

@@ -283,7 +283,7 @@ def _advance(
         new_work(),
         np.empty(BLOCK, np.int64),
         new_signals(),
-        new_far(len(EMISSION_INTS)),
+        new_far(),
     )
     made: Columns = dict(zip(EMISSION_INTS, out, strict=True))
     made.update(zip(EMISSION_CODES, codes, strict=True))

@@ -136,15 +136,15 @@ def new_signals() -> Any:
     return np.full(len(SIGNALS) * BLOCK, np.nan)
 
 
-def new_far(results: int) -> Any:
-    """Room for ``far_columns``, of ``results`` columns of results."""
-    return np.empty(len(SIGNALS) + 2 + results, np.int64)
+def new_far() -> Any:
+    """Room for ``far_columns``."""
+    return np.zeros(2 * BLOCK, np.int64)
 
 
 @kernel
 def far_columns(columns: Any, bits: int, time: Any, received: Any, results: Any, far: Any) -> int:
     """Fill ``far`` with the addresses of the columns that a block is taken from (of ``columns``, those whose bit of ``bits`` is set) and of
-    those of ``results`` (k, n) it is put to; count these.
+    those of ``results`` (k, n) it is put to; count these, two for each row of a block at most.
 
     They are asked for while the block before is worked on, one with each row: waiting for them costs a tenth of a reading, and asking
     for all of them at once as much, for no more than a few dozen requests are under way at a time.
@@ -157,7 +157,7 @@ def far_columns(columns: Any, bits: int, time: Any, received: Any, results: Any,
     for column in (time, received):
         far[n] = column.ctypes.data
         n += 1
-    for k in range(results.shape[0]):
+    for k in range(min(results.shape[0], far.size - n)):
         far[n] = results[k].ctypes.data
         n += 1
     return n

@@ -78,11 +78,13 @@ def fuel_tick(state: Any, p: Any, method: int) -> tuple[float, float, float]:
 
     0 where no counter told it.
     """
+    if method == BY_HR:
+        return FINE_TICK, _take_due(state["fuel_hr"]), 0.0
     if method in (BY_MODEL, BY_TANK, BY_RATE):
         return 0.0, 0.0, 0.0
     if method == BY_FLOW:
         return FINE_TICK, _take_due(state["fuel_flow"]), 0.0
-    if method == BY_HR or (p["fuel_is_gas"] == 0 and state["fuel_hr"]["last"] != UNKNOWN):
+    if p["fuel_is_gas"] == 0 and state["fuel_hr"]["last"] != UNKNOWN:
         return FINE_TICK, _take_due(state["fuel_hr"]), 0.0
     if p["fuel_is_gas"]:
         return COARSE_TICK, _take_due(state["gas"]), U_SHAPED_REL

@@ -46,8 +46,9 @@ def test_far_columns_are_those_that_are_touched() -> None:
         column.flags.writeable = False
     time, received = np.zeros((2, BLOCK), np.int64)
     results = np.zeros((3, BLOCK), np.int64)
-    far = new_far(3)
+    far = new_far()
     wanted = (columns[1], columns[48], time, received, *results)
     assert far_columns(columns, 1 << 1 | 1 << 48, time, received, results, far) == len(wanted)
     assert far[: len(wanted)].tolist() == [column.ctypes.data for column in wanted]
-    assert far_columns(columns, (1 << len(SIGNALS)) - 1, time, received, results, far) == far.size
+    many = np.zeros((BLOCK, BLOCK), np.int64)
+    assert far_columns(columns, (1 << len(SIGNALS)) - 1, time, received, many, far) == far.size
