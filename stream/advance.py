@@ -215,7 +215,7 @@ def advance_rows(
     """
     n_rolls, n_trips, n_events = 0, 0, 0
     n = device.size
-    n_far = far_columns(columns, sent, time, received, out, far)
+    n_far = far_columns(columns, sent, (time, received), (u_rel, load_p), out, far)
     for first in range(0, n, BLOCK):
         rows = min(BLOCK, n - first)
         blank_rows(block)

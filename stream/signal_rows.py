@@ -142,9 +142,9 @@ def new_far() -> Any:
 
 
 @kernel
-def far_columns(columns: Any, bits: int, time: Any, received: Any, results: Any, far: Any) -> int:
-    """Fill ``far`` with the addresses of the columns that a block is taken from (of ``columns``, those whose bit of ``bits`` is set) and of
-    those of ``results`` (k, n) it is put to; count these, two for each row of a block at most.
+def far_columns(columns: Any, bits: int, times: Any, shares: Any, results: Any, far: Any) -> int:
+    """Fill ``far`` with the addresses of the columns that a block is taken from (of ``columns``, those whose bit of ``bits`` is set, and
+    ``times``) and of those it is put to (``shares`` and ``results`` (k, n)); count these, two for each row of a block at most.
 
     They are asked for while the block before is worked on, one with each row: waiting for them costs a tenth of a reading, and asking
     for all of them at once as much, for no more than a few dozen requests are under way at a time.
@@ -154,7 +154,10 @@ def far_columns(columns: Any, bits: int, time: Any, received: Any, results: Any,
         if bits >> k & 1:
             far[n] = columns[k].ctypes.data
             n += 1
-    for column in (time, received):
+    for column in times:
+        far[n] = column.ctypes.data
+        n += 1
+    for column in shares:
         far[n] = column.ctypes.data
         n += 1
     for k in range(min(results.shape[0], far.size - n)):

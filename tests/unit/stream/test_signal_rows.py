@@ -44,11 +44,11 @@ def test_far_columns_are_those_that_are_touched() -> None:
     columns = tuple(np.zeros(BLOCK) for _ in SIGNALS)
     for column in columns:
         column.flags.writeable = False
-    time, received = np.zeros((2, BLOCK), np.int64)
+    times, shares = tuple(np.zeros((2, BLOCK), np.int64)), tuple(np.zeros((2, BLOCK)))
     results = np.zeros((3, BLOCK), np.int64)
     far = new_far()
-    wanted = (columns[1], columns[48], time, received, *results)
-    assert far_columns(columns, 1 << 1 | 1 << 48, time, received, results, far) == len(wanted)
+    wanted = (columns[1], columns[48], *times, *shares, *results)
+    assert far_columns(columns, 1 << 1 | 1 << 48, times, shares, results, far) == len(wanted)
     assert far[: len(wanted)].tolist() == [column.ctypes.data for column in wanted]
     many = np.zeros((BLOCK, BLOCK), np.int64)
-    assert far_columns(columns, (1 << len(SIGNALS)) - 1, time, received, many, far) == far.size
+    assert far_columns(columns, (1 << len(SIGNALS)) - 1, times, shares, many, far) == far.size
