@@ -240,18 +240,7 @@ def advance_rows(
             told = False
             is_vehicle = p["kind"] == VEHICLE
             newer = time_ns > state["time_ns"]  # UNKNOWN is the least there is
-            gross, rpm_now, cargo_kg = signals[at.GROSS + b], signals[at.RPM + b], math.nan
             bits = switch_bits(signals[at.SWITCHES + b])
-            if heard & ORDERS:
-                cargo_kg = signals[at.CARGO + b]
-            pto_given, tru_total, adblue_total, topup, roughness = math.nan, math.nan, math.nan, math.nan, math.nan
-            if heard & EXTRAS:
-                pto_given, tru_total, adblue_total = (
-                    signals[at.PTO_KW + b],
-                    signals[at.TRU_TOTAL + b],
-                    signals[at.ADBLUE_TOTAL + b],
-                )
-                topup, roughness = signals[at.TOPUP + b], signals[at.IRI + b]
             if newer:
                 dt_s = math.nan
                 if state["time_ns"] != UNKNOWN:
@@ -259,42 +248,30 @@ def advance_rows(
                     dt_s = (time_ns - state["time_ns"]) * 1e-9
                 if is_vehicle:
                     held_s = dt_s if 0.0 < dt_s <= HOLD_S else math.nan
-                    raw_kmh, gps_kmh, driven_m, rate_lph = (
-                        signals[at.SPEED + b],
-                        signals[at.GPS_SPEED + b],
-                        signals[at.ODOMETER + b],
-                        signals[at.FUEL_RATE + b],
-                    )
-                    lat, lon, hdop = signals[at.LAT + b], signals[at.LON + b], signals[at.HDOP + b]
-                    fuel_hr, fuel_total = signals[at.FUEL_HR + b], signals[at.FUEL_TOTAL + b]
-                    level_pct, battery_kw = signals[at.LEVEL + b], signals[at.BATTERY_KW + b]
-                    wheel_kmh = usable_wheel_kmh(state, raw_kmh)
-                    driven, how = distance(
-                        state, usable_odometer_m(state, driven_m), wheel_kmh, gps_kmh, time_ns, held_s
-                    )
+                    wheel_kmh = usable_wheel_kmh(state, signals[at.SPEED + b])
+                    driven_m = usable_odometer_m(state, signals[at.ODOMETER + b])
+                    driven, how = distance(state, driven_m, wheel_kmh, signals[at.GPS_SPEED + b], time_ns, held_s)
                     block[DISTANCE + b], block[DISTANCE_METHOD + b] = driven, how
                     amount, method, u = UNKNOWN, NONE, math.nan
                     tick, due, u_shaped = 0.0, 0.0, 0.0
-                    v0, v1 = _speeds(state, wheel_kmh, gps_kmh)
+                    v0, v1 = _speeds(state, wheel_kmh, signals[at.GPS_SPEED + b])
                     v = 0.5 * (v0 + v1)
                     air = held_air(state, time_ns)
                     height, slope = math.nan, math.nan
-                    height_m, ref_nm, kpa = math.nan, math.nan, math.nan
                     if heard & HEIGHTS:
-                        height_m, slope, kpa = signals[at.ALT + b], signals[at.GRADE + b] * 0.01, signals[at.BARO + b]
-                        height = height_of(height_m, hdop, kpa)
+                        slope = signals[at.GRADE + b] * 0.01
+                        height = height_of(signals[at.ALT + b], signals[at.HDOP + b], signals[at.BARO + b])
                     if heard & WEATHER:
-                        ref_nm = signals[at.REF_TORQUE + b]
                         air |= hear_weather(
                             state,
                             signals[at.BARO + b],
                             signals[at.WIND + b],
                             signals[at.WIND_FROM + b],
                             signals[at.RAIN + b],
-                            ref_nm,
+                            signals[at.REF_TORQUE + b],
                             time_ns,
                         )
-                    observe(state, air, signals[at.TEMP + b], height_m, gross, time_ns, dt_s)
+                    observe(state, air, signals[at.TEMP + b], signals[at.ALT + b], signals[at.GROSS + b], time_ns, dt_s)
                     filtered, grade_source = filtered_grade(state, height, v * dt_s)
                     if math.isnan(slope):
                         slope = filtered
@@ -303,8 +280,8 @@ def advance_rows(
                     moved = not math.isnan(held_s + v)
                     hours = dt_s * PER_HOUR if moved else math.nan
                     pto, pto_assumed = 0.0, False
-                    if not math.isnan(pto_given):
-                        pto = max(pto_given, 0.0)
+                    if heard & EXTRAS and not math.isnan(signals[at.PTO_KW + b]):
+                        pto = max(signals[at.PTO_KW + b], 0.0)
                     elif pto_switched(bits):
                         pto = p["pto_kw"]
                         pto_assumed = pto > 0.0
@@ -320,8 +297,8 @@ def advance_rows(
                             v, along, across, state["rho"], p["cda_m2"], p["yaw_a1"], p["yaw_a2"], p["yaw_a3"]
                         )
                         crr = p["crr"] * state["tyre"]
-                        if not math.isnan(roughness):
-                            crr *= rough_factor(roughness, v)
+                        if heard & EXTRAS and not math.isnan(signals[at.IRI + b]):
+                            crr *= rough_factor(signals[at.IRI + b], v)
                         roll_w, air_w, climb_w, kinetic_w = road_powers_w(
                             v0, v1, dt_s, mass, p["f_rot"], crr, slope, drag_n
                         )
@@ -344,7 +321,7 @@ def advance_rows(
                             state,
                             p,
                             signals[at.BATTERY_KWH + b],
-                            battery_kw,
+                            signals[at.BATTERY_KW + b],
                             rate * hours,
                             time_ns,
                             held_s,
@@ -356,6 +333,7 @@ def advance_rows(
                         work[AUX + b], work[SOC + b] = aux_kw, signals[at.SOC + b]
                         work[RATE_MODELLED + b], work[PER_RATE + b] = rate, state["road"]["ratio"] * hours
                     elif p["has_fuel"]:
+                        rpm_now = signals[at.RPM + b]
                         turns = 1.0 if math.isnan(rpm_now) else rpm_now / p["cruise_rpm"]
                         rate = engine_fuel_g_per_h(
                             wheel_w, v, p["aux_kw"], pto, p["p_rated_kw"], turns, p["willans_a"], p["willans_b"],
@@ -385,8 +363,9 @@ def advance_rows(
                         else:
                             running = rpm_now > ENGINE_OFF_RPM or v > MOVING_MS
                             amount, method, u = liquid_fuel(
-                                state, p, fuel_hr, fuel_total, signals[at.FUEL_FLOW + b], level_pct, rate_lph, by_road,
-                                torque_use, running, time_ns, held_s, dt_s,
+                                state, p, signals[at.FUEL_HR + b], signals[at.FUEL_TOTAL + b], signals[at.FUEL_FLOW + b],
+                                signals[at.LEVEL + b], signals[at.FUEL_RATE + b], by_road, torque_use, running,
+                                time_ns, held_s, dt_s,
                             )  # fmt: skip
                             block[FUEL_LIQUID + b] = amount
                         if amount != UNKNOWN:
@@ -400,43 +379,27 @@ def advance_rows(
                     if method == MODEL and u_second == U_MODEL_SECOND_REL:
                         u = widened(
                             state, u, mass_known, grade_source == BY_MAP, grade_source == BY_FILTER,
-                            not math.isnan(roughness), pto_assumed,
+                            not math.isnan(signals[at.IRI + b]), pto_assumed,
                         )  # fmt: skip
                     block[METHOD + b] = method
                     work[U_AMOUNT + b], work[U_SECOND + b], work[TAUGHT + b] = u, u_second, state["road"]["modelled"]
                     work[TICK + b], work[DUE + b], work[U_SHAPED + b] = tick, due, u_shaped
                     if heard & EXTRAS or bits != UNKNOWN or state["tru_owed_nl"] != 0:
-                        tru_nl, tru_modelled = tru_fuel(state, p["tru_lph"], tru_total, bits, time_ns, dt_s)
+                        tru_nl, tru_modelled = tru_fuel(
+                            state, p["tru_lph"], signals[at.TRU_TOTAL + b], bits, time_ns, dt_s
+                        )
                         units = True
                         block[TRU_FUEL + b] = tru_due(state, tru_nl, _known(amount, p))
                         work[TRU_U + b] = U_TRU_MODEL_REL if tru_modelled else U_COUNTER_REL
-                    if not math.isnan(adblue_total) or state["adblue_owed_nl"] != 0:
+                    if heard & EXTRAS or state["adblue_owed_nl"] != 0:
+                        due_nl = adblue_due(state, signals[at.ADBLUE_TOTAL + b], time_ns, p, _known(amount, p))
                         units = True
-                        work[ADBLUE + b] = float(adblue_due(state, adblue_total, time_ns, p, _known(amount, p)))
-                    level = signals[at.SOC + b] if p["has_battery"] else level_pct
-                    found = notice(
-                        state, p, lat, lon, hdop, raw_kmh, wheel_kmh, gps_kmh, driven_m, rpm_now, rate_lph,
-                        signals[at.SWITCHES + b], gross, cargo_kg, fuel_hr, fuel_total, level, amount, time_ns, dt_s,
-                    )  # fmt: skip
+                        work[ADBLUE + b] = float(due_nl)
+                    found = notice(state, p, signals, b, wheel_kmh, amount, time_ns, dt_s)
                     if found != 0:
-                        n_events = act(
-                            found, state, p, lat, lon, hdop, raw_kmh, gps_kmh, gross, fuel_hr,
-                            fuel_total, method, time_ns, dt_s, events, n_events, d,
-                        )  # fmt: skip
-                    kmh = gps_kmh if math.isnan(wheel_kmh) else wheel_kmh
-                    did = follow(
-                        state,
-                        time_ns,
-                        dt_s,
-                        wheel_kmh,
-                        gps_kmh,
-                        driven,
-                        lat,
-                        lon,
-                        hdop,
-                        rpm_now,
-                        signals[at.SWITCHES + b],
-                    )
+                        n_events = act(found, state, p, signals, b, method, time_ns, dt_s, events, n_events, d)
+                    kmh = signals[at.GPS_SPEED + b] if math.isnan(wheel_kmh) else wheel_kmh
+                    did = follow(state, signals, b, wheel_kmh, driven, time_ns, dt_s)
                     if did & LOOK:
                         did = stop_at_place(state, geography)
                     if did:
@@ -474,7 +437,7 @@ def advance_rows(
                             begin_spans(state)
                     if heard & ORDERS and hold_signals(
                         state,
-                        cargo_kg,
+                        signals[at.CARGO + b],
                         signals[at.UNITS_LOADED + b],
                         signals[at.UNITS_EMPTY + b],
                         signals[at.ROUTE_NUMBER + b],
@@ -484,24 +447,22 @@ def advance_rows(
                     if state["trip_phase"] != STOPPED:
                         v_ms = kmh / 3.6
                         state["trip_top_kmh"] = max(state["trip_top_kmh"], kmh)
-                        scales_row(state, p["tare_kg"], p["gvw_kg"], gross, v_ms, time_ns)
-                        torque_pct, friction_pct = math.nan, math.nan
-                        if heard & ENGINE:
-                            torque_pct, friction_pct = signals[at.TORQUE + b], signals[at.FRICTION + b]
+                        scales_row(state, p["tare_kg"], p["gvw_kg"], signals[at.GROSS + b], v_ms, time_ns)
                         can_row(
-                            state, p, v_ms, rpm_now, torque_pct, friction_pct, ref_nm, battery_kw,
+                            state, p, v_ms, signals[at.RPM + b], signals[at.TORQUE + b], signals[at.FRICTION + b],
+                            signals[at.REF_TORQUE + b], signals[at.BATTERY_KW + b],
                             slope if grade_source == BY_MAP else GRADE_TRUST * slope, brakes(bits), time_ns,
                         )  # fmt: skip
-                        if start_is_open(state, time_ns) and not math.isnan(lat):
-                            find_start(state, geography, lat, lon, hdop)
+                        if start_is_open(state, time_ns) and not math.isnan(signals[at.LAT + b]):
+                            find_start(state, geography, signals[at.LAT + b], signals[at.LON + b], signals[at.HDOP + b])
                         if time_ns >= state["decide_ns"]:
                             told |= look_again(state, p, geography, time_ns)
-                    if region_due(state, driven) and not math.isnan(lat):
-                        find_region(state, geography, lat, lon, hdop)
+                    if region_due(state, driven) and not math.isnan(signals[at.LAT + b]):
+                        find_region(state, geography, signals[at.LAT + b], signals[at.LON + b], signals[at.HDOP + b])
                     state["speed_kmh"] = wheel_kmh
-                    state["gps_speed_kmh"] = gps_kmh
-                    state["fuel_rate_lph"] = rate_lph
-                    state["battery_power_kw"] = battery_kw
+                    state["gps_speed_kmh"] = signals[at.GPS_SPEED + b]
+                    state["fuel_rate_lph"] = signals[at.FUEL_RATE + b]
+                    state["battery_power_kw"] = signals[at.BATTERY_KW + b]
             if is_vehicle:
                 route, region, trip_ns = state["trip_route"], state["region"], state["trip_start_ns"]
                 load_state, load_p[i] = state["load_state"], state["load_state_p"]
@@ -521,9 +482,10 @@ def advance_rows(
                 begin_sum(roll, j, p, time_ns, received[i], route, region, trip_ns, load_state)
             sum_of[b] = j
             if is_vehicle:
-                pto_on = pto_given > 0.0 or pto_switched(bits)
-                work[PAYLOAD + b], work[KMH + b] = payload(p, state, gross, cargo_kg), kmh
-                work[IDLE_RPM + b] = math.nan if pto_on else rpm_now
+                pto_on = signals[at.PTO_KW + b] > 0.0 or pto_switched(bits)
+                work[PAYLOAD + b] = payload(p, state, signals[at.GROSS + b], signals[at.CARGO + b])
+                work[KMH + b] = kmh
+                work[IDLE_RPM + b] = math.nan if pto_on else signals[at.RPM + b]
                 if pto_on:
                     work_by_pto(block, b, state, kmh)
             if not is_vehicle:
@@ -535,9 +497,10 @@ def advance_rows(
                     sums = roll[FIRST_SUM:NEWEST_TIME, j]
                     site_energy(state, p, signals, time_ns, b, block, work, sums)
                     site_work(state, signals, time_ns, b, block, sums)
-                if not math.isnan(topup):
-                    leaked(block, b, state, topup, time_ns, p, roll[FIRST_SUM:NEWEST_TIME, j])
-                    n_events = refrigerant(state, topup, time_ns, events, n_events, d)
+                topup_kg = signals[at.TOPUP + b]
+                if heard & EXTRAS and not math.isnan(topup_kg):
+                    leaked(block, b, state, topup_kg, time_ns, p, roll[FIRST_SUM:NEWEST_TIME, j])
+                    n_events = refrigerant(state, topup_kg, time_ns, events, n_events, d)
                 state["time_ns"] = time_ns
             if told:
                 book_rows(block, work, sum_of, device, time, received, params, roll, units, sites, first, booked, b + 1)

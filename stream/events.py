@@ -7,6 +7,7 @@ costs more than all of it). It answers which parts must look closer; ``act`` cal
 import math
 from typing import Any, Final
 
+from stream import signal_rows as at
 from stream.columns import UNKNOWN
 from stream.counters import GAP_S, HOLD_S
 from stream.driver_events import (
@@ -153,43 +154,25 @@ def speed_believed_kmh(usable_kmh: float, gps_kmh: float, hdop: float) -> tuple[
 
 
 @inlined
-def notice(
-    state: Any,
-    p: Any,
-    lat_deg: float,
-    lon_deg: float,
-    hdop: float,
-    wheel_kmh: float,
-    usable_kmh: float,
-    gps_kmh: float,
-    odometer_m: float,
-    rpm: float,
-    rate_lph: float,
-    switches: float,
-    gross_kg: float,
-    cargo_kg: float,
-    total_hr_l: float,
-    total_l: float,
-    level_pct: float,
-    amount: int,
-    time_ns: int,
-    dt_s: float,
-) -> int:
+def notice(state: Any, p: Any, signals: Any, b: int, usable_kmh: float, amount: int, time_ns: int, dt_s: float) -> int:
     """Take in one reading of a vehicle; returns bits for the parts ``act`` must look at, 0 for none.
 
-    Signals are raw, as sent, but ``usable_kmh`` (``plausibility.usable_wheel_kmh``); ``level_pct``: of the tank or the battery.
-    ``amount``: fuel (nL, µg) or energy (µWh) booked for it; ``dt_s``: since the reading before, NaN for the first.
+    ``signals`` of row ``b`` of a block, as sent; ``usable_kmh`` (``plausibility.usable_wheel_kmh``); ``amount``: fuel (nL, µg) or energy
+    (µWh) booked for it; ``dt_s``: since the reading before, NaN for the first.
     """
-    found = _position(state, lat_deg, lon_deg, gps_kmh, time_ns)
-    found |= _compare(state, wheel_kmh, odometer_m, gps_kmh, hdop, dt_s)
+    gps_kmh, hdop = signals[at.GPS_SPEED + b], signals[at.HDOP + b]
+    found = _position(state, signals[at.LAT + b], signals[at.LON + b], gps_kmh, time_ns)
+    found |= _compare(state, signals[at.SPEED + b], signals[at.ODOMETER + b], gps_kmh, hdop, dt_s)
     v_kmh, by_wheel = speed_believed_kmh(usable_kmh, gps_kmh, hdop)
     found |= _manoeuvre(state, v_kmh, by_wheel, time_ns)
     if v_kmh > p["speed_limit_kmh"] + SPEEDING_TOLERANCE_KMH or state["fast_ns"] != UNKNOWN:
         found |= SPEEDING
     standing = v_kmh < STANDING_KMH
     if standing or state["parked_ns"] != UNKNOWN or state["idle_ns"] != UNKNOWN:
-        idling = idles(state, p, standing, rpm, rate_lph, switches)
+        level_pct = signals[at.SOC + b] if p["has_battery"] else signals[at.LEVEL + b]
+        idling = idles(state, p, standing, signals[at.RPM + b], signals[at.FUEL_RATE + b], signals[at.SWITCHES + b])
         found |= _stand(state, p, standing, idling, level_pct, amount, time_ns, dt_s)
+    total_hr_l, total_l = signals[at.FUEL_HR + b], signals[at.FUEL_TOTAL + b]
     if total_hr_l < state["total_hr_seen_l"] or total_l < state["total_seen_l"]:
         found |= FELL
     else:
@@ -202,6 +185,7 @@ def notice(
             state["level_used"] += amount * p["level_per_amount"]
     elif dt_s > HOLD_S:
         state["level_unknown_s"] += dt_s
+    cargo_kg, gross_kg = signals[at.CARGO + b], signals[at.GROSS + b]
     if cargo_kg > 0.0 and gross_kg > 0.0 and dt_s <= HOLD_S and v_kmh > COMPARED_KMH:
         moved_m = v_kmh / 3.6 * dt_s
         state["weight_m"] += moved_m
@@ -217,14 +201,8 @@ def act(
     found: int,
     state: Any,
     p: Any,
-    lat_deg: float,
-    lon_deg: float,
-    hdop: float,
-    wheel_kmh: float,
-    gps_kmh: float,
-    gross_kg: float,
-    total_hr_l: float,
-    total_l: float,
+    signals: Any,
+    b: int,
     method: int,
     time_ns: int,
     dt_s: float,
@@ -234,14 +212,15 @@ def act(
 ) -> int:
     """Look closer where ``notice`` found something; returns the number of ``events`` written so far.
 
-    ``method``: how the amount was obtained.
+    ``signals``, ``b``, ``dt_s``: as there; ``method``: how the amount was obtained.
     """
     if found & POSITION:
-        n = watch_position(state, lat_deg, lon_deg, time_ns, events, n, device)
+        n = watch_position(state, signals[at.LAT + b], signals[at.LON + b], time_ns, events, n, device)
     if found & STRETCH:
         n = stretches(state, time_ns, events, n, device)
     if found & (MANOEUVRE | SPEEDING):
-        v_kmh, by_wheel = speed_believed_kmh(usable_wheel_kmh(state, wheel_kmh), gps_kmh, hdop)
+        usable_kmh, gross_kg = usable_wheel_kmh(state, signals[at.SPEED + b]), signals[at.GROSS + b]
+        v_kmh, by_wheel = speed_believed_kmh(usable_kmh, signals[at.GPS_SPEED + b], signals[at.HDOP + b])
         if found & MANOEUVRE:
             mass_kg = p["mass_kg"]
             if state["mass_kg"] > 0.0:
@@ -257,7 +236,7 @@ def act(
         n = drifts(state, p, time_ns, events, n, device)
         n = watch_level(state, p, method, time_ns, events, n, device)
     if found & FELL:
-        n = counters_fell(state, total_hr_l, total_l, time_ns, events, n, device)
+        n = counters_fell(state, signals[at.FUEL_HR + b], signals[at.FUEL_TOTAL + b], time_ns, events, n, device)
     if found & WEIGHED:
         n = weigh(state, p, time_ns, events, n, device)
     return n

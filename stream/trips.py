@@ -7,6 +7,7 @@ take-off, a known place. It ends at 5 km/h or after 20 m. A gap in the readings 
 import math
 from typing import Any, Final
 
+from stream import signal_rows as at
 from stream.aboard import learn_loads
 from stream.columns import TRIP_STAGES, UNKNOWN
 from stream.geography import route_by_number
@@ -169,23 +170,20 @@ def _across_gap(state: Any, time_ns: int, dt_s: float, distance_mm: int, lat: fl
 @inlined
 def follow(
     state: Any,
+    signals: Any,
+    b: int,
+    speed_kmh: float,
+    distance_mm: int,
     time_ns: int,
     dt_s: float,
-    speed_kmh: float,
-    gps_kmh: float,
-    distance_mm: int,
-    lat: float,
-    lon: float,
-    hdop: float,
-    rpm: float,
-    switches: float,
 ) -> int:
     """Move the trip on by one reading: bits CLOSED (its stop is now known as one), STARTED (the reading begins another), LOOK
     (it is one if the map knows the place: ``stop_at_place``).
 
-    Speeds NaN where not measured; ``lat``, ``lon`` [°]; ``distance_mm`` since the reading before or UNKNOWN. No map in here: handing
-    its arrays over for every reading would cost more than all the rest.
+    ``signals`` of row ``b`` of a block as sent; ``speed_kmh`` of the wheels, NaN where it is not usable; ``distance_mm`` since the reading
+    before or UNKNOWN. No map in here: handing its arrays over for every reading would cost more than all the rest.
     """
+    gps_kmh, lat, lon = signals[at.GPS_SPEED + b], signals[at.LAT + b], signals[at.LON + b]
     if state["trip_start_ns"] == UNKNOWN:
         _begin_stand(state, time_ns)
         state["trip_phase"] = MOVING if speed_kmh >= GOING_KMH or gps_kmh >= GOING_KMH else STOPPED
@@ -202,15 +200,16 @@ def follow(
         v, still = gps_kmh, STILL_GPS_KMH
     if v >= still and state["trip_phase"] == MOVING:
         return did
+    switches = signals[at.SWITCHES + b]
     bits = int(switches) if not math.isnan(switches) else -1
     if math.isnan(v) and bits >= 0 and bits & IGNITION_BIT == 0:
         v = 0.0
     if v < still:
         if state["trip_phase"] == MOVING:
             _begin_stand(state, time_ns)
-        if is_fix(lat, lon, hdop):
+        if is_fix(lat, lon, signals[at.HDOP + b]):
             _stop_fix(state, lat, lon)
-        confirmed = rpm < ENGINE_OFF_RPM
+        confirmed = signals[at.RPM + b] < ENGINE_OFF_RPM
         if bits >= 0:
             state["stop_bits"] |= SWITCHES_SEEN | (bits & (DOOR_BIT | LIFT_BIT))
             if bits & (DOOR_BIT | LIFT_BIT):
