@@ -102,11 +102,11 @@ def _manoeuvre(state: Any, v_kmh: float, by_wheel: bool, time_ns: int) -> int:
     found = 0
     if state["harsh_sign"] != 0 and time_ns - state["harsh_last_ns"] > MERGE_NS:
         found = MANOEUVRE
-    window_s = math.inf if state["window_ns"] == UNKNOWN else (time_ns - state["window_ns"]) * 1e-9
-    if window_s <= WINDOW_MAX_S and (state["window_wheel"] != 0) == by_wheel:
+    if state["window_ns"] != UNKNOWN and (state["window_wheel"] != 0) == by_wheel:
+        window_s = (time_ns - state["window_ns"]) * 1e-9
         if window_s < (WHEEL_WINDOW_S if by_wheel else GPS_WINDOW_S) * JITTER:
             return found
-        if math.fabs(v_kmh - state["window_kmh"]) > LEAST_MS2 * 3.6 * window_s:
+        if window_s <= WINDOW_MAX_S and math.fabs(v_kmh - state["window_kmh"]) > LEAST_MS2 * 3.6 * window_s:
             return MANOEUVRE
     state["window_ns"] = UNKNOWN if math.isnan(v_kmh) else time_ns
     state["window_kmh"] = v_kmh

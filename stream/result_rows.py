@@ -81,7 +81,7 @@ def holds(roll: Any, j: int, time_ns: int, route: int, region: int, trip_ns: int
     """Whether partial sum ``j`` (-1: none) is of this minute, trip and place."""
     return (
         j >= 0
-        and roll[MINUTE, j] <= time_ns < roll[MINUTE, j] + MINUTE_NS
+        and 0 <= time_ns - roll[MINUTE, j] < MINUTE_NS
         and roll[ROLLUP_LOAD_STATE, j] == load_state
         and roll[TRIP_START, j] == trip_ns
         and roll[REGION, j] == region
