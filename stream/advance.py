@@ -17,6 +17,7 @@ from stream.co2e_rows import (
     IDLE_RPM,
     KINETIC,
     KMH,
+    LOAD_P,
     MASS,
     PAYLOAD,
     PER_RATE,
@@ -33,7 +34,7 @@ from stream.co2e_rows import (
     VEHICLE,
     blank_work,
     book_rows,
-    put_u_rel,
+    put_reals,
 )
 from stream.co2e_rows import U as U_AMOUNT
 from stream.co2e_rows import V as MEAN_SPEED
@@ -58,7 +59,7 @@ from stream.fuel import (
 from stream.grade import BY_FILTER, BY_MAP, filtered_grade, height_of
 from stream.hindsight import keep_trip, look_back
 from stream.kernel import inlined, kernel
-from stream.lanes import expect_at, expect_record, take
+from stream.lanes import expect_at, expect_record, take, written
 from stream.mass import GRADE_TRUST, can_row, scales_row
 from stream.plausibility import usable_odometer_m, usable_wheel_kmh
 from stream.result_rows import begin_sum, blank_rows, holds, put_block
@@ -190,8 +191,7 @@ def advance_rows(
     states: Any,
     out: Any,
     codes: Any,
-    u_rel: Any,
-    load_p: Any,
+    reals: Any,
     roll: Any,
     open_rollup: Any,
     trip_ints: Any,
@@ -203,7 +203,7 @@ def advance_rows(
     signals: Any,
     far: Any,
 ) -> tuple[int, int, int]:
-    """Fill ``out`` (int64 columns x n), ``codes`` (int32 columns x n), ``u_rel`` and ``load_p`` for every reading, ``roll`` with
+    """Fill ``out`` (int64 columns x n), ``codes`` (int32 columns x n) and ``reals`` (float64 columns x n) for every reading, ``roll`` with
     partial sums, ``trip_ints`` and ``trip_floats`` with versions of trips, ``events``; return how many sums, versions and events
     there are. ``block`` (rows of emissions before they become columns), ``work`` (what their CO2e needs) and ``sum_of`` (their
     partial sums), ``signals``, ``far`` are room to work in. ``columns``: those of the signals, ``sent``: bits of those that any row has a
@@ -215,7 +215,7 @@ def advance_rows(
     """
     n_rolls, n_trips, n_events = 0, 0, 0
     n = device.size
-    n_far = far_columns(columns, sent, (time, received), (u_rel, load_p), out, far)
+    n_far = far_columns(columns, sent, (time, received), far)
     for first in range(0, n, BLOCK):
         rows = min(BLOCK, n - first)
         blank_rows(block)
@@ -230,7 +230,8 @@ def advance_rows(
             state = states[s]
             p = params[d]
             time_ns = time[i]
-            expect_at(far[b] + (first + BLOCK) * WORD)
+            if b < n_far:
+                expect_at(far[b] + (first + BLOCK) * WORD)
             if b + BLOCK < n_far:
                 expect_at(far[b + BLOCK] + (first + BLOCK) * WORD)
             if not alone and i + AHEAD < n and slot[i + AHEAD] != slot[i + AHEAD - 1]:
@@ -465,9 +466,9 @@ def advance_rows(
                     state["battery_power_kw"] = signals[at.BATTERY_KW + b]
             if is_vehicle:
                 route, region, trip_ns = state["trip_route"], state["region"], state["trip_start_ns"]
-                load_state, load_p[i] = state["load_state"], state["load_state_p"]
+                load_state, work[LOAD_P + b] = state["load_state"], state["load_state_p"]
             else:
-                route, region, trip_ns, load_state, load_p[i] = -1, p["region"], UNKNOWN, 0, math.nan
+                route, region, trip_ns, load_state, work[LOAD_P + b] = -1, p["region"], UNKNOWN, 0, math.nan
             block[ROW_ASSET + b], block[ROW_ROUTE + b], block[ROW_REGION + b] = p["asset"], route, region
             block[ROW_TRIP + b], block[LOAD_STATE + b] = trip_ns, load_state
             j = open_rollup[s]
@@ -508,7 +509,8 @@ def advance_rows(
                 n_trips = write_version(state, p, d, roll, j, trip_ints, trip_floats, n_trips)
         book_rows(block, work, sum_of, device, time, received, params, roll, units, sites, first, booked, rows)
         put_block(block, rows, out, codes, first)
-        put_u_rel(work, rows, u_rel, first)
+        put_reals(work, rows, reals, first)
+    written()
     for s in range(open_rollup.size):
         if open_rollup[s] >= 0 and params[owner[s]]["kind"] == VEHICLE:
             add_rollup(states[s], roll, open_rollup[s])

@@ -16,8 +16,9 @@ from stream.emissions import add_adblue, add_tru, battery_co2e
 from stream.fixed import PER_UNIT, rounded, to_fixed
 from stream.fuel import COUNTER, COUNTER_GAP, COUNTER_HR, FLOW_METER, METER, RATE
 from stream.kernel import kernel
-from stream.lanes import fill, sum_known
+from stream.lanes import copy, fill, sum_known
 from stream.table import (
+    BLOCK,
     BY_FIRST,
     CH4,
     CO2,
@@ -28,6 +29,7 @@ from stream.table import (
     DISTANCE,
     DISTANCE_UNKNOWN,
     DT,
+    EMISSION_REALS,
     ENERGY,
     FIRST_SUM,
     MEASURED,
@@ -103,8 +105,10 @@ WAYS: Final = N_PARTS * ROOM  # where the CO2e went [µg], seven columns
     PAYLOAD,  # goods [kg], NaN = unknown
     KMH,  # speed at the reading
     IDLE_RPM,  # engine speed, NaN while the power take-off is on
-) = range((N_PARTS + N_WAYS) * ROOM, (N_PARTS + N_WAYS + 26) * ROOM, ROOM)
-N_WORK: Final = N_PARTS + N_WAYS + 26
+    LOAD_P,  # probability of the load state
+) = range((N_PARTS + N_WAYS) * ROOM, (N_PARTS + N_WAYS + 27) * ROOM, ROOM)
+N_WORK: Final = N_PARTS + N_WAYS + 27
+_REALS_AT: Final = np.array([{"co2e_u_rel": U_REL, "load_state_p": LOAD_P}[name] for name in EMISSION_REALS])
 
 
 def new_work() -> Any:
@@ -355,7 +359,11 @@ def book_rows(
 
 
 @kernel
-def put_u_rel(work: Any, rows: int, u_rel: Any, first: int) -> None:
-    """Copy the half-widths of the first ``rows`` rows to ``first`` and on of ``u_rel``."""
-    for b in range(rows):
-        u_rel[first + b] = work[U_REL + b]
+def put_reals(work: Any, rows: int, reals: Any, first: int) -> None:
+    """Copy the first ``rows`` rows of a block to ``first`` and on of ``reals``, columns ``EMISSION_REALS``."""
+    for k in range(_REALS_AT.size):
+        if rows == BLOCK:
+            copy(work, _REALS_AT[k], reals, k, first)
+        else:
+            for b in range(rows):
+                reals[k, first + b] = work[_REALS_AT[k] + b]

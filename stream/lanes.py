@@ -6,6 +6,8 @@ Each is the loop that stands in its Python form. Written as loops of a known len
 from typing import Any, Final
 
 import numba.core.cgutils
+import numpy as np
+import numpy.typing as npt
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
@@ -92,8 +94,21 @@ def _expect_at_vector(typing: Any, address: Any) -> Any:
     return types.void(types.intp), generate
 
 
+def new_columns(k: int, n: int, dtype: Any) -> npt.NDArray[Any]:
+    """(k, m) for ``k`` columns of ``n`` rows, m >= n, each of which begins on a cache line: what ``copy`` writes past the cache to."""
+    in_line = CACHE_LINE // np.dtype(dtype).itemsize
+    m = -(-n // in_line) * in_line
+    room = np.empty(k * m + in_line, dtype)
+    begin = -room.ctypes.data % CACHE_LINE // room.itemsize
+    return room[begin : begin + k * m].reshape(k, m)
+
+
 def _copy_loop(block: Any, at: int, matrix: Any, row: int, first: int) -> None:
-    """Copy the ``BLOCK`` rows of the column that begins at ``at`` to ``matrix[row, first]`` and on."""
+    """Copy the ``BLOCK`` rows of the column that begins at ``at`` to ``matrix[row, first]`` and on.
+
+    Where that is the begin of a cache line it is written past the cache, which has better use of its room: nobody reads it soon, and
+    memory that is written whole need not be fetched before. ``written`` must follow before another thread reads.
+    """
     matrix[row, first : first + BLOCK] = block[at : at + BLOCK]
 
 
@@ -108,12 +123,30 @@ def _copy_vector(typing: Any, block: Any, at: Any, matrix: Any, row: Any, first:
             column = builder.trunc(column, ir.VectorType(ir.IntType(matrix.dtype.bitwidth), BLOCK))
         array = cgutils.create_struct_proxy(matrix)(context, builder, args[2])
         at = builder.add(builder.mul(args[3], builder.extract_value(array.shape, 1)), args[4])
-        builder.store(
-            column, _address(context, builder, matrix, args[2], at, column.type), align=matrix.dtype.bitwidth // 8
-        )
+        goal = _address(context, builder, matrix, args[2], at, column.type)
+        off = builder.and_(builder.ptrtoint(goal, _WORD), ir.Constant(_WORD, CACHE_LINE - 1))
+        with builder.if_else(cgutils.is_null(builder, off)) as (on_line, elsewhere):
+            with on_line:
+                store = builder.store(column, goal, align=CACHE_LINE)
+                store.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
+            with elsewhere:
+                builder.store(column, goal, align=matrix.dtype.bitwidth // 8)
         return context.get_dummy_value()
 
     return types.void(block, types.intp, matrix, types.intp, types.intp), generate
+
+
+def _written_loop() -> None:
+    """What ``copy`` wrote is there for other threads."""
+
+
+@intrinsic
+def _written_fence(typing: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(), generate
 
 
 def _take_loop(columns: Any, bits: int, first: int, rows: int, room: Any) -> int:
@@ -181,5 +214,6 @@ sum_known: Final[Any] = _sum_known_loop if JIT_OFF else _sum_known_vector
 take: Final[Any] = _take_loop if JIT_OFF else _take_vector
 fill: Final[Any] = _fill_loop if JIT_OFF else _fill_vector
 copy: Final[Any] = _copy_loop if JIT_OFF else _copy_vector
+written: Final[Any] = _written_loop if JIT_OFF else _written_fence
 expect_at: Final[Any] = _expect_at_loop if JIT_OFF else _expect_at_vector
 expect_record: Final[Any] = _expect_record_loop if JIT_OFF else _expect_record_vector

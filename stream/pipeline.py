@@ -17,12 +17,13 @@ from stream.co2e_rows import new_work
 from stream.columns import EMISSION, EVENT, READING, ROLLUP, TRIP, UNKNOWN, Column
 from stream.event_rows import EVENT_ROW, MOST_PER_ROW
 from stream.fleet import Fleet
+from stream.lanes import new_columns
 from stream.records import Devices, Records, records
 from stream.result_rows import new_block
 from stream.sequence import ACCEPT, AHEAD, sequence, slots
 from stream.signal_rows import SIGNALS, new_far, new_signals, sent
 from stream.state import STATE, StateRows, empty_state, state_block, take_in, words
-from stream.table import BLOCK, EMISSION_CODES, EMISSION_INTS, ROLLUP_ROWS, TRIP_FLOATS, TRIP_INTS
+from stream.table import BLOCK, EMISSION_CODES, EMISSION_INTS, EMISSION_REALS, ROLLUP_ROWS, TRIP_FLOATS, TRIP_INTS
 from stream.trip_rows import ROWS_PER_READING
 
 KERNEL_VERSION: Final = 5
@@ -248,8 +249,8 @@ def _advance(
 ) -> tuple[Columns, Columns, Columns, Columns]:
     """Run the kernels over readings in order: emissions, rollups, trips, events. Advances ``rows``, the records of ``touched``."""
     n = batch["seq"].size
-    out, codes = np.empty((len(EMISSION_INTS), n), np.int64), np.empty((len(EMISSION_CODES), n), np.int32)
-    u_rel, load_p = np.empty(n), np.empty(n)
+    out, codes = new_columns(len(EMISSION_INTS), n, np.int64), new_columns(len(EMISSION_CODES), n, np.int32)
+    reals = new_columns(len(EMISSION_REALS), n, np.float64)
     # One sum lies together: memory of sums not needed stays untouched. Two at least: a single row is of either order to numpy, and
     # to numba another type, to be compiled for.
     roll = np.empty((max(n, 2), len(ROLLUP_ROWS)), np.int64).T
@@ -272,8 +273,7 @@ def _advance(
         rows,
         out,
         codes,
-        u_rel,
-        load_p,
+        reals,
         roll,
         open_rollup,
         trip_ints,
@@ -285,10 +285,10 @@ def _advance(
         new_signals(),
         new_far(),
     )
-    made: Columns = dict(zip(EMISSION_INTS, out, strict=True))
-    made.update(zip(EMISSION_CODES, codes, strict=True))
+    made: Columns = dict(zip(EMISSION_INTS, out[:, :n], strict=True))
+    made.update(zip(EMISSION_CODES, codes[:, :n], strict=True))
+    made.update(zip(EMISSION_REALS, reals[:, :n], strict=True))
     made.update({name: batch[name] for name in ("device", "boot_id", "seq", "time_ns")})
-    made["load_state_p"], made["co2e_u_rel"] = load_p, u_rel
     made["kernel_version"] = _versions(n)
     sums: Columns = dict(zip(ROLLUP_ROWS, np.ascontiguousarray(roll[:, :n_rolls]), strict=True))
     sums["kernel_version"] = _versions(n_rolls)

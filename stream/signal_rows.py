@@ -138,13 +138,13 @@ def new_signals() -> Any:
 
 def new_far() -> Any:
     """Room for ``far_columns``."""
-    return np.zeros(2 * BLOCK, np.int64)
+    return np.zeros(len(SIGNALS) + 2, np.int64)
 
 
 @kernel
-def far_columns(columns: Any, bits: int, times: Any, shares: Any, results: Any, far: Any) -> int:
-    """Fill ``far`` with the addresses of the columns that a block is taken from (of ``columns``, those whose bit of ``bits`` is set, and
-    ``times``) and of those it is put to (``shares`` and ``results`` (k, n)); count these, two for each row of a block at most.
+def far_columns(columns: Any, bits: int, times: Any, far: Any) -> int:
+    """Fill ``far`` with the addresses of the columns that a block is taken from: those of ``columns`` whose bit of ``bits`` is set, and
+    ``times``; count these.
 
     They are asked for while the block before is worked on, one with each row: waiting for them costs a tenth of a reading, and asking
     for all of them at once as much, for no more than a few dozen requests are under way at a time.
@@ -156,12 +156,6 @@ def far_columns(columns: Any, bits: int, times: Any, shares: Any, results: Any, 
             n += 1
     for column in times:
         far[n] = column.ctypes.data
-        n += 1
-    for column in shares:
-        far[n] = column.ctypes.data
-        n += 1
-    for k in range(min(results.shape[0], far.size - n)):
-        far[n] = results[k].ctypes.data
         n += 1
     return n
 

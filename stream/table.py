@@ -4,7 +4,8 @@ from typing import Final
 
 from stream.columns import EMISSION, ROLLUP, TRIP
 
-_NOT_IN_KERNEL: Final = ("device", "boot_id", "seq", "time_ns", "load_state_p", "co2e_u_rel", "kernel_version")
+EMISSION_REALS: Final = ("co2e_u_rel", "load_state_p")
+_NOT_IN_KERNEL: Final = ("device", "boot_id", "seq", "time_ns", "kernel_version", *EMISSION_REALS)
 BLOCK: Final = (
     32  # rows of which columns lie together while the kernels work on them: 27 kB with what they need, in the cache
 )

@@ -7,7 +7,7 @@ import pytest
 
 from stream.columns import UNKNOWN
 from stream.kernel import kernel
-from stream.lanes import copy, expect_at, expect_record, fill, sum_known, take
+from stream.lanes import CACHE_LINE, copy, expect_at, expect_record, fill, new_columns, sum_known, take, written
 from stream.state import empty_state
 from stream.table import BLOCK, ROOM
 
@@ -27,6 +27,7 @@ def _fill(block: Any, at: int, value: float) -> None:
 @kernel
 def _copy(block: Any, at: int, matrix: Any, row: int, first: int) -> None:
     copy(block, at, matrix, row, first)
+    written()
 
 
 @kernel
@@ -58,13 +59,24 @@ def test_a_column_is_begun_and_no_other(dtype: type, value: float) -> None:
     assert (block[ROOM + BLOCK :] == 7).all()
 
 
-@pytest.mark.parametrize("dtype", [np.int64, np.int32])
-def test_a_column_is_copied_to_its_place(dtype: type) -> None:
-    block = np.arange(COLUMNS * ROOM)
-    matrix: Any = np.full((3, 3 * BLOCK + 5), -1, dtype)
-    _copy(block, ROOM, matrix, 1, BLOCK + 3)
-    assert (matrix[1, BLOCK + 3 : 2 * BLOCK + 3] == block[ROOM : ROOM + BLOCK]).all()
-    assert np.count_nonzero(matrix != -1) == BLOCK
+@pytest.mark.parametrize("first", [0, BLOCK, BLOCK + 3])
+@pytest.mark.parametrize("dtype", [np.int64, np.int32, np.float64])
+def test_a_column_is_copied_to_its_place(dtype: type, first: int) -> None:
+    block: Any = np.arange(COLUMNS * ROOM, dtype=np.float64 if dtype is np.float64 else np.int64)
+    for matrix in (new_columns(3, 3 * BLOCK + 5, dtype), np.empty((3, 3 * BLOCK + 5), dtype)):
+        matrix[:] = -1
+        _copy(block, ROOM, matrix, 1, first)
+        assert (matrix[1, first : first + BLOCK] == block[ROOM : ROOM + BLOCK]).all()
+        assert np.count_nonzero(matrix != -1) == BLOCK
+
+
+@pytest.mark.parametrize("n", [0, 1, 7, 8, 9, 1000])
+@pytest.mark.parametrize("dtype", [np.int64, np.int32, np.float64])
+def test_new_columns_begin_on_cache_lines(dtype: type, n: int) -> None:
+    columns = new_columns(3, n, dtype)
+    assert columns.shape[0] == 3
+    assert n <= columns.shape[1] < n + CACHE_LINE
+    assert all(column.ctypes.data % CACHE_LINE == 0 for column in columns if n)
 
 
 @pytest.mark.parametrize("rows", [BLOCK, 1, BLOCK - 1])
