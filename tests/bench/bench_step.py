@@ -62,14 +62,12 @@ def _best(call: Callable[[], object]) -> float:
 
 def _step_rate(vehicles: int, each: int, batches: range = range(1, 2)) -> float:
     """Readings/s over ``batches``, each ``each`` readings of every vehicle, from the state that those before them have left."""
-    members = fleet(*(Vehicle(f"t{i}", f"d-{i:06}", "artic_40t", "diesel_b7") for i in range(vehicles)))
-    state = start(members)
+    state = start(fleet(*(Vehicle(f"t{i}", f"d-{i:06}", "artic_40t", "diesel_b7") for i in range(vehicles))))
     taken_s = 0.0
     for k in range(batches.stop):
         batch = _batch(vehicles, each, k)
         if k in batches:
-            before = start(members, state.to_bytes())
-            taken_s += _best(partial(step, before, batch))
+            taken_s += _best(partial(step, state, batch))
         state = step(state, batch)[0].settled()
     return vehicles * each * len(batches) / taken_s
 
@@ -77,13 +75,11 @@ def _step_rate(vehicles: int, each: int, batches: range = range(1, 2)) -> float:
 def _simulated_rate() -> float:
     """Readings/s of the demo's simulated fleet with all its signals: trucks, battery vans, warehouses, their stops and trips."""
     world = build("demo", 5)
-    members = fleet_of(world, "fleetco2-2025.2")
-    state = start(members)
+    state = start(fleet_of(world, "fleetco2-2025.2"))
     rows, taken_s = 0, 0.0
     for k, chunk in enumerate(world.chunks(5 * CHUNK_S, chunk_s=CHUNK_S)):
         if k > 0:
-            before = start(members, state.to_bytes())
-            taken_s += _best(partial(step, before, chunk.readings))
+            taken_s += _best(partial(step, state, chunk.readings))
             rows += chunk.readings["seq"].size
         state = step(state, chunk.readings)[0].settled()
     return rows / taken_s
