@@ -221,7 +221,7 @@ def advance_rows(
         blank_rows(block)
         blank_work(work)
         heard = take(columns, sent, first, rows, signals)
-        alone = slot[first] == slot[min(first + BLOCK + AHEAD, n) - 1]  # it is only asked for memory by this
+        one_device = slot[first] == slot[min(first + BLOCK + AHEAD, n) - 1]  # or so it seems: it only saves asking
         booked = 0
         units, sites = False, False
         for b in range(rows):
@@ -234,7 +234,7 @@ def advance_rows(
                 expect_at(far[b] + (first + BLOCK) * WORD)
             if b + BLOCK < n_far:
                 expect_at(far[b + BLOCK] + (first + BLOCK) * WORD)
-            if not alone and i + AHEAD < n and slot[i + AHEAD] != slot[i + AHEAD - 1]:
+            if not one_device and i + AHEAD < n and slot[i + AHEAD] != slot[i + AHEAD - 1]:
                 expect_record(states, slot[i + AHEAD])
                 expect_record(params, device[i + AHEAD])
             kmh = math.nan
@@ -304,12 +304,8 @@ def advance_rows(
                             v0, v1, dt_s, mass, p["f_rot"], crr, slope, drag_n
                         )
                         wheel_w = roll_w + air_w + climb_w + kinetic_w
-                    work[ROLL + b], work[AIR + b], work[CLIMB + b], work[KINETIC + b] = (
-                        roll_w,
-                        air_w,
-                        climb_w,
-                        kinetic_w,
-                    )
+                    work[ROLL + b], work[AIR + b] = roll_w, air_w
+                    work[CLIMB + b], work[KINETIC + b] = climb_w, kinetic_w
                     work[MASS + b] = mass if mass_known else math.nan
                     work[MEAN_SPEED + b], work[DT_S + b], work[PTO + b] = v, dt_s, pto
                     u_second = U_MODEL_SECOND_REL
@@ -413,20 +409,8 @@ def advance_rows(
                         if did & STARTED:
                             if open_rollup[s] >= 0:
                                 book_rows(
-                                    block,
-                                    work,
-                                    sum_of,
-                                    device,
-                                    time,
-                                    received,
-                                    params,
-                                    roll,
-                                    units,
-                                    sites,
-                                    first,
-                                    booked,
-                                    b,
-                                )
+                                    block, work, sum_of, device, time, received, params, roll, units, sites, first, booked, b
+                                )  # fmt: skip
                                 booked = b
                                 add_rollup(state, roll, open_rollup[s])
                                 open_rollup[s] = -1

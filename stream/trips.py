@@ -96,8 +96,8 @@ def metres(lat0: float, lon0: float, lat1: float, lon1: float) -> float:
 
 
 @kernel
-def _misfits(state: Any, lat: float, lon: float) -> bool:
-    """Whether a fix lies further than ``MISFIT_M`` from the mean of the running stop."""
+def misfits(state: Any, lat: float, lon: float) -> bool:
+    """Whether a fix ``lat``, ``lon`` [°] lies further than ``MISFIT_M`` [m] from the mean of the running stop."""
     north = (lat - state["stop_lat_deg"]) * METRES_PER_DEG
     east = (lon - state["stop_lon_deg"]) * METRES_PER_DEG  # at most: meridians converge
     if north * north + east * east <= MISFIT_M * MISFIT_M:
@@ -109,7 +109,7 @@ def _misfits(state: Any, lat: float, lon: float) -> bool:
 def _stop_fix(state: Any, lat: float, lon: float) -> None:
     """Take a fix into the mean of the running stop; a jump does not shift it unless it stays."""
     n = state["stop_fixes"]
-    if n > 0 and _misfits(state, lat, lon):
+    if n > 0 and misfits(state, lat, lon):
         state["stop_misfits"] += 1
         if state["stop_misfits"] < MISFITS:
             return

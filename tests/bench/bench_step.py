@@ -72,16 +72,24 @@ def _step_rate(vehicles: int, each: int, batches: range = range(1, 2)) -> float:
     return vehicles * each * len(batches) / taken_s
 
 
+def _as_decoded(readings: Columns) -> Columns:
+    """``readings`` with one array for all signals that nobody sends, as the decoder makes them."""
+    nothing = np.full(readings["seq"].size, np.nan)
+    unsent = {s.name for s in SIGNALS if np.isnan(readings[s.name]).all()}
+    return {name: nothing if name in unsent else column for name, column in readings.items()}
+
+
 def _simulated_rate() -> float:
     """Readings/s of the demo's simulated fleet with all its signals: trucks, battery vans, warehouses, their stops and trips."""
     world = build("demo", 5)
     state = start(fleet_of(world, "fleetco2-2025.2"))
     rows, taken_s = 0, 0.0
     for k, chunk in enumerate(world.chunks(5 * CHUNK_S, chunk_s=CHUNK_S)):
+        batch = _as_decoded(chunk.readings)
         if k > 0:
-            taken_s += _best(partial(step, state, chunk.readings))
-            rows += chunk.readings["seq"].size
-        state = step(state, chunk.readings)[0].settled()
+            taken_s += _best(partial(step, state, batch))
+            rows += batch["seq"].size
+        state = step(state, batch)[0].settled()
     return rows / taken_s
 
 

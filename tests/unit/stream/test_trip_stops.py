@@ -11,9 +11,10 @@ from stream.columns import EMPTY_CAUSES, LOAD_STATES, ROUTE_SOURCES, TRIP_STAGES
 from stream.fleet import Fleet, Route, Vehicle
 from stream.pipeline import Columns, start, step
 from stream.places import Place
+from stream.polygon import METRES_PER_DEG
 from stream.regions import Region
 from stream.state import empty_state
-from stream.trips import is_stem
+from stream.trips import MISFIT_M, is_stem, metres, misfits
 from tests.support import S_NS, SHARED, T0_NS, fleet, readings
 
 HUB, TOWN, PUMP, ROAD = (50.0, 8.0), (50.5, 8.0), (50.2, 8.0), (50.3, 8.0)
@@ -435,3 +436,20 @@ def test_habit_is_learnt_where_no_scales_say_what_is_aboard(gross_kg: float, lea
     batch = readings(np.arange(v.size), speed_kmh=v, engine_speed_rpm=np.full(v.size, 900.0), gross_weight_kg=gross_kg)
     state, _ = step(start(fleet(truck)), batch)
     assert (state.rows["turns_loaded"][0] + state.rows["turns_empty"][0] > 0.0) == learnt
+
+
+@pytest.mark.parametrize("lat", [0.0, 48.0, -65.0])
+def test_a_fix_misfits_a_stop_by_its_distance(lat: float) -> None:
+    rng = np.random.default_rng(1)
+    state = empty_state(1)
+    state["stop_lat_deg"], state["stop_lon_deg"] = lat, 11.0
+    found = []
+    for off_m in (*rng.uniform(0.0, 2.0 * MISFIT_M, 200), MISFIT_M):
+        way = rng.uniform(0.0, 2.0 * np.pi)
+        there = lat + off_m * np.sin(way) / METRES_PER_DEG
+        along = 11.0 + off_m * np.cos(way) / (METRES_PER_DEG * np.cos(np.radians(lat)))
+        found.append(misfits(state[0], there, along))
+        assert found[-1] == (metres(lat, 11.0, there, along) > MISFIT_M)
+        assert found[-1] == (off_m > MISFIT_M) or abs(off_m - MISFIT_M) < 0.5
+    assert 50 < sum(found) < 150
+    assert not misfits(state[0], np.nan, np.nan)
