@@ -16,9 +16,9 @@ from stream.emissions import add_adblue, add_tru, battery_co2e
 from stream.fixed import PER_UNIT, rounded, to_fixed
 from stream.fuel import COUNTER, COUNTER_GAP, COUNTER_HR, FLOW_METER, METER, RATE
 from stream.kernel import kernel
-from stream.lanes import copy, fill, sum_known
+from stream.lanes import fill, sum_known
+from stream.result_rows import put_columns
 from stream.table import (
-    BLOCK,
     BY_FIRST,
     CH4,
     CO2,
@@ -361,9 +361,4 @@ def book_rows(
 @kernel
 def put_reals(work: Any, rows: int, reals: Any, first: int) -> None:
     """Copy the first ``rows`` rows of a block to ``first`` and on of ``reals``, columns ``EMISSION_REALS``."""
-    for k in range(_REALS_AT.size):
-        if rows == BLOCK:
-            copy(work, _REALS_AT[k], reals, k, first)
-        else:
-            for b in range(rows):
-                reals[k, first + b] = work[_REALS_AT[k] + b]
+    put_columns(work, _REALS_AT, rows, reals, first)

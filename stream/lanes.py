@@ -55,7 +55,7 @@ def _bytes(builder: Any, address: Any) -> Any:
 
 
 def _fetch(builder: Any, begin: Any, size: int) -> None:
-    """Ask for ``size`` bytes that will be read or written."""
+    """Ask for ``size`` bytes that will be read."""
     flags = [ir.Constant(ir.IntType(32), n) for n in (0, 3, 1)]  # to read, kept near, data
     prefetch = cgutils.get_or_insert_function(
         builder.module, ir.FunctionType(ir.VoidType(), [begin.type, *(f.type for f in flags)]), "llvm.prefetch.p0"
@@ -82,7 +82,7 @@ def _expect_record_vector(typing: Any, records: Any, k: Any) -> Any:
 
 
 def _expect_at_loop(address: int) -> None:
-    """``BLOCK`` numbers at ``address`` are read or written soon: the processor may fetch them. Changes nothing, wherever it points."""
+    """``BLOCK`` numbers at ``address`` are read soon: the processor may fetch them. Changes nothing, wherever it points."""
 
 
 @intrinsic

@@ -60,20 +60,21 @@ def blank_rows(block: Any) -> None:
 
 
 @kernel
+def put_columns(block: Any, at: Any, rows: int, results: Any, first: int) -> None:
+    """Copy the first ``rows`` rows of the columns of a block that begin at ``at`` (k,) to rows ``first`` and on of ``results`` (k, n)."""
+    for k in range(at.size):
+        if rows == BLOCK:
+            copy(block, at[k], results, k, first)
+        else:
+            for b in range(rows):
+                results[k, first + b] = block[at[k] + b]
+
+
+@kernel
 def put_block(block: Any, rows: int, ints: Any, codes: Any, first: int) -> None:
     """Copy the first ``rows`` rows of a block to columns ``first`` and on of ``ints`` (int64) and ``codes`` (int32)."""
-    for k in range(_INTS_AT.size):
-        if rows == BLOCK:
-            copy(block, _INTS_AT[k], ints, k, first)
-        else:
-            for b in range(rows):
-                ints[k, first + b] = block[_INTS_AT[k] + b]
-    for k in range(_CODES_AT.size):
-        if rows == BLOCK:
-            copy(block, _CODES_AT[k], codes, k, first)
-        else:
-            for b in range(rows):
-                codes[k, first + b] = block[_CODES_AT[k] + b]
+    put_columns(block, _INTS_AT, rows, ints, first)
+    put_columns(block, _CODES_AT, rows, codes, first)
 
 
 @inlined
